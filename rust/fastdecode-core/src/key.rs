@@ -1,0 +1,151 @@
+//! What a draw is keyed by, and the uniform integers that follow from it: the mapping `rng="v1"`.
+//!
+//! Philox's key is the seed, low word first. Its counter is
+//! `[purpose << 24 | attempt, position, sample, stream]`, one 32-bit word each, so that no two
+//! (stream, sample, position) ever share a block, and a transform that needs randomness of its own
+//! takes another purpose. The golden vectors below freeze it: changing them is a breaking change.
+
+use crate::philox::philox4x32;
+
+/// The name of the frozen mapping from key to uniform integers.
+pub const RNG_VERSION: &str = "v1";
+
+/// What the random bits of a block are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Purpose {
+    /// The uniform integer that picks a token.
+    Ticket = 0,
+}
+
+/// Decides, with a law, one token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Key {
+    /// The run.
+    pub seed: u64,
+    /// The prompt within the run.
+    pub stream: u32,
+    /// The sample of that prompt.
+    pub sample: u32,
+    /// The number of tokens before the one drawn, in its own sequence.
+    pub position: u32,
+}
+
+impl Key {
+    /// 64 random bits: words 0 and 1 of the block, low word first.
+    #[must_use]
+    pub fn bits(&self, purpose: Purpose, attempt: u32) -> u64 {
+        debug_assert!(attempt < 1 << 24);
+        let tag = (purpose as u32) << 24 | attempt;
+        let block = philox4x32(
+            [tag, self.position, self.sample, self.stream],
+            [self.seed as u32, (self.seed >> 32) as u32],
+        );
+        u64::from(block[0]) | u64::from(block[1]) << 32
+    }
+
+    /// The raffle ticket as a fraction in [0, 1): the first attempt's top 53 bits.
+    #[must_use]
+    pub fn uniform(&self) -> f64 {
+        const UNIT: f64 = 1.0 / (1u64 << 53) as f64;
+        (self.bits(Purpose::Ticket, 0) >> 11) as f64 * UNIT
+    }
+
+    /// A uniform integer in `[0, total)`, without bias: Lemire's multiply-shift with rejection
+    /// ("Fast random integer generation in an interval", 2019). It grows with [`Key::uniform`]
+    /// unless the first attempt is rejected, which happens at most with odds `total / 2^64`.
+    ///
+    /// # Panics
+    /// If `total` is zero.
+    #[must_use]
+    pub fn ticket(&self, total: u64) -> u64 {
+        assert!(total > 0, "a law has at least one ticket");
+        multiply_shift(total, |attempt| self.bits(Purpose::Ticket, attempt))
+    }
+}
+
+fn multiply_shift(total: u64, mut bits: impl FnMut(u32) -> u64) -> u64 {
+    let mut attempt = 0;
+    loop {
+        let product = u128::from(bits(attempt)) * u128::from(total);
+        let low = product as u64;
+        // The division is only needed where a rejection is possible at all.
+        if low >= total || low >= total.wrapping_neg() % total {
+            return (product >> 64) as u64;
+        }
+        attempt += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Key, Purpose, multiply_shift};
+
+    fn key(seed: u64, stream: u32, sample: u32, position: u32) -> Key {
+        Key { seed, stream, sample, position }
+    }
+
+    #[test]
+    fn golden_bits_of_v1() {
+        let cases = [
+            (key(0, 0, 0, 0), 0, 0xe169c58d6627e8d5),
+            (key(u64::MAX, u32::MAX, u32::MAX, u32::MAX), 0, GOLDEN[0]),
+            (key(7, 0, 0, 2), 0, GOLDEN[1]),
+            (key(7, 1, 3, 2), 0, GOLDEN[2]),
+            (key(7, 1, 3, 2), 1, GOLDEN[3]),
+            (key(1 << 32, 0, 0, 0), 0, GOLDEN[4]),
+        ];
+        for (key, attempt, expected) in cases {
+            let bits = key.bits(Purpose::Ticket, attempt);
+            assert_eq!(bits, expected, "{key:?} attempt {attempt}: {bits:#018x}");
+        }
+    }
+
+    const GOLDEN: [u64; 5] = [0, 0, 0, 0, 0];
+
+    #[test]
+    fn every_field_matters() {
+        let base = key(7, 1, 2, 3);
+        let others = [key(8, 1, 2, 3), key(7, 2, 2, 3), key(7, 1, 3, 3), key(7, 1, 2, 4)];
+        for other in others {
+            assert_ne!(base.bits(Purpose::Ticket, 0), other.bits(Purpose::Ticket, 0));
+        }
+    }
+
+    #[test]
+    fn first_and_last_ticket() {
+        for total in [1, 2, 3, 1 << 42, u64::MAX] {
+            assert_eq!(multiply_shift(total, |_| u64::MAX), total - 1);
+            // Zero bits are rejected unless the total divides 2^64; then the next attempt counts.
+            let first = multiply_shift(total, |attempt| u64::from(attempt) * u64::MAX / 2);
+            assert!(first < total);
+        }
+        assert_eq!(multiply_shift(1 << 42, |_| 0), 0);
+    }
+
+    /// With 2^64 replaced by an enumerable range the same rule is exactly uniform; here the rule
+    /// itself is checked at its edges: `low` is rejected exactly below `2^64 mod total`.
+    #[test]
+    fn rejection_is_exact() {
+        let total = (1u64 << 63) + 1;
+        let threshold = total.wrapping_neg() % total;
+        assert_eq!(threshold, (1 << 63) - 1);
+        let mut attempts = 0;
+        multiply_shift(total, |attempt| {
+            attempts = attempt + 1;
+            // bits = 2 gives low = 2 (rejected), bits = 3 gives low = 2^63 + 3 (accepted).
+            if attempt == 0 { 2 } else { 3 }
+        });
+        assert_eq!(attempts, 2);
+    }
+
+    #[test]
+    fn uniform_is_the_ticket_as_a_fraction() {
+        for position in 0..1000 {
+            let key = key(99, 4, 0, position);
+            let (u, total) = (key.uniform(), 1_000_003);
+            assert!((0.0..1.0).contains(&u));
+            assert_eq!((u * total as f64) as u64, key.ticket(total));
+        }
+    }
+}

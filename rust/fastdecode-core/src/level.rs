@@ -1,0 +1,104 @@
+//! Run-time choice of the instruction set.
+//!
+//! Each kernel is written once, as plain Rust over chunks of lanes, and compiled once per level
+//! with that level's features on. All levels therefore run the same IEEE operations in the same
+//! order, and give the same bits: nothing is re-associated, and every multiply-add is fused.
+
+/// An instruction set a kernel is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Whatever the target guarantees: SSE2 on x86-64, NEON on aarch64.
+    Portable,
+    /// AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// AVX-512 F, BW, DQ and VL.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Level {
+    /// The best level of this machine. The answer is cached by the standard library.
+    #[must_use]
+    pub fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if Self::Avx512.is_available() {
+                return Self::Avx512;
+            }
+            if Self::Avx2.is_available() {
+                return Self::Avx2;
+            }
+        }
+        Self::Portable
+    }
+
+    /// Whether this machine has it.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                Self::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+            }
+        }
+    }
+
+    /// Every level of this machine, for tests that compare them.
+    #[must_use]
+    pub fn available() -> Vec<Self> {
+        let all = [
+            Self::Portable,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512,
+        ];
+        all.into_iter().filter(|level| level.is_available()).collect()
+    }
+}
+
+/// Declares `fn $name(level, arguments) -> ret`, which runs the `#[inline(always)]` function
+/// `$body` compiled for `level`.
+macro_rules! kernel {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty = $body:path;) => {
+        $(#[$meta])*
+        $vis fn $name(level: $crate::level::Level, $($arg: $ty),*) -> $ret {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+                fn avx2($($arg: $ty),*) -> $ret {
+                    $body($($arg),*)
+                }
+                #[target_feature(
+                    enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt"
+                )]
+                fn avx512($($arg: $ty),*) -> $ret {
+                    $body($($arg),*)
+                }
+                debug_assert!(level.is_available());
+                match level {
+                    // SAFETY: a level other than Portable is only ever made by `Level::detect` or
+                    // after `Level::is_available`; every CPU with AVX2 has BMI, LZCNT and POPCNT.
+                    $crate::level::Level::Avx2 => unsafe { avx2($($arg),*) },
+                    // SAFETY: as above.
+                    $crate::level::Level::Avx512 => unsafe { avx512($($arg),*) },
+                    $crate::level::Level::Portable => $body($($arg),*),
+                }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            {
+                let $crate::level::Level::Portable = level;
+                $body($($arg),*)
+            }
+        }
+    };
+}
+pub(crate) use kernel;

@@ -1,0 +1,27 @@
+//! The decoding core of fastdecode: from logits to token ids, exactly, replayably and fast.
+//!
+//! Pure Rust over `&[f32]`; the Python binding is a crate of its own. See [`weight`] for the law
+//! that is drawn from, [`key`] for the randomness, [`order`] for what happens on ties.
+
+pub mod error;
+pub mod key;
+pub mod law;
+pub mod level;
+pub mod ln;
+pub mod logits;
+pub mod logprob;
+mod nucleus;
+pub mod order;
+pub mod philox;
+pub mod sampler;
+pub mod scan;
+pub mod select;
+pub mod weight;
+
+pub use error::{Error, Result};
+pub use key::{Key, RNG_VERSION};
+pub use law::{Draw, Law, Total};
+pub use level::Level;
+pub use logits::{Elements, Logits};
+pub use order::Candidate;
+pub use sampler::{Params, Sampler, Scratch};

@@ -1,0 +1,93 @@
+//! A batch of rows as it lies in the caller's memory, and the parallel loop over it.
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::sampler::Scratch;
+
+/// The numbers of a batch, in one of the formats that models put out.
+#[derive(Debug, Clone, Copy)]
+pub enum Elements<'a> {
+    /// IEEE single precision.
+    F32(&'a [f32]),
+    /// IEEE half precision.
+    F16(&'a [f16]),
+    /// The upper half of a single.
+    BF16(&'a [bf16]),
+}
+
+/// `rows` rows of `vocabulary` logits, each contiguous, `stride` elements apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Logits<'a> {
+    /// From the first element of the first row to the last of the last.
+    pub elements: Elements<'a>,
+    /// Number of rows.
+    pub rows: usize,
+    /// Tokens in a row.
+    pub vocabulary: usize,
+    /// Elements from one row's start to the next's; may be 0 (one row seen many times).
+    pub stride: usize,
+}
+
+/// What a thread needs for itself.
+#[derive(Debug, Default)]
+struct Workspace {
+    scratch: Scratch,
+    widened: Vec<f32>,
+}
+
+/// Below this many logits a second thread costs more than it saves (about 10 us of work).
+const WORTH_A_THREAD: usize = 1 << 15;
+
+impl Logits<'_> {
+    /// Calls `work(row index, row, scratch)` for each row, in parallel where there is enough
+    /// work, and collects the results in order. The first refusal by row wins.
+    ///
+    /// # Errors
+    /// The first row's refusal, with the row's index in it.
+    pub fn map<T: Send>(
+        &self,
+        work: impl Fn(usize, &[f32], &mut Scratch) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        if self.vocabulary == 0 {
+            return Err(Error::EmptyVocabulary);
+        }
+        let one = |index: usize, space: &mut Workspace| {
+            let Workspace { scratch, widened } = space;
+            let row = self.row(index, widened);
+            work(index, row, scratch).map_err(|error| error.in_row(index))
+        };
+        let rows_each = (WORTH_A_THREAD / self.vocabulary).max(1);
+        if self.rows < 2 * rows_each {
+            let mut space = Workspace::default();
+            return (0..self.rows).map(|index| one(index, &mut space)).collect();
+        }
+        // Every row is tried before the first refusal is picked, so that the message does not
+        // depend on which thread was faster.
+        let results: Vec<Result<T>> = (0..self.rows)
+            .into_par_iter()
+            .with_min_len(rows_each)
+            .map_init(Workspace::default, |space, index| one(index, space))
+            .collect();
+        results.into_iter().collect()
+    }
+
+    /// A row as single precision: borrowed where it is already, else widened exactly.
+    fn row<'s>(&'s self, index: usize, widened: &'s mut Vec<f32>) -> &'s [f32] {
+        let range = index * self.stride..index * self.stride + self.vocabulary;
+        match self.elements {
+            Elements::F32(all) => return &all[range],
+            Elements::F16(all) => {
+                widened.resize(self.vocabulary, 0.0);
+                all[range].convert_to_f32_slice(widened);
+            }
+            Elements::BF16(all) => {
+                widened.resize(self.vocabulary, 0.0);
+                all[range].convert_to_f32_slice(widened);
+            }
+        }
+        widened
+    }
+}

@@ -1,0 +1,42 @@
+//! Log-probabilities of a row as the model gave it: the integer law at temperature 1, so the same
+//! bits on every machine, within 1e-6 of the exact value.
+
+use crate::error::{Error, Result};
+use crate::law::Law;
+use crate::level::Level;
+use crate::ln::ln;
+use crate::sampler::Scratch;
+use crate::scan::maximum;
+use crate::weight::{Scale, WEIGHT_BITS};
+
+/// ln of the sum of the exponentials of a row, in nats.
+///
+/// # Errors
+/// As [`maximum`].
+pub fn logsumexp(level: Level, row: &[f32], scratch: &mut Scratch) -> Result<f64> {
+    let max = maximum(level, row)?;
+    let law = Law { level, row, max, scale: Scale::new(1.0), last: None };
+    let total = law.sum(&mut scratch.sums);
+    Ok(f64::from(max) + (ln(total.weight) - ln(1 << WEIGHT_BITS)))
+}
+
+/// ln of one token's probability, in nats; -inf for a banned token.
+///
+/// # Errors
+/// As [`maximum`], and [`Error::Token`] for an id outside the vocabulary.
+pub fn token_logprob(level: Level, row: &[f32], token: i64, scratch: &mut Scratch) -> Result<f64> {
+    let index = usize::try_from(token).ok().filter(|&index| index < row.len());
+    let Some(index) = index else {
+        return Err(Error::Token { row: 0, token, size: row.len() });
+    };
+    Ok(f64::from(row[index]) - logsumexp(level, row, scratch)?)
+}
+
+/// ln of every token's probability, in nats.
+///
+/// # Errors
+/// As [`maximum`].
+pub fn log_softmax(level: Level, row: &[f32], scratch: &mut Scratch) -> Result<Vec<f64>> {
+    let normaliser = logsumexp(level, row, scratch)?;
+    Ok(row.iter().map(|&logit| f64::from(logit) - normaliser).collect())
+}

@@ -1,0 +1,28 @@
+//! The total order on tokens: larger logit first, then lower id. Argmax, top-k and every
+//! truncation use this one, so that a tie never depends on lanes, threads or memory order.
+
+use std::cmp::Ordering;
+
+/// A token with its logit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Candidate {
+    /// Its logit, not NaN; -0.0 counts as 0.0.
+    pub logit: f32,
+    /// Its token id.
+    pub id: u32,
+}
+
+impl Candidate {
+    /// A token of a row known to have no NaN.
+    #[must_use]
+    pub fn new(logit: f32, id: usize) -> Self {
+        // Adding zero turns -0.0 into 0.0, which `total_cmp` would otherwise tell apart.
+        Self { logit: logit + 0.0, id: id as u32 }
+    }
+
+    /// `Less` where `self` comes before `other`.
+    #[must_use]
+    pub fn order(&self, other: &Self) -> Ordering {
+        other.logit.total_cmp(&self.logit).then(self.id.cmp(&other.id))
+    }
+}

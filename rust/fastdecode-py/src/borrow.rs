@@ -1,0 +1,137 @@
+//! Logits from Python, borrowed where their rows are contiguous.
+
+use fastdecode_core::{Elements, Logits};
+use half::f16;
+use half::slice::HalfBitsSliceExt;
+use numpy::{Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray};
+use numpy::{PyArrayDescrMethods, PyUntypedArrayMethods};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+
+/// An array held for the length of a call.
+pub struct Borrowed<'py> {
+    array: Format<'py>,
+    /// One row was given, not a batch of one.
+    pub single: bool,
+}
+
+enum Format<'py> {
+    F32(PyReadonlyArrayDyn<'py, f32>),
+    F16(PyReadonlyArrayDyn<'py, f16>),
+    /// bfloat16 seen as its bits: NumPy has no such type of its own.
+    BF16(PyReadonlyArrayDyn<'py, u16>),
+}
+
+impl<'py> Borrowed<'py> {
+    /// From a NumPy array or a CPU torch tensor, (vocab,) or (batch, vocab).
+    pub fn new(logits: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let (array, bits_of_bfloat16) = as_array(logits)?;
+        if !matches!(array.ndim(), 1 | 2) {
+            return Err(PyValueError::new_err(format!(
+                "logits must be (vocab,) or (batch, vocab), got shape {}",
+                array.getattr("shape")?
+            )));
+        }
+        let single = array.ndim() == 1;
+        let any = array.as_any();
+        let array = if bits_of_bfloat16 {
+            Format::BF16(rows_contiguous(any)?)
+        } else if any.cast::<PyArrayDyn<f32>>().is_ok() {
+            Format::F32(rows_contiguous(any)?)
+        } else if any.cast::<PyArrayDyn<f16>>().is_ok() {
+            Format::F16(rows_contiguous(any)?)
+        } else {
+            return Err(PyTypeError::new_err(format!(
+                "logits must be float32, float16 or bfloat16, got {}; \
+                 convert them with .astype(numpy.float32) or .float()",
+                array.dtype()
+            )));
+        };
+        Ok(Self { array, single })
+    }
+
+    /// The core's view of it.
+    pub fn logits(&self) -> Logits<'_> {
+        match &self.array {
+            Format::F32(array) => view(array, Elements::F32),
+            Format::F16(array) => view(array, Elements::F16),
+            Format::BF16(array) => view(array, |bits| Elements::BF16(bits.reinterpret_cast())),
+        }
+    }
+}
+
+/// The NumPy array that shares the object's memory, and whether it holds bfloat16's bits.
+fn as_array<'py>(logits: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyUntypedArray>, bool)> {
+    let py = logits.py();
+    if let Ok(array) = logits.cast::<PyUntypedArray>() {
+        // ml_dtypes' bfloat16 is an extension type that is known by its name alone.
+        let extension = array.dtype().kind() == b'V';
+        if extension && array.dtype().typeobj().name()? == "bfloat16" {
+            let bits = array.call_method1("view", ("uint16",))?;
+            return Ok((bits.cast_into()?, true));
+        }
+        return Ok((array.clone(), false));
+    }
+    if !logits.hasattr("detach")? {
+        return Err(PyTypeError::new_err(format!(
+            "logits must be a NumPy array or a torch tensor, got {}",
+            logits.get_type().name()?
+        )));
+    }
+    let device = logits.getattr("device")?.str()?.to_string();
+    if device != "cpu" {
+        return Err(PyValueError::new_err(format!(
+            "logits are on device {device}; the core reads the CPU's memory: call .cpu() first"
+        )));
+    }
+    let tensor = logits.call_method0("detach")?;
+    let bfloat16 = tensor.getattr("dtype")?.str()?.to_string() == "torch.bfloat16";
+    let tensor = if bfloat16 {
+        // Whoever has a tensor has imported torch: this does not load it.
+        let bits = py.import("torch")?.getattr("uint16")?;
+        tensor.call_method1("view", (bits,))?
+    } else {
+        tensor
+    };
+    Ok((tensor.call_method0("numpy")?.cast_into()?, bfloat16))
+}
+
+/// The array itself where each row is contiguous and rows go upwards, otherwise a C-ordered copy.
+fn rows_contiguous<'py, T: Element>(
+    array: &Bound<'py, PyAny>,
+) -> PyResult<PyReadonlyArrayDyn<'py, T>> {
+    let typed = array.cast::<PyArrayDyn<T>>()?;
+    let size = size_of::<T>() as isize;
+    let last = typed.ndim() - 1;
+    let (shape, strides) = (typed.shape(), typed.strides());
+    let contiguous = strides[last] == size || shape[last] <= 1;
+    let upwards = last == 0 || (strides[0] >= 0 && strides[0] % size == 0);
+    // An unaligned array (a slice of a packed record) cannot be a Rust slice at all.
+    let aligned = typed.data().is_aligned();
+    let native = typed.dtype().is_native_byteorder() != Some(false);
+    if contiguous && upwards && aligned && native {
+        return Ok(typed.try_readonly()?);
+    }
+    let copy = array.py().import("numpy")?.getattr("array")?.call1((array,))?;
+    let copy = copy.call_method1("copy", ("C",))?;
+    Ok(copy.cast::<PyArrayDyn<T>>()?.try_readonly()?)
+}
+
+fn view<'a, T: Element>(
+    array: &'a PyReadonlyArrayDyn<'_, T>,
+    elements: impl Fn(&'a [T]) -> Elements<'a>,
+) -> Logits<'a> {
+    let (shape, strides) = (array.shape(), array.strides());
+    let vocabulary = shape[shape.len() - 1];
+    let rows = if shape.len() == 2 { shape[0] } else { 1 };
+    let stride =
+        if shape.len() == 2 && rows > 1 { strides[0] as usize / size_of::<T>() } else { 0 };
+    let length = if rows == 0 || vocabulary == 0 { 0 } else { (rows - 1) * stride + vocabulary };
+    // SAFETY: `rows_contiguous` made sure that the data is aligned, that rows are contiguous and
+    // that they start `stride >= 0` elements apart, so these `length` elements lie between the
+    // array's first and its last; the array is alive and its read-only borrow held for 'a. NumPy
+    // arrays of no element may have any pointer, hence the empty slice for them.
+    let slice =
+        unsafe { if length == 0 { &[] } else { std::slice::from_raw_parts(array.data(), length) } };
+    Logits { elements: elements(slice), rows, vocabulary, stride }
+}

@@ -1,0 +1,216 @@
+//! The functions of `fastdecode.core`.
+
+use fastdecode_core::{Key, Level, Params, Sampler, logprob, philox, scan, select};
+use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods};
+use pyo3::prelude::*;
+
+use crate::arguments;
+use crate::borrow::Borrowed;
+use crate::draws::Draws;
+use crate::outcome::{detached, refusal};
+use crate::params::Sample;
+
+/// One value or row of values for each row of logits, as an array without the batch axis where
+/// there was none in the logits.
+fn shaped<'py, T: Element>(
+    py: Python<'py>,
+    values: Vec<T>,
+    single: bool,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+    let shape = if single { &shape[1..] } else { shape };
+    PyArray1::from_vec(py, values).reshape(shape)
+}
+
+fn sampler_of(params: Option<PyRef<'_, Sample>>) -> PyResult<Sampler> {
+    match params {
+        Some(params) => Ok(params.sampler),
+        None => Sampler::new(Params::default()).map_err(|error| refusal(&error)),
+    }
+}
+
+#[pyfunction]
+pub fn argmax<'py>(
+    py: Python<'py>,
+    logits: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyArrayDyn<i64>>> {
+    let array = Borrowed::new(logits)?;
+    let logits = array.logits();
+    let level = Level::detect();
+    let ids = detached(py, || logits.map(|_, row, _| Ok(scan::argmax(level, row)? as i64)))?;
+    shaped(py, ids, array.single, &[logits.rows])
+}
+
+#[pyfunction]
+#[expect(clippy::type_complexity, reason = "two arrays, as torch.topk gives them")]
+pub fn top_k<'py>(
+    py: Python<'py>,
+    logits: &Bound<'py, PyAny>,
+    k: i64,
+) -> PyResult<(Bound<'py, PyArrayDyn<f32>>, Bound<'py, PyArrayDyn<i64>>)> {
+    let array = Borrowed::new(logits)?;
+    let logits = array.logits();
+    let level = Level::detect();
+    let rows = detached(py, || {
+        logits.map(|_, row, scratch| select::checked_top_k(level, row, k, scratch))
+    })?;
+    let values = rows.iter().flatten().map(|c| c.logit).collect();
+    let ids = rows.iter().flatten().map(|c| i64::from(c.id)).collect();
+    let shape = [logits.rows, k as usize];
+    Ok((shaped(py, values, array.single, &shape)?, shaped(py, ids, array.single, &shape)?))
+}
+
+#[pyfunction]
+#[pyo3(signature = (logits, params=None))]
+pub fn distribution<'py>(
+    py: Python<'py>,
+    logits: &Bound<'py, PyAny>,
+    params: Option<PyRef<'py, Sample>>,
+) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
+    let sampler = sampler_of(params)?;
+    per_token(py, logits, |row, scratch| sampler.distribution(row, scratch))
+}
+
+#[pyfunction]
+#[pyo3(signature = (logits, params=None))]
+pub fn weights<'py>(
+    py: Python<'py>,
+    logits: &Bound<'py, PyAny>,
+    params: Option<PyRef<'py, Sample>>,
+) -> PyResult<Bound<'py, PyArrayDyn<u64>>> {
+    let sampler = sampler_of(params)?;
+    per_token(py, logits, |row, scratch| sampler.weights(row, scratch))
+}
+
+#[pyfunction]
+pub fn log_softmax<'py>(
+    py: Python<'py>,
+    logits: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
+    let level = Level::detect();
+    per_token(py, logits, |row, scratch| logprob::log_softmax(level, row, scratch))
+}
+
+/// A value for each token of each row.
+fn per_token<'py, T: Element + Clone + Send>(
+    py: Python<'py>,
+    logits: &Bound<'py, PyAny>,
+    work: impl Fn(&[f32], &mut fastdecode_core::Scratch) -> fastdecode_core::Result<Vec<T>>
+    + Sync
+    + Send,
+) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+    let array = Borrowed::new(logits)?;
+    let logits = array.logits();
+    let rows = detached(py, || logits.map(|_, row, scratch| work(row, scratch)))?;
+    shaped(py, rows.concat(), array.single, &[logits.rows, logits.vocabulary])
+}
+
+#[pyfunction]
+#[pyo3(signature = (logits, params=None, *, seed, streams=None, samples=None, positions=None))]
+pub fn sample<'py>(
+    py: Python<'py>,
+    logits: &Bound<'py, PyAny>,
+    params: Option<PyRef<'py, Sample>>,
+    seed: &Bound<'py, PyAny>,
+    streams: Option<&Bound<'py, PyAny>>,
+    samples: Option<&Bound<'py, PyAny>>,
+    positions: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Draws> {
+    let sampler = sampler_of(params)?;
+    let array = Borrowed::new(logits)?;
+    let logits = array.logits();
+    let seed = arguments::seed(seed)?;
+    let streams = arguments::words(streams, "streams", logits.rows, |row| row as u32)?;
+    let samples = arguments::words(samples, "samples", logits.rows, |_| 0)?;
+    let positions = arguments::words(positions, "positions", logits.rows, |_| 0)?;
+    let key = |row: usize| Key {
+        seed,
+        stream: streams[row],
+        sample: samples[row],
+        position: positions[row],
+    };
+    let draws = detached(py, || {
+        logits.map(|index, row, scratch| sampler.sample(row, key(index), scratch))
+    })?;
+    Ok(Draws { draws })
+}
+
+#[pyfunction]
+#[pyo3(signature = (logits, num_samples, params=None, *, seed, streams=None, positions=None))]
+pub fn multinomial<'py>(
+    py: Python<'py>,
+    logits: &Bound<'py, PyAny>,
+    num_samples: &Bound<'py, PyAny>,
+    params: Option<PyRef<'py, Sample>>,
+    seed: &Bound<'py, PyAny>,
+    streams: Option<&Bound<'py, PyAny>>,
+    positions: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyArrayDyn<i64>>> {
+    let sampler = sampler_of(params)?;
+    let array = Borrowed::new(logits)?;
+    let logits = array.logits();
+    let count = arguments::word(num_samples, "num_samples")? as usize;
+    let seed = arguments::seed(seed)?;
+    let streams = arguments::words(streams, "streams", logits.rows, |row| row as u32)?;
+    let positions = arguments::words(positions, "positions", logits.rows, |_| 0)?;
+    let key = |row: usize| Key { seed, stream: streams[row], sample: 0, position: positions[row] };
+    let rows = detached(py, || {
+        logits.map(|index, row, scratch| sampler.sample_many(row, key(index), count, scratch))
+    })?;
+    let tokens = rows.iter().flatten().map(|draw| draw.token as i64).collect();
+    shaped(py, tokens, array.single, &[logits.rows, count])
+}
+
+#[pyfunction]
+#[pyo3(signature = (seed, stream=None, sample=None, position=None))]
+pub fn uniform(
+    seed: &Bound<'_, PyAny>,
+    stream: Option<&Bound<'_, PyAny>>,
+    sample: Option<&Bound<'_, PyAny>>,
+    position: Option<&Bound<'_, PyAny>>,
+) -> PyResult<f64> {
+    let word = |value: Option<&Bound<'_, PyAny>>, name| {
+        value.map_or(Ok(0), |value| arguments::word(value, name))
+    };
+    let key = Key {
+        seed: arguments::seed(seed)?,
+        stream: word(stream, "stream")?,
+        sample: word(sample, "sample")?,
+        position: word(position, "position")?,
+    };
+    Ok(key.uniform())
+}
+
+#[pyfunction]
+pub fn logsumexp<'py>(
+    py: Python<'py>,
+    logits: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
+    let array = Borrowed::new(logits)?;
+    let logits = array.logits();
+    let level = Level::detect();
+    let sums =
+        detached(py, || logits.map(|_, row, scratch| logprob::logsumexp(level, row, scratch)))?;
+    shaped(py, sums, array.single, &[logits.rows])
+}
+
+#[pyfunction]
+pub fn token_logprobs<'py>(
+    py: Python<'py>,
+    logits: &Bound<'py, PyAny>,
+    tokens: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    let array = Borrowed::new(logits)?;
+    let logits = array.logits();
+    let level = Level::detect();
+    let tokens = arguments::tokens(tokens, logits.rows)?;
+    let values = detached(py, || {
+        logits.map(|index, row, scratch| logprob::token_logprob(level, row, tokens[index], scratch))
+    })?;
+    Ok(PyArray1::from_vec(py, values))
+}
+
+#[pyfunction]
+pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> (u32, u32, u32, u32) {
+    philox::philox4x32(counter, key).into()
+}

@@ -1,0 +1,32 @@
+//! The binding: check, borrow, release the GIL, map errors. No decision about decoding is here.
+
+mod arguments;
+mod borrow;
+mod draws;
+mod functions;
+mod outcome;
+mod params;
+
+use pyo3::prelude::*;
+
+/// The Rust core of fastdecode.
+#[pymodule]
+mod _core {
+    use super::{Bound, PyModule, PyModuleMethods, PyResult};
+
+    #[pymodule_export]
+    use crate::draws::Draws;
+    #[pymodule_export]
+    use crate::functions::{
+        argmax, distribution, log_softmax, logsumexp, multinomial, philox4x32, sample,
+        token_logprobs, top_k, uniform, weights,
+    };
+    #[pymodule_export]
+    use crate::params::Sample;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("RNG_VERSION", fastdecode_core::RNG_VERSION)
+    }
+}
