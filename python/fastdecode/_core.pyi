@@ -1,9 +1,28 @@
 """The Rust core, as Python sees it. `fastdecode.core` is the public name of what stands here."""
 
-from typing import Any, Final, SupportsInt, final
+from collections.abc import Sequence
+from typing import Any, Final, SupportsIndex, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+__all__ = [
+    "RNG_VERSION",
+    "Draws",
+    "Sample",
+    "__version__",
+    "argmax",
+    "distribution",
+    "log_softmax",
+    "logsumexp",
+    "multinomial",
+    "philox4x32",
+    "sample",
+    "token_logprobs",
+    "top_k",
+    "uniform",
+    "weights",
+]
 
 __version__: Final[str]
 RNG_VERSION: Final[str]
@@ -48,27 +67,27 @@ def sample(
     logits: Any,
     params: Sample | None = None,
     *,
-    seed: SupportsInt,
+    seed: SupportsIndex,
     streams: Any = None,
     samples: Any = None,
     positions: Any = None,
 ) -> Draws: ...
 def multinomial(
     logits: Any,
-    num_samples: int,
+    num_samples: SupportsIndex,
     params: Sample | None = None,
     *,
-    seed: SupportsInt,
-    stream: SupportsInt = 0,
-    position: SupportsInt = 0,
+    seed: SupportsIndex,
+    streams: Any = None,
+    positions: Any = None,
 ) -> NDArray[np.int64]: ...
 def uniform(
-    seed: SupportsInt,
-    stream: SupportsInt = 0,
-    sample: SupportsInt = 0,
-    position: SupportsInt = 0,
+    seed: SupportsIndex,
+    stream: SupportsIndex | None = None,
+    sample: SupportsIndex | None = None,
+    position: SupportsIndex | None = None,
 ) -> float: ...
 def logsumexp(logits: Any) -> NDArray[np.float64]: ...
 def log_softmax(logits: Any) -> NDArray[np.float64]: ...
 def token_logprobs(logits: Any, tokens: Any) -> NDArray[np.float64]: ...
-def philox4x32(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]: ...
+def philox4x32(counter: Sequence[int], key: Sequence[int]) -> tuple[int, int, int, int]: ...

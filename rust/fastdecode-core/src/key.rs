@@ -10,6 +10,9 @@ use crate::philox::philox4x32;
 /// The name of the frozen mapping from key to uniform integers.
 pub const RNG_VERSION: &str = "v1";
 
+/// The spacing of [`Key::uniform`]'s values.
+const UNIT: f64 = 1.0 / (1u64 << 53) as f64;
+
 /// What the random bits of a block are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -47,7 +50,6 @@ impl Key {
     /// The raffle ticket as a fraction in [0, 1): the first attempt's top 53 bits.
     #[must_use]
     pub fn uniform(&self) -> f64 {
-        const UNIT: f64 = 1.0 / (1u64 << 53) as f64;
         (self.bits(Purpose::Ticket, 0) >> 11) as f64 * UNIT
     }
 
@@ -101,7 +103,14 @@ mod tests {
         }
     }
 
-    const GOLDEN: [u64; 5] = [0, 0, 0, 0, 0];
+    /// Computed by the independent implementation in `tests/reference.py`.
+    const GOLDEN: [u64; 5] = [
+        0xa25c09bcf0c8891a,
+        0x0c798af552c676cd,
+        0xe573ae919b5eb491,
+        0xd352f778edb76834,
+        0xfa7e58b6fdde3e0b,
+    ];
 
     #[test]
     fn every_field_matters() {

@@ -32,7 +32,7 @@ pub struct Total {
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Draw {
     /// The token id.
-    pub token: usize,
+    pub token: u32,
     /// Its weight; `weight / total` is its probability under the law.
     pub weight: u64,
     /// The uniform integer drawn, in `[0, total)`.
@@ -40,7 +40,7 @@ pub struct Draw {
     /// The law's total weight, W.
     pub total: u64,
     /// How many tokens could have been drawn.
-    pub kept: u64,
+    pub kept: u32,
 }
 
 impl Law<'_> {
@@ -108,7 +108,7 @@ impl Law<'_> {
         let split = self.tie_border().clamp(start, end);
         self.span_weights(start, split, &mut weights[..split - start]);
         self.span_weights(split, end, &mut weights[split - start..end - start]);
-        start + first_above(&weights, rest)
+        start + first_above(weights, rest)
     }
 
     fn span_weights(&self, start: usize, end: usize, out: &mut [u64]) {
@@ -133,19 +133,19 @@ impl Law<'_> {
         let ticket = key.ticket(total.weight);
         let token = self.token_at(sums, ticket);
         Draw {
-            token,
+            token: token as u32,
             weight: self.weight_of(token),
             ticket,
             total: total.weight,
-            kept: total.tokens,
+            kept: total.tokens as u32,
         }
     }
 }
 
 /// The index of the first weight at which the running sum exceeds `ticket`.
-pub(crate) fn first_above(weights: &[u64], ticket: u64) -> usize {
+pub(crate) fn first_above(weights: impl IntoIterator<Item = u64>, ticket: u64) -> usize {
     let mut sum = 0;
-    for (index, &weight) in weights.iter().enumerate() {
+    for (index, weight) in weights.into_iter().enumerate() {
         sum += weight;
         if sum > ticket {
             return index;

@@ -1,6 +1,10 @@
 //! The natural logarithm of positive integers, with fixed operations: the platform's differs from
 //! machine to machine in the last bit.
 
+// ln 2 in two parts: the first has trailing zeros, so its product with an exponent is exact.
+const LN2_HIGH: f64 = 0.693_147_180_369_123_8;
+const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
+
 /// ln(x) for x >= 1, within 4e-16 relative (plus the rounding of `x` to 53 bits); -inf for 0.
 ///
 /// x = 2^e * m with m in [sqrt(1/2), sqrt(2)), and ln m = 2 artanh((m - 1) / (m + 1)) by its series.
@@ -23,9 +27,6 @@ pub fn ln(x: u64) -> f64 {
     for term in (0..=10).rev() {
         series = series * square + 1.0 / f64::from(2 * term + 1);
     }
-    // ln 2 in two parts: the first has trailing zeros, so its product with the exponent is exact.
-    const LN2_HIGH: f64 = 0.693_147_180_369_123_8;
-    const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
     let exponent = f64::from(exponent);
     exponent * LN2_HIGH + (2.0 * s * series + exponent * LN2_LOW)
 }

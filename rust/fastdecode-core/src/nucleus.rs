@@ -15,6 +15,10 @@ const PER_OCTAVE: usize = 32;
 /// Tokens further down than this many octaves have weight zero; they share the last bucket.
 const BUCKETS: usize = (WEIGHT_BITS as usize + 1) * PER_OCTAVE + 1;
 
+const LAST_BUCKET: f32 = (BUCKETS - 1) as f32;
+/// Logits looked at together for the crossing bucket.
+const STRIDE: usize = 64;
+
 /// The least mass that reaches `p` of `total`: `ceil(p * total)`, exactly, and at least one.
 #[must_use]
 pub(crate) fn target_mass(p: f64, total: u64) -> u64 {
@@ -95,8 +99,7 @@ kernel! {
 #[inline(always)]
 fn bucket_of(difference: f32, scale: Scale) -> u32 {
     let position = -scale.octaves(difference) * PER_OCTAVE as f32;
-    const LAST: f32 = (BUCKETS - 1) as f32;
-    let position = if position < LAST { position } else { LAST };
+    let position = if position < LAST_BUCKET { position } else { LAST_BUCKET };
     position as i32 as u32
 }
 
@@ -119,7 +122,6 @@ fn add_up_body(row: &[f32], max: f32, scale: Scale, masses: &mut [u64]) {
 #[inline(always)]
 fn gather_body(row: &[f32], max: f32, scale: Scale, bucket: u32, out: &mut Vec<Candidate>) {
     out.clear();
-    const STRIDE: usize = 64;
     for (index, chunk) in row.chunks(STRIDE).enumerate() {
         let mut any = false;
         for &logit in chunk {

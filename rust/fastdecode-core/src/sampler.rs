@@ -203,26 +203,18 @@ impl Sampler {
     }
 }
 
+/// Draws from a short list in the order of ids, as [`Law::token_at`] does from a whole row.
 fn draw_from_list(list: &[Candidate], law: &Law, key: Key) -> Draw {
     let weight_of = |c: &Candidate| weight(c.logit - law.max, law.scale);
-    let total: u64 = list.iter().map(weight_of).sum();
+    let total = list.iter().map(weight_of).sum();
     let ticket = key.ticket(total);
-    let mut rest = ticket;
-    let mut drawn = list[0];
-    for candidate in list {
-        drawn = *candidate;
-        let weight = weight_of(candidate);
-        if rest < weight {
-            break;
-        }
-        rest -= weight;
-    }
+    let index = first_above(list.iter().map(weight_of), ticket);
     Draw {
-        token: drawn.id as usize,
-        weight: weight_of(&drawn),
+        token: list[index].id,
+        weight: weight_of(&list[index]),
         ticket,
         total,
-        kept: list.iter().filter(|c| weight_of(c) > 0).count() as u64,
+        kept: list.iter().filter(|c| weight_of(c) > 0).count() as u32,
     }
 }
 
@@ -234,8 +226,174 @@ impl Draw {
     }
 }
 
-/// The token a given ticket falls to among these weights: the whole map, for proofs.
-#[must_use]
-pub fn token_at(weights: &[u64], ticket: u64) -> usize {
-    first_above(weights, ticket)
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Params, Sampler, Scratch};
+    use crate::error::Error;
+    use crate::key::Key;
+    use crate::level::Level;
+    use crate::order::Candidate;
+
+    fn sampler(temperature: f64, top_k: Option<i64>, top_p: Option<f64>) -> Sampler {
+        Sampler::new(Params { temperature, top_k, top_p }).unwrap()
+    }
+
+    /// Logits with ties, near-ties, bans and spreads of every size.
+    fn rows() -> impl Strategy<Value = Vec<f32>> {
+        let ordinary = -8.0f32..8.0;
+        let coarse = (-4i8..4).prop_map(f32::from);
+        let banned = Just(f32::NEG_INFINITY);
+        let extreme = prop_oneof![Just(f32::MIN), Just(f32::MAX), Just(-0.0), Just(1e-42)];
+        let any = prop_oneof![6 => ordinary.boxed(), 6 => coarse.boxed(), 1 => banned.boxed(), 1 => extreme.boxed()];
+        prop::collection::vec(any, 1..2000)
+            .prop_filter("one token is left", |row| row.iter().any(|x| x.is_finite()))
+    }
+
+    fn samplers() -> impl Strategy<Value = Sampler> {
+        let temperature = prop_oneof![Just(0.0), Just(1.0), 0.01..3.0, Just(1e-20), Just(1e20)];
+        let top_k = prop::option::of(1i64..300);
+        let top_p = prop::option::of(prop_oneof![Just(0.0), Just(1.0), 0.0..1.0]);
+        (temperature, top_k, top_p).prop_map(|(t, k, p)| sampler(t, k, p))
+    }
+
+    /// What survives, by sorting everything.
+    fn plain_weights(sampler: &Sampler, row: &[f32]) -> Vec<u64> {
+        let mut ranked: Vec<_> =
+            row.iter().enumerate().map(|(id, &x)| Candidate::new(x, id)).collect();
+        ranked.sort_by(Candidate::order);
+        if sampler.scale.is_none() {
+            ranked.truncate(1);
+        }
+        ranked.truncate(sampler.top_k);
+        let scale = sampler.scale.unwrap_or(crate::weight::Scale::new(1.0));
+        let max = ranked[0].logit;
+        let of = |c: &Candidate| crate::weight::weight(c.logit - max, scale);
+        if sampler.top_p < 1.0 {
+            let total = ranked.iter().map(of).sum();
+            let target = crate::nucleus::target_mass(sampler.top_p, total);
+            let mut mass = 0;
+            let crossing = ranked.iter().position(|c| {
+                mass += of(c);
+                mass >= target
+            });
+            ranked.truncate(crossing.unwrap() + 1);
+        }
+        let mut weights = vec![0; row.len()];
+        for candidate in ranked {
+            weights[candidate.id as usize] = of(&candidate);
+        }
+        weights
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(600))]
+
+        /// The whole map: each token's first and last ticket fall to it, and to no other.
+        #[test]
+        fn tickets_map_to_tokens_as_the_weights_say(row in rows(), sampler in samplers()) {
+            let mut scratch = Scratch::default();
+            let (law, total) = sampler.law(&row, &mut scratch).unwrap();
+            let weights = plain_weights(&sampler, &row);
+            prop_assert_eq!(&law.weights(), &weights);
+            prop_assert_eq!(total.weight, weights.iter().sum::<u64>());
+            prop_assert_eq!(total.tokens, weights.iter().filter(|&&w| w > 0).count() as u64);
+            let mut cumulative = 0;
+            for (id, &weight) in weights.iter().enumerate() {
+                prop_assert_eq!(law.weight_of(id), weight);
+                if weight > 0 {
+                    prop_assert_eq!(law.token_at(&scratch.sums, cumulative), id);
+                    cumulative += weight;
+                    prop_assert_eq!(law.token_at(&scratch.sums, cumulative - 1), id);
+                }
+            }
+        }
+
+        /// Both paths to a token, the short list and the whole row, read the same map.
+        #[test]
+        fn sample_draws_from_the_law(row in rows(), sampler in samplers(), seed: u64) {
+            let mut scratch = Scratch::default();
+            let key = Key { seed, stream: 1, sample: 2, position: 3 };
+            let draw = sampler.sample(&row, key, &mut scratch).unwrap();
+            let (law, total) = sampler.law(&row, &mut scratch).unwrap();
+            prop_assert_eq!(draw, law.draw(&scratch.sums, total, key));
+            prop_assert_eq!(draw.token as usize, law.token_at(&scratch.sums, draw.ticket));
+            prop_assert!(draw.weight > 0 && draw.logprob() <= 0.0);
+        }
+
+        /// The instruction set changes nothing.
+        #[test]
+        fn levels_agree(row in rows(), sampler in samplers(), seed: u64) {
+            let mut scratch = Scratch::default();
+            let key = Key { seed, ..Key::default() };
+            let portable = sampler.with_level(Level::Portable);
+            let weights = portable.weights(&row, &mut scratch).unwrap();
+            let draw = portable.sample(&row, key, &mut scratch).unwrap();
+            for level in Level::available() {
+                let other = sampler.with_level(level);
+                prop_assert_eq!(&other.weights(&row, &mut scratch).unwrap(), &weights);
+                prop_assert_eq!(other.sample(&row, key, &mut scratch).unwrap(), draw);
+            }
+        }
+
+        /// Tokens that cannot be drawn, appended, change nothing.
+        #[test]
+        fn padding_with_bans_changes_nothing(
+            row in rows(), sampler in samplers(), seed: u64, padding in 0usize..1000,
+        ) {
+            let mut scratch = Scratch::default();
+            let key = Key { seed, ..Key::default() };
+            let draw = sampler.sample(&row, key, &mut scratch).unwrap();
+            let mut padded = row.clone();
+            padded.resize(row.len() + padding, f32::NEG_INFINITY);
+            prop_assert_eq!(sampler.sample(&padded, key, &mut scratch).unwrap(), draw);
+        }
+    }
+
+    #[test]
+    fn many_samples_are_single_ones() {
+        let row: Vec<f32> = (0..700).map(|i| (i % 13) as f32 * 0.5).collect();
+        let mut scratch = Scratch::default();
+        for sampler in [sampler(1.0, None, None), sampler(0.8, Some(20), Some(0.9))] {
+            let key = Key { seed: 5, ..Key::default() };
+            let many = sampler.sample_many(&row, key, 50, &mut scratch).unwrap();
+            for (sample, draw) in (0..).zip(many) {
+                let key = Key { sample, ..key };
+                assert_eq!(sampler.sample(&row, key, &mut scratch).unwrap(), draw);
+            }
+        }
+    }
+
+    #[test]
+    fn refusals_name_the_place() {
+        let mut scratch = Scratch::default();
+        let sampler = sampler(1.0, None, None);
+        let mut try_row = |row: &[f32]| sampler.sample(row, Key::default(), &mut scratch);
+        let (nan, inf) = (f32::NAN, f32::INFINITY);
+        assert_eq!(try_row(&[]), Err(Error::EmptyVocabulary));
+        assert_eq!(try_row(&[0.0, nan]), Err(Error::NotANumber { row: 0, column: 1 }));
+        assert_eq!(try_row(&[0.0, -nan]), Err(Error::NotANumber { row: 0, column: 1 }));
+        assert_eq!(try_row(&[inf, nan]), Err(Error::PositiveInfinity { row: 0, column: 0 }));
+        assert_eq!(try_row(&[-inf, -inf]), Err(Error::NothingAllowed { row: 0 }));
+        for position in [0, 15, 16, 63, 64, 200, 256] {
+            let mut row = vec![0.0; 257];
+            row[position] = nan;
+            assert_eq!(try_row(&row), Err(Error::NotANumber { row: 0, column: position }));
+        }
+    }
+
+    #[test]
+    fn parameters_out_of_range() {
+        let new = |temperature, top_k, top_p| Sampler::new(Params { temperature, top_k, top_p });
+        for temperature in [-1.0, f64::NAN, f64::INFINITY] {
+            assert!(matches!(new(temperature, None, None), Err(Error::Temperature(_))));
+        }
+        assert_eq!(new(1.0, Some(0), None), Err(Error::TopK(0)));
+        for top_p in [-0.1, 1.5, 90.0, f64::NAN] {
+            assert!(matches!(new(1.0, None, Some(top_p)), Err(Error::TopP(_))));
+        }
+        let message = Error::TopP(90.0).to_string();
+        assert_eq!(message, "top_p=90 must be between 0 and 1; for 90% write 0.9");
+    }
 }

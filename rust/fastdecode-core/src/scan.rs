@@ -7,6 +7,9 @@ use crate::weight::MAX_VOCABULARY;
 /// Lanes of a chunk: one AVX-512 register of float32.
 pub(crate) const LANES: usize = 16;
 
+/// Four chunks in flight: a maximum takes four cycles, and two can start in each.
+const WIDE: usize = 4 * LANES;
+
 /// Checks a row and returns its maximum, which is finite.
 ///
 /// # Errors
@@ -32,9 +35,9 @@ pub fn maximum(level: Level, row: &[f32]) -> Result<f32> {
 ///
 /// # Errors
 /// As [`maximum`].
-pub fn argmax(level: Level, row: &[f32]) -> Result<usize> {
+pub fn argmax(level: Level, row: &[f32]) -> Result<u32> {
     let max = maximum(level, row)?;
-    Ok(position_of(level, row, max))
+    Ok(position_of(level, row, max) as u32)
 }
 
 /// The first index at which `row` equals `value`, or its length.
@@ -49,10 +52,14 @@ kernel! {
     fn first_equal(row: &[f32], value: f32) -> usize = first_equal_body;
 }
 
+/// Neither NaN nor +inf: one comparison, false for both.
+#[inline(always)]
+fn is_logit(x: f32) -> bool {
+    x < f32::INFINITY
+}
+
 #[inline(always)]
 fn scan_body(row: &[f32]) -> (f32, bool) {
-    // Four chunks in flight: a maximum has a latency of four cycles and a throughput of two a cycle.
-    const WIDE: usize = 4 * LANES;
     let mut max = [f32::NEG_INFINITY; WIDE];
     let mut bad = [0u32; WIDE];
     let (chunks, rest) = row.as_chunks::<WIDE>();
@@ -60,7 +67,7 @@ fn scan_body(row: &[f32]) -> (f32, bool) {
         for lane in 0..WIDE {
             let x = chunk[lane];
             max[lane] = if x > max[lane] { x } else { max[lane] };
-            bad[lane] |= u32::from(!(x < f32::INFINITY));
+            bad[lane] |= u32::from(!is_logit(x));
         }
     }
     let mut top = f32::NEG_INFINITY;
@@ -71,7 +78,7 @@ fn scan_body(row: &[f32]) -> (f32, bool) {
     }
     for &x in rest {
         top = if x > top { x } else { top };
-        any |= u32::from(!(x < f32::INFINITY));
+        any |= u32::from(!is_logit(x));
     }
     (top, any != 0)
 }
@@ -96,8 +103,7 @@ fn first_equal_body(row: &[f32], value: f32) -> usize {
 /// The first entry that is no logit. Only called when there is one.
 #[cold]
 fn offence(row: &[f32]) -> Error {
-    let bad = |x: &f32| x.is_nan() || *x == f32::INFINITY;
-    let column = row.iter().position(bad).unwrap_or(0);
+    let column = row.iter().position(|&x| !is_logit(x)).unwrap_or(0);
     if row[column].is_nan() {
         Error::NotANumber { row: 0, column }
     } else {

@@ -60,7 +60,7 @@ pub fn weight(difference: f32, scale: Scale) -> u64 {
     p = p.mul_add(f, 0.009618439);
     p = p.mul_add(f, 0.055503324);
     p = p.mul_add(f, 0.24022648);
-    p = p.mul_add(f, 0.6931472);
+    p = p.mul_add(f, std::f32::consts::LN_2);
     p = p.mul_add(f, 1.0);
 
     // p lies in (0.7, 1.42), where p * 2^24 is an integer: the conversion loses nothing.

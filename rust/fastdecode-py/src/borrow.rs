@@ -23,7 +23,7 @@ enum Format<'py> {
 }
 
 impl<'py> Borrowed<'py> {
-    /// From a NumPy array or a CPU torch tensor, (vocab,) or (batch, vocab).
+    /// From a NumPy array or a CPU torch tensor, `(vocab,)` or `(batch, vocab)`.
     pub fn new(logits: &Bound<'py, PyAny>) -> PyResult<Self> {
         let (array, bits_of_bfloat16) = as_array(logits)?;
         if !matches!(array.ndim(), 1 | 2) {
@@ -85,7 +85,7 @@ fn as_array<'py>(logits: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyUntypedAr
         )));
     }
     let tensor = logits.call_method0("detach")?;
-    let bfloat16 = tensor.getattr("dtype")?.str()?.to_string() == "torch.bfloat16";
+    let bfloat16 = tensor.getattr("dtype")?.str()? == "torch.bfloat16";
     let tensor = if bfloat16 {
         // Whoever has a tensor has imported torch: this does not load it.
         let bits = py.import("torch")?.getattr("uint16")?;
@@ -101,15 +101,14 @@ fn rows_contiguous<'py, T: Element>(
     array: &Bound<'py, PyAny>,
 ) -> PyResult<PyReadonlyArrayDyn<'py, T>> {
     let typed = array.cast::<PyArrayDyn<T>>()?;
-    let size = size_of::<T>() as isize;
+    let size = size_of::<T>().cast_signed();
     let last = typed.ndim() - 1;
     let (shape, strides) = (typed.shape(), typed.strides());
     let contiguous = strides[last] == size || shape[last] <= 1;
     let upwards = last == 0 || (strides[0] >= 0 && strides[0] % size == 0);
     // An unaligned array (a slice of a packed record) cannot be a Rust slice at all.
     let aligned = typed.data().is_aligned();
-    let native = typed.dtype().is_native_byteorder() != Some(false);
-    if contiguous && upwards && aligned && native {
+    if contiguous && upwards && aligned {
         return Ok(typed.try_readonly()?);
     }
     let copy = array.py().import("numpy")?.getattr("array")?.call1((array,))?;

@@ -27,7 +27,7 @@ impl Draws {
     /// The token ids (int64).
     #[getter]
     fn tokens<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
-        self.column(py, |draw| draw.token as i64)
+        self.column(py, |draw| i64::from(draw.token))
     }
 
     /// ln of each token's probability under the law it was drawn from, in nats (float64).
@@ -39,7 +39,7 @@ impl Draws {
     /// How many tokens had a probability above zero (int64).
     #[getter]
     fn kept<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
-        self.column(py, |draw| draw.kept as i64)
+        self.column(py, |draw| i64::from(draw.kept))
     }
 
     /// The uniform integers drawn, each in [0, total) (uint64).

@@ -29,6 +29,15 @@ fn sampler_of(params: Option<PyRef<'_, Sample>>) -> PyResult<Sampler> {
     }
 }
 
+/// The likeliest token of each row, ties to the lower id.
+///
+/// Parameters
+/// ----------
+/// logits : array or tensor, (vocab,) or (batch, vocab)
+///
+/// Returns
+/// -------
+/// int64 array, () or (batch,)
 #[pyfunction]
 pub fn argmax<'py>(
     py: Python<'py>,
@@ -37,10 +46,24 @@ pub fn argmax<'py>(
     let array = Borrowed::new(logits)?;
     let logits = array.logits();
     let level = Level::detect();
-    let ids = detached(py, || logits.map(|_, row, _| Ok(scan::argmax(level, row)? as i64)))?;
+    let ids = detached(py, || logits.map(|_, row, _| Ok(i64::from(scan::argmax(level, row)?))))?;
     shaped(py, ids, array.single, &[logits.rows])
 }
 
+/// The k likeliest tokens of each row, likeliest first, ties to the lower id.
+///
+/// Exact, and without sorting the row. Unlike transformers' top-k filter, exactly k are given
+/// where logits tie at the border.
+///
+/// Parameters
+/// ----------
+/// logits : array or tensor, (vocab,) or (batch, vocab)
+/// k : int
+///     Between 1 and the vocabulary size.
+///
+/// Returns
+/// -------
+/// (values, indices) : float32 and int64 arrays, (k,) or (batch, k)
 #[pyfunction]
 #[expect(clippy::type_complexity, reason = "two arrays, as torch.topk gives them")]
 pub fn top_k<'py>(
@@ -60,6 +83,18 @@ pub fn top_k<'py>(
     Ok((shaped(py, values, array.single, &shape)?, shaped(py, ids, array.single, &shape)?))
 }
 
+/// The probabilities that `sample` draws from, exactly: weight over total weight.
+///
+/// Within 1e-6 in total variation of the softmax of the logits after the same truncation.
+///
+/// Parameters
+/// ----------
+/// logits : array or tensor, (vocab,) or (batch, vocab)
+/// params : Sample, optional
+///
+/// Returns
+/// -------
+/// float64 array, of the shape of the logits
 #[pyfunction]
 #[pyo3(signature = (logits, params=None))]
 pub fn distribution<'py>(
@@ -71,6 +106,20 @@ pub fn distribution<'py>(
     per_token(py, logits, |row, scratch| sampler.distribution(row, scratch))
 }
 
+/// The law as it is: a non-negative integer for each token, 2**42 for the likeliest, 0 for a
+/// token that was cut.
+///
+/// A token is drawn with probability weight / sum(weights), exactly: the one drawn is the first,
+/// by id, at which the running sum exceeds a uniform integer below the sum.
+///
+/// Parameters
+/// ----------
+/// logits : array or tensor, (vocab,) or (batch, vocab)
+/// params : Sample, optional
+///
+/// Returns
+/// -------
+/// uint64 array, of the shape of the logits
 #[pyfunction]
 #[pyo3(signature = (logits, params=None))]
 pub fn weights<'py>(
@@ -82,6 +131,17 @@ pub fn weights<'py>(
     per_token(py, logits, |row, scratch| sampler.weights(row, scratch))
 }
 
+/// ln of every token's probability, in nats; -inf for a banned token.
+///
+/// The same bits on every machine; within 1e-6 of the exact value.
+///
+/// Parameters
+/// ----------
+/// logits : array or tensor, (vocab,) or (batch, vocab)
+///
+/// Returns
+/// -------
+/// float64 array, of the shape of the logits
 #[pyfunction]
 pub fn log_softmax<'py>(
     py: Python<'py>,
@@ -105,6 +165,30 @@ fn per_token<'py, T: Element + Clone + Send>(
     shaped(py, rows.concat(), array.single, &[logits.rows, logits.vocabulary])
 }
 
+/// Draw one token for each row.
+///
+/// A row's token depends on the row, the parameters and (seed, stream, sample, position) alone.
+///
+/// Parameters
+/// ----------
+/// logits : array or tensor, (vocab,) or (batch, vocab)
+/// params : Sample, optional
+///     Temperature and truncations; by default the model's own distribution.
+/// seed : int
+///     0..2**64-1.
+/// streams, samples, positions : int or sequence of int, optional
+///     0..2**32-1, one for all rows or one a row. By default the row's index, 0 and 0.
+///
+/// Returns
+/// -------
+/// Draws
+///
+/// Raises
+/// ------
+/// ValueError
+///     NaN or +inf, a row without a finite entry, a wrong rank, or an argument out of range.
+/// TypeError
+///     Logits of another dtype, or an argument that is no integer.
 #[pyfunction]
 #[pyo3(signature = (logits, params=None, *, seed, streams=None, samples=None, positions=None))]
 pub fn sample<'py>(
@@ -135,6 +219,21 @@ pub fn sample<'py>(
     Ok(Draws { draws })
 }
 
+/// Draw `num_samples` tokens for each row, with replacement: samples 0, 1, ... of `sample`.
+///
+/// Parameters
+/// ----------
+/// logits : array or tensor, (vocab,) or (batch, vocab)
+/// num_samples : int
+/// params : Sample, optional
+/// seed : int
+///     0..2**64-1.
+/// streams, positions : int or sequence of int, optional
+///     0..2**32-1, as for `sample`.
+///
+/// Returns
+/// -------
+/// int64 array, (num_samples,) or (batch, num_samples)
 #[pyfunction]
 #[pyo3(signature = (logits, num_samples, params=None, *, seed, streams=None, positions=None))]
 pub fn multinomial<'py>(
@@ -157,10 +256,14 @@ pub fn multinomial<'py>(
     let rows = detached(py, || {
         logits.map(|index, row, scratch| sampler.sample_many(row, key(index), count, scratch))
     })?;
-    let tokens = rows.iter().flatten().map(|draw| draw.token as i64).collect();
+    let tokens = rows.iter().flatten().map(|draw| i64::from(draw.token)).collect();
     shaped(py, tokens, array.single, &[logits.rows, count])
 }
 
+/// The raffle ticket of a draw as a fraction in [0, 1), to follow it by hand.
+///
+/// The token drawn is the one whose stretch of the cumulative distribution, by id, it falls into
+/// (its top 53 bits; the draw itself uses an integer, see `Draws.tickets`).
 #[pyfunction]
 #[pyo3(signature = (seed, stream=None, sample=None, position=None))]
 pub fn uniform(
@@ -181,6 +284,17 @@ pub fn uniform(
     Ok(key.uniform())
 }
 
+/// ln of the sum of the exponentials of each row, in nats.
+///
+/// The same bits on every machine; within 1e-6 of the exact value.
+///
+/// Parameters
+/// ----------
+/// logits : array or tensor, (vocab,) or (batch, vocab)
+///
+/// Returns
+/// -------
+/// float64 array, () or (batch,)
 #[pyfunction]
 pub fn logsumexp<'py>(
     py: Python<'py>,
@@ -194,6 +308,16 @@ pub fn logsumexp<'py>(
     shaped(py, sums, array.single, &[logits.rows])
 }
 
+/// ln of one token's probability in each row, in nats.
+///
+/// Parameters
+/// ----------
+/// logits : array or tensor, (vocab,) or (batch, vocab)
+/// tokens : sequence of int, one a row
+///
+/// Returns
+/// -------
+/// float64 array, (batch,)
 #[pyfunction]
 pub fn token_logprobs<'py>(
     py: Python<'py>,
@@ -210,6 +334,7 @@ pub fn token_logprobs<'py>(
     Ok(PyArray1::from_vec(py, values))
 }
 
+/// One block of the generator: Philox4x32-10 (Salmon et al., SC 2011).
 #[pyfunction]
 pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> (u32, u32, u32, u32) {
     philox::philox4x32(counter, key).into()

@@ -1,4 +1,5 @@
 //! The binding: check, borrow, release the GIL, map errors. No decision about decoding is here.
+#![expect(clippy::doc_markdown, reason = "docstrings are read in Python")]
 
 mod arguments;
 mod borrow;
