@@ -11,7 +11,6 @@ from time import perf_counter
 import pytest
 
 LIMIT = 0.3
-ROUNDS = 4
 RUNS = 5
 HEAVY = ("torch", "transformers", "huggingface_hub", "pandas")
 COMMANDS = {
@@ -21,25 +20,30 @@ COMMANDS = {
 }
 
 
-def median_seconds(arguments: list[str]) -> float:
-    """Wall time of a whole process, the interpreter's own start included."""
-    times = []
+def median_seconds(arguments: list[str]) -> tuple[float, float]:
+    """Wall and processor time of a whole process, the interpreter's own start included."""
+    wall, processor = [], []
     for _ in range(RUNS):
-        start = perf_counter()
+        start, before = perf_counter(), os.times()
         subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
-        times.append(perf_counter() - start)
-    return statistics.median(times)
+        after = os.times()
+        wall.append(perf_counter() - start)
+        processor.append(
+            after.children_user
+            + after.children_system
+            - before.children_user
+            - before.children_system
+        )
+    return statistics.median(wall), statistics.median(processor)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_takes_under_0_3_seconds(name):
-    # A busy machine only ever adds time, so one quiet round out of a few is the answer.
-    medians = []
-    for _ in range(ROUNDS):
-        medians.append(median_seconds(COMMANDS[name]))
-        if medians[-1] < LIMIT:
-            return
-    pytest.fail(f"{name}: median of {RUNS} runs is {min(medians):.3f} s, {ROUNDS} times over")
+    wall, processor = median_seconds(COMMANDS[name])
+    if wall < LIMIT:
+        return
+    # Other processes may have had the machine; then the time that was ours decides.
+    assert 0 < processor < LIMIT, f"{name}: {wall:.3f} s, of which {processor:.3f} s our own"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
