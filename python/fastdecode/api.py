@@ -1,0 +1,222 @@
+"""The module functions: `generate`, `stream`, `next_token`, `score` over any kind of `model`."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fastdecode.candidates import Candidates
+from fastdecode.decoder import Decoder
+from fastdecode.generations import Generations
+from fastdecode.scores import Scores
+from fastdecode.steps import Step
+from fastdecode.strategies import Strategy, restore
+
+if TYPE_CHECKING:
+    import os
+
+DEFAULT_MODEL = "openai-community/gpt2"
+_MOST_LOADED = 3
+_loaded: OrderedDict[tuple[str, str | None, str | None], Decoder] = OrderedDict()
+
+
+def resolve(
+    model: Any, tokenizer: Any = None, *, dtype: str | None = None, revision: str | None = None
+) -> Decoder:
+    """The decoder that `model` stands for; the last few loaded by name are kept.
+
+    Args:
+        model: a `Decoder`, a hub name, a folder, "demo", or a transformers model.
+        tokenizer: the tokenizer of a transformers model; not for the others.
+        dtype: for a model that is loaded; None is float32.
+        revision: for a model that is loaded from the hub.
+
+    Raises:
+        TypeError: for another kind of model, or a tokenizer where none belongs.
+    """
+    if isinstance(model, Decoder | str) or hasattr(model, "__fspath__"):
+        if tokenizer is not None:
+            raise TypeError("tokenizer= goes with a transformers model object; leave it out here")
+        if isinstance(model, Decoder):
+            return model
+        key = (str(model), dtype, revision)
+        if key not in _loaded:
+            _loaded[key] = Decoder.from_pretrained(key[0], dtype=dtype, revision=revision)
+        _loaded.move_to_end(key)
+        while len(_loaded) > _MOST_LOADED:
+            _loaded.popitem(last=False)
+        return _loaded[key]
+    if tokenizer is None and hasattr(model, "forward"):
+        raise TypeError("a model object needs tokenizer=... beside it, or use Decoder(model, tok)")
+    if tokenizer is None:
+        raise TypeError(
+            "model must be a hub name, a folder, a Decoder or a transformers model, "
+            f"not {type(model).__name__}"
+        )
+    return Decoder(model, tokenizer)
+
+
+def generate(
+    prompts: str | Sequence[str],
+    *,
+    model: Any = DEFAULT_MODEL,
+    tokenizer: Any = None,
+    strategy: Strategy | None = None,
+    max_new_tokens: int | None = None,
+    n: int = 1,
+    seed: int | None = None,
+    streams: Sequence[int] | None = None,
+    stop: str | Sequence[str] | None = None,
+    logprobs: int | None = None,
+    trace: bool = False,
+    logits_processor: Any = None,
+    progress: bool | None = None,
+    batch_size: int | None = None,
+    **keywords: Any,
+) -> Generations:
+    """Continue each prompt.
+
+    Given the same logits, a token depends on (seed, stream, sample, position) alone, so the result
+    of a prompt is the same alone, in any batch and in any order, up to the forward pass's rounding.
+
+    Args:
+        prompts: a string or several. An empty string begins at the tokenizer's BOS token; an
+            empty sequence gives an empty result.
+        model: a hub name, a folder, "demo", a `Decoder`, or a transformers model.
+        tokenizer: the tokenizer, with a transformers model.
+        strategy: `Greedy()` or `Sample(...)`; None: built from the keywords.
+        max_new_tokens: most tokens to add, at least 1; None is 20, or what `max_length` leaves.
+        n: samples of each prompt.
+        seed: 0..2**64-1; None takes a fresh one, which the result reports.
+        streams: the random stream of each prompt, 0..2**32-1; None: the prompts' indices. Prompts
+            may share a stream: they then share their randomness.
+        stop: text ends before any of these strings.
+        logprobs: None, or 0 to note each token's log-probability, or m to note also the m
+            likeliest tokens.
+        trace: not available in this version.
+        logits_processor: not available in this version.
+        progress: a progress bar on stderr: True, False, or None for many prompts on a terminal.
+        batch_size: most rows at a time; None: 32, or fewer where the KV cache would pass 1 GiB.
+        **keywords: transformers' names: `do_sample`, `temperature`, `top_k`, `top_p`,
+            `num_return_sequences`, `max_length`, `eos_token_id`, `stop_strings`. None of them:
+            greedy. A temperature, top_k or top_p without `do_sample` samples; `do_sample=True`
+            adds no hidden top-k (transformers adds 50).
+
+    Returns:
+        Generations in the order of the prompts, then of the samples.
+
+    Raises:
+        TypeError: for a wrong type or an unknown keyword.
+        ValueError: for a bad value, a prompt without room in the context, an unknown model.
+        Interrupted: at Ctrl-C, within one step; its `generations` has what there is.
+    """
+    return resolve(model, tokenizer).generate(
+        prompts,
+        strategy=strategy,
+        max_new_tokens=max_new_tokens,
+        n=n,
+        seed=seed,
+        streams=streams,
+        stop=stop,
+        logprobs=logprobs,
+        trace=trace,
+        logits_processor=logits_processor,
+        progress=progress,
+        batch_size=batch_size,
+        **keywords,
+    )
+
+
+def stream(
+    prompt: str | Sequence[str],
+    *,
+    model: Any = DEFAULT_MODEL,
+    tokenizer: Any = None,
+    strategy: Strategy | None = None,
+    max_new_tokens: int | None = None,
+    n: int = 1,
+    seed: int | None = None,
+    streams: Sequence[int] | None = None,
+    stop: str | Sequence[str] | None = None,
+    logprobs: int | None = None,
+    batch_size: int | None = None,
+    **keywords: Any,
+) -> Iterator[Step]:
+    """Yield a `Step` a token, as they come; several prompts or samples are interleaved.
+
+    The arguments are `generate`'s, and so are the tokens. Arguments are checked at the call, not
+    at the first step. Leaving the iterator stops the work.
+    """
+    return resolve(model, tokenizer).stream(
+        prompt,
+        strategy=strategy,
+        max_new_tokens=max_new_tokens,
+        n=n,
+        seed=seed,
+        streams=streams,
+        stop=stop,
+        logprobs=logprobs,
+        batch_size=batch_size,
+        **keywords,
+    )
+
+
+def next_token(
+    prompt: str, k: int = 10, *, model: Any = DEFAULT_MODEL, tokenizer: Any = None
+) -> Candidates:
+    """The `k` likeliest next tokens behind `prompt`, with probabilities over the vocabulary."""
+    return resolve(model, tokenizer).next_token(prompt, k)
+
+
+def score(
+    texts: str | Sequence[str],
+    *,
+    context: str = "",
+    bos: bool = True,
+    eos: bool = True,
+    model: Any = DEFAULT_MODEL,
+    tokenizer: Any = None,
+) -> Scores:
+    """The log-probability of each text, in nats.
+
+    Args:
+        texts: a string or several.
+        context: text that stands before each of them; it is a condition and is not scored.
+        bos: begin with the tokenizer's BOS token, as a condition. Without it and without a
+            context, the first token has nothing before it and is left out of the sum.
+        eos: score the EOS token at the end as well.
+        model: as for `generate`.
+        tokenizer: as for `generate`.
+
+    Raises:
+        ValueError: for a text longer than the context, and where the tokenizer lacks the token
+            that `bos` or `eos` asks for.
+    """
+    return resolve(model, tokenizer).score(texts, context=context, bos=bos, eos=eos)
+
+
+def replay(
+    path: str | os.PathLike[str], *, model: Any = None, tokenizer: Any = None
+) -> Generations:
+    """Run a call again that `Generations.save` wrote; the result can be compared with `==`.
+
+    Args:
+        path: the file.
+        model: the model, where the call was made with a model object; None: the one it names.
+        tokenizer: as for `generate`.
+
+    Raises:
+        ValueError: where the file is something else, or names no model and none is given.
+    """
+    call = dict(Generations.load(path).call)
+    name, dtype, revision = call.pop("model"), call.pop("dtype"), call.pop("revision")
+    call.pop("rng")
+    if model is None and name is None:
+        raise ValueError(f"{path} was made with a model object; give it as model=...")
+    decoder = (
+        resolve(name, dtype=dtype, revision=revision)
+        if model is None
+        else resolve(model, tokenizer)
+    )
+    return decoder.generate(strategy=restore(call.pop("strategy")), **call)

@@ -1,0 +1,128 @@
+"""Checkpoints: a model and its tokenizer, from the package, from a folder, or from the hub."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+_REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
+# Seconds to wait for the hub before saying that it is out of reach.
+_HUB_TIMEOUT = 5.0
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+
+
+def load(
+    name_or_path: str, *, device: Any = None, dtype: Any = None, revision: str | None = None
+) -> tuple[Any, Any]:
+    """The model, in evaluation mode, and its tokenizer.
+
+    Args:
+        name_or_path: "demo", a folder, or a hub name.
+        device: a torch device; None is the CPU.
+        dtype: a torch dtype or its name; None is float32, whatever the checkpoint stores.
+        revision: a hub revision.
+
+    Raises:
+        ValueError: where there is no such model, the hub is out of reach, or the weights are
+            damaged or incomplete.
+    """
+    if name_or_path == "demo":
+        with as_file(files("fastdecode") / "demo") as folder:
+            return _read(str(folder), "demo", device, dtype, None, local=True)
+    if Path(name_or_path).is_dir():
+        return _read(name_or_path, name_or_path, device, dtype, None, local=True)
+    if not _REPOSITORY.fullmatch(name_or_path) or name_or_path.startswith("."):
+        raise ValueError(
+            f"model={name_or_path!r}: there is no such folder, and it is not a hub name; "
+            'give a folder with a model, a hub name, or "demo"'
+        )
+    local = _in_cache(name_or_path, revision)
+    if not local:
+        _find_on_hub(name_or_path, revision)
+    return _read(name_or_path, name_or_path, device, dtype, revision, local=local)
+
+
+def _in_cache(name: str, revision: str | None) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    def has(file: str) -> bool:
+        return isinstance(try_to_load_from_cache(name, file, revision=revision), str)
+
+    return has("config.json") and any(has(file) for file in _WEIGHTS)
+
+
+def _find_on_hub(name: str, revision: str | None) -> None:
+    """Ask the hub once, with a short time-out, since the loaders retry for long."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+    try:
+        HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT)
+    except RepositoryNotFoundError as error:
+        raise ValueError(
+            f"model={name!r}: the hub has no such model (or it is private), and there is no such "
+            'folder; check the name, or use model="demo"'
+        ) from error
+    except HfHubHTTPError as error:
+        raise ValueError(f"model={name!r}: the hub refused it: {error}") from error
+    except Exception as error:
+        raise ValueError(
+            f"model={name!r}: the hub could not be reached and the model is not in the local "
+            'cache; use model="demo", which needs no network, or the path of a local folder'
+        ) from error
+
+
+def _read(
+    source: str, name: str, device: Any, dtype: Any, revision: str | None, *, local: bool
+) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    dtype = _dtype(dtype)
+    more = {"revision": revision} if revision is not None else {}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local, **more)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, output_loading_info=True, local_files_only=local, **more
+        )
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"model={name!r} cannot be loaded: {type(error).__name__}: {_short(error)}; "
+            "are its files complete?"
+        ) from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"model={name!r}: the weights are incomplete: {len(missing)} tensors are missing, "
+            f"the first is {missing[0]!r}; take the checkpoint again"
+        )
+    broken = next((k for k, p in model.named_parameters() if not bool(p.isfinite().all())), None)
+    if broken is not None:
+        raise ValueError(
+            f"model={name!r}: the weights are damaged: {broken!r} has values that are not finite"
+        )
+    return model.to(torch.device(device) if device is not None else "cpu").eval(), tokenizer
+
+
+def _dtype(value: Any) -> Any:
+    import torch
+
+    if value is None:
+        return torch.float32
+    if isinstance(value, torch.dtype) or value == "auto":
+        return value
+    found = getattr(torch, value, None) if isinstance(value, str) else None
+    if not isinstance(found, torch.dtype):
+        raise ValueError(
+            f'dtype={value!r} is unknown; give a torch dtype, or "float32", "float64", "bfloat16"'
+        )
+    return found
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:297] + "..."

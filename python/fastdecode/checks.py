@@ -1,0 +1,114 @@
+"""Checks: bad arguments are refused before any work, by messages that say what to do."""
+
+from __future__ import annotations
+
+import operator
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+U32 = 2**32 - 1
+U64 = 2**64 - 1
+
+
+def prompts(value: Any, name: str = "prompts") -> list[str]:
+    """One string or a sequence of strings, as a list.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, bytes | bytearray) or not isinstance(value, Iterable):
+        raise TypeError(
+            f"{name} must be a string or a sequence of strings, not {type(value).__name__}"
+        )
+    items = list(value)
+    for row, item in enumerate(items):
+        if not isinstance(item, str):
+            raise TypeError(
+                f"{name}[{row}] must be a string, not {type(item).__name__} ({item!r:.40})"
+            )
+    return items
+
+
+def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """An integer in low..high.
+
+    Raises:
+        TypeError: for a bool or for what is no integer.
+        ValueError: out of range.
+    """
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {value!r}") from None
+    if number < low or (high is not None and number > high):
+        span = f"at least {low}" if high is None else f"in {low}..{high}"
+        raise ValueError(f"{name} must be {span}, not {number}")
+    return number
+
+
+def seed(value: Any) -> int:
+    """A seed in 0..2**64-1; None takes a fresh one from the operating system."""
+    if value is None:
+        return secrets.randbits(64)
+    try:
+        return integer("seed", value, 0, U64)
+    except ValueError:
+        raise ValueError(
+            f"seed must be in 0..2**64-1, not {value}; reduce it modulo 2**64"
+        ) from None
+
+
+def streams(value: Any, count: int) -> list[int]:
+    """One stream a prompt; None gives the prompts' indices. The same stream may come twice."""
+    if value is None:
+        return list(range(count))
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"streams must be a sequence of integers, not {value!r}")
+    items = list(value)
+    if len(items) != count:
+        raise ValueError(
+            f"streams has {len(items)} entries for {count} prompts; give one stream a prompt"
+        )
+    return [integer(f"streams[{row}]", item, 0, U32) for row, item in enumerate(items)]
+
+
+def stops(value: Any) -> tuple[str, ...]:
+    """Stop strings, none of them empty."""
+    if value is None:
+        return ()
+    items = prompts(value, "stop")
+    for row, item in enumerate(items):
+        if not item:
+            raise ValueError(f"stop[{row}] is empty; a stop string needs at least one character")
+    return tuple(items)
+
+
+def eos(value: Any, vocab_size: int) -> tuple[int, ...]:
+    """End-of-sequence tokens: one id or several; an empty sequence is none."""
+    items = list(value) if isinstance(value, Sequence) else [value]
+    return tuple(integer("eos_token_id", item, 0, vocab_size - 1) for item in items)
+
+
+def fits(ids: Sequence[Sequence[int]], context: int | None, vocab_size: int) -> None:
+    """Refuse prompts that leave no room in the context, or that the model has no tokens for."""
+    for row, prompt in enumerate(ids):
+        if context is not None and len(prompt) >= context:
+            raise ValueError(
+                f"prompts[{row}] has {len(prompt)} tokens, but the model's context is {context} "
+                f"and a new token needs room; shorten the prompt to {context - 1} tokens"
+            )
+        known(f"prompts[{row}]", prompt, vocab_size)
+
+
+def known(name: str, ids: Sequence[int], vocab_size: int) -> None:
+    """Refuse tokens that the model does not have."""
+    if ids and max(ids) >= vocab_size:
+        raise ValueError(
+            f"{name} has token {max(ids)}, but the model knows 0..{vocab_size - 1}; "
+            "the tokenizer is of another model"
+        )

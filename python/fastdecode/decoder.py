@@ -1,0 +1,430 @@
+"""The decoder: a model and its tokenizer, with everything that can be asked of them."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from fastdecode import checks, core, keywords
+from fastdecode.candidates import Candidate, Candidates
+from fastdecode.errors import Interrupted
+from fastdecode.generations import Generation, Generations, Stats
+from fastdecode.loop import Plan, Prompt, Row, Timer, decode
+from fastdecode.scores import Score, Scores
+from fastdecode.steps import Step
+from fastdecode.strategies import Strategy, describe
+from fastdecode.text import decode as decode_text
+
+_DEFAULT_NEW_TOKENS = 20
+_MOST_ROWS = 32
+_CACHE_BYTES = 2**30
+_BAR_PROMPTS = 20
+
+
+class Decoder:
+    """A causal language model and its tokenizer, ready to decode.
+
+    Example:
+        >>> decoder = Decoder.from_pretrained("demo")
+        >>> decoder.generate("Once upon a time", seed=7, temperature=0.8).texts
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, engine: str = "auto") -> None:
+        """Bring your own transformers model and tokenizer; the model is put in evaluation mode.
+
+        Raises:
+            TypeError: where the tokenizer is missing or the model is no causal language model.
+        """
+        if not callable(getattr(tokenizer, "decode", None)):
+            raise TypeError(
+                f"tokenizer must be a transformers tokenizer, not {type(tokenizer).__name__}; "
+                "a model object needs tokenizer=... beside it"
+            )
+        if not hasattr(model, "get_output_embeddings") or model.get_output_embeddings() is None:
+            raise TypeError(
+                f"model must be a transformers causal language model, not {type(model).__name__}"
+            )
+        from fastdecode.engines import open_engine
+
+        self.model = model
+        self.tokenizer = tokenizer
+        self.engine = open_engine(model, engine)
+        self.name: str | None = None
+        self.revision: str | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str,
+        *,
+        engine: str = "auto",
+        device: Any = None,
+        dtype: Any = None,
+        revision: str | None = None,
+    ) -> Decoder:
+        """Load "demo" (the model in the package), a folder, or a model of the hub.
+
+        Args:
+            name_or_path: which model. A model in the local cache is not looked up on the hub.
+            engine: "auto", "torch" or "transformers"; see `fastdecode.engines.open_engine`.
+            device: a torch device; None is the CPU.
+            dtype: a torch dtype or its name; None is float32.
+            revision: a hub revision.
+
+        Raises:
+            ValueError: for an unknown model, an unreachable hub, damaged weights.
+        """
+        if not isinstance(name_or_path, str):
+            raise TypeError(f"name_or_path must be a string, not {type(name_or_path).__name__}")
+        from fastdecode.checkpoints import load
+        from fastdecode.engines import NAMES
+
+        if engine not in NAMES:
+            raise ValueError(f"engine={engine!r} is unknown; choose one of {', '.join(NAMES)}")
+        model, tokenizer = load(name_or_path, device=device, dtype=dtype, revision=revision)
+        decoder = cls(model, tokenizer, engine=engine)
+        decoder.name, decoder.revision = name_or_path, revision
+        return decoder
+
+    def __repr__(self) -> str:
+        """The model, its engine and dtype."""
+        name = self.name or type(self.model).__name__
+        return f"Decoder({name!r}, engine={type(self.engine).__name__}, dtype={self.model.dtype})"
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        strategy: Strategy | None = None,
+        max_new_tokens: int | None = None,
+        n: int = 1,
+        seed: int | None = None,
+        streams: Sequence[int] | None = None,
+        stop: str | Sequence[str] | None = None,
+        logprobs: int | None = None,
+        trace: bool = False,
+        logits_processor: Any = None,
+        progress: bool | None = None,
+        batch_size: int | None = None,
+        **more: Any,
+    ) -> Generations:
+        """Continue each prompt; see `fastdecode.generate`, which has the same arguments."""
+        plan, texts, call = self._plan(
+            prompts,
+            strategy=strategy,
+            max_new_tokens=max_new_tokens,
+            n=n,
+            seed=seed,
+            streams=streams,
+            stop=stop,
+            logprobs=logprobs,
+            trace=trace,
+            logits_processor=logits_processor,
+            batch_size=batch_size,
+            more=more,
+        )
+        timer, begun = Timer(), perf_counter()
+        done: list[Row] = []
+        live: list[Row] = []
+        interrupted = False
+        bar = _bar(progress, len(plan.prompts), plan.n)
+        try:
+            for live in decode(self.engine, plan, timer):
+                ended = [row for row in live if row.reason is not None]
+                done += ended
+                if bar is not None and ended:
+                    bar.update(len(ended))
+        except KeyboardInterrupt:
+            interrupted = True
+            noted = set(map(id, done))
+            done += [row for row in live if id(row) not in noted]
+        finally:
+            if bar is not None:
+                bar.close()
+        done.sort(key=lambda row: (row.prompt.index, row.sample))
+        items = [self._generation(row, texts[row.prompt.index], plan) for row in done]
+        count = sum(len(row.ids) for row in done)
+        stats = Stats.of(count, perf_counter() - begun, timer.forward, timer.core)
+        generations = Generations(items, stats, call)
+        if interrupted:
+            raise Interrupted(generations)
+        return generations
+
+    def stream(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        strategy: Strategy | None = None,
+        max_new_tokens: int | None = None,
+        n: int = 1,
+        seed: int | None = None,
+        streams: Sequence[int] | None = None,
+        stop: str | Sequence[str] | None = None,
+        logprobs: int | None = None,
+        batch_size: int | None = None,
+        **more: Any,
+    ) -> Iterator[Step]:
+        """Yield a `Step` a token; see `fastdecode.stream`, which has the same arguments."""
+        plan, _, _ = self._plan(
+            prompt,
+            strategy=strategy,
+            max_new_tokens=max_new_tokens,
+            n=n,
+            seed=seed,
+            streams=streams,
+            stop=stop,
+            logprobs=0 if logprobs is None else logprobs,
+            trace=False,
+            logits_processor=None,
+            batch_size=batch_size,
+            more=more,
+            text_by_step=True,
+        )
+        return (_step(row, plan) for rows in decode(self.engine, plan, Timer()) for row in rows)
+
+    def next_token(self, prompt: str, k: int = 10) -> Candidates:
+        """The `k` likeliest next tokens; see `fastdecode.next_token`."""
+        if not isinstance(prompt, str):
+            raise TypeError(f"prompt must be a string, not {type(prompt).__name__}")
+        k = checks.integer("k", k, 1, self.engine.vocab_size)
+        ids = self._tokens([prompt])
+        checks.fits(ids, self.engine.context, self.engine.vocab_size)
+        _, logits = self.engine.start(ids, [1])
+        values, tokens = core.top_k(logits, k)
+        logprobs = values[0].astype(np.float64) - core.logsumexp(logits)[0]
+        return Candidates(
+            prompt,
+            (
+                Candidate(rank, token, decode_text(self.tokenizer, [token]), math.exp(lp), lp)
+                for rank, (token, lp) in enumerate(
+                    zip(tokens[0].tolist(), logprobs.tolist(), strict=True), start=1
+                )
+            ),
+        )
+
+    def score(
+        self,
+        texts: str | Sequence[str],
+        *,
+        context: str = "",
+        bos: bool = True,
+        eos: bool = True,
+    ) -> Scores:
+        """The log-probability of each text; see `fastdecode.score`."""
+        items = checks.prompts(texts, "texts")
+        if not isinstance(context, str):
+            raise TypeError(f"context must be a string, not {type(context).__name__}")
+        before = [self._special("bos")] if bos else []
+        before += self._plain_tokens([context])[0] if context else []
+        after = [self._special("eos")] if eos else []
+        scored = [ids + after for ids in self._plain_tokens(items)]
+        whole = [before + ids for ids in scored]
+        limit = self.engine.context
+        for row, ids in enumerate(whole):
+            if limit is not None and len(ids) - 1 > limit:
+                raise ValueError(
+                    f"texts[{row}] comes to {len(ids)} tokens, but the model's context is {limit}; "
+                    "shorten the text or its context"
+                )
+            checks.known(f"texts[{row}]", ids, self.engine.vocab_size)
+        found: list[list[float | None]] = [[None] * len(ids) for ids in scored]
+        order = sorted(
+            (i for i in range(len(items)) if len(whole[i]) > 1), key=lambda i: len(whole[i])
+        )
+        first = max(len(before), 1)
+        for i, logits in zip(
+            order, self.engine.all_logits([whole[i][:-1] for i in order]), strict=True
+        ):
+            targets = whole[i][first:]
+            if targets:
+                values = core.token_logprobs(logits[first - 1 :], targets).tolist()
+                found[i][len(found[i]) - len(targets) :] = values
+        return Scores(
+            Score.of(text, ids, values)
+            for text, ids, values in zip(items, scored, found, strict=True)
+        )
+
+    def _plan(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        strategy: Strategy | None,
+        max_new_tokens: int | None,
+        n: int,
+        seed: int | None,
+        streams: Sequence[int] | None,
+        stop: str | Sequence[str] | None,
+        logprobs: int | None,
+        trace: bool,
+        logits_processor: Any,
+        batch_size: int | None,
+        more: dict[str, Any],
+        text_by_step: bool = False,
+    ) -> tuple[Plan, list[str], dict[str, Any]]:
+        """Check every argument and lay out the run; nothing has been computed before this."""
+        said = keywords.read(more, strategy)
+        if trace:
+            raise ValueError("trace=True is not available in this version of fastdecode")
+        if logits_processor is not None:
+            raise ValueError("logits_processor is not available in this version of fastdecode")
+        texts = checks.prompts(prompts)
+        if said.n is not None:
+            if n != 1:
+                raise ValueError("n and num_return_sequences are one thing; give one of the two")
+            n = checks.integer("num_return_sequences", said.n, 1, checks.U32)
+        n = checks.integer("n", n, 1, checks.U32)
+        if said.stop_strings is not None:
+            if stop is not None:
+                raise ValueError("stop and stop_strings are one thing; give one of the two")
+            stop = said.stop_strings
+        stops = checks.stops(stop)
+        seed = checks.seed(seed)
+        chosen_streams = checks.streams(streams, len(texts))
+        vocab, context = self.engine.vocab_size, self.engine.context
+        if logprobs is not None:
+            logprobs = checks.integer("logprobs", logprobs, 0, vocab)
+        eos = (
+            self.engine.eos_ids
+            if said.eos_token_id is None
+            else checks.eos(said.eos_token_id, vocab)
+        )
+        if max_new_tokens is not None:
+            max_new_tokens = checks.integer("max_new_tokens", max_new_tokens, 1)
+        if said.max_length is not None:
+            checks.integer("max_length", said.max_length, 1)
+        ids = self._tokens(texts)
+        checks.fits(ids, context, vocab)
+        jobs = [
+            Prompt(i, tokens, stream, *self._room(i, len(tokens), max_new_tokens, said.max_length))
+            for i, (tokens, stream) in enumerate(zip(ids, chosen_streams, strict=True))
+        ]
+        if batch_size is None:
+            longest = max((len(job.ids) + job.limit for job in jobs), default=1)
+            fit = _CACHE_BYTES // (self.engine.bytes_per_token * longest)
+            batch_size = int(min(max(fit, 1), _MOST_ROWS))
+        plan = Plan(
+            prompts=jobs,
+            n=n,
+            strategy=said.strategy,
+            seed=seed,
+            batch_size=checks.integer("batch_size", batch_size, 1),
+            eos_ids=eos,
+            stops=stops,
+            logprobs=logprobs,
+            tokenizer=self.tokenizer,
+            text_by_step=text_by_step,
+        )
+        call = {
+            "model": self.name,
+            "revision": self.revision,
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "prompts": texts,
+            "strategy": describe(said.strategy),
+            "max_new_tokens": max_new_tokens,
+            "max_length": said.max_length,
+            "n": n,
+            "seed": seed,
+            "streams": chosen_streams,
+            "stop": list(stops),
+            "logprobs": logprobs,
+            "eos_token_id": list(eos),
+            "rng": core.RNG_VERSION,
+        }
+        return plan, texts, call
+
+    def _room(
+        self, row: int, length: int, max_new_tokens: int | None, max_length: int | None
+    ) -> tuple[int, str]:
+        """How many tokens a prompt of `length` may grow by, and what stops it there."""
+        if max_new_tokens is not None or max_length is None:
+            limit = _DEFAULT_NEW_TOKENS if max_new_tokens is None else max_new_tokens
+        else:
+            limit = max_length - length
+            if limit < 1:
+                raise ValueError(
+                    f"prompts[{row}] has {length} tokens, which leaves no room within "
+                    f"max_length={max_length}; raise it, or use max_new_tokens"
+                )
+        context = self.engine.context
+        if context is not None and context - length < limit:
+            return context - length, "context"
+        return limit, "length"
+
+    def _tokens(self, texts: list[str]) -> list[list[int]]:
+        """Prompts as tokens, with what the tokenizer adds by itself; an empty one begins at BOS."""
+        if not texts:
+            return []
+        ids: list[list[int]] = self.tokenizer(texts, verbose=False)["input_ids"]
+        if all(ids):
+            return ids
+        bos = getattr(self.tokenizer, "bos_token_id", None)
+        if bos is None:
+            row = next(row for row, tokens in enumerate(ids) if not tokens)
+            raise ValueError(
+                f"prompts[{row}] is empty and the tokenizer has no BOS token to begin from; "
+                "give at least one token of text"
+            )
+        return [tokens or [bos] for tokens in ids]
+
+    def _plain_tokens(self, texts: list[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, verbose=False)[
+            "input_ids"
+        ]
+        return ids
+
+    def _special(self, name: str) -> int:
+        token = getattr(self.tokenizer, f"{name}_token_id", None)
+        if token is None:
+            raise ValueError(f"the tokenizer has no {name.upper()} token; use {name}=False")
+        return int(token)
+
+    def _generation(self, row: Row, prompt: str, plan: Plan) -> Generation:
+        text = row.text(self.tokenizer)
+        if row.reason is None and row.cursor is not None and row.cutter is not None:
+            # An interrupted row still holds back what could have begun a stop string.
+            text += row.cutter.flush() + row.cursor.finish()
+        return Generation(
+            text=text,
+            token_ids=row.ids,
+            prompt=prompt,
+            logprobs=row.logprobs if plan.logprobs is not None else None,
+            score=None,
+            finish_reason=row.reason or "interrupted",
+            seed=plan.seed,
+            stream=row.prompt.stream,
+            sample=row.sample,
+            alternatives=row.alternatives if plan.logprobs else None,
+        )
+
+
+def _step(row: Row, plan: Plan) -> Step:
+    return Step(
+        text=row.pieces[-1] if row.pieces else "",
+        token_id=row.ids[-1],
+        position=len(row.prompt.ids) + len(row.ids) - 1,
+        stream=row.prompt.stream,
+        sample=row.sample,
+        prompt_index=row.prompt.index,
+        logprob=row.logprobs[-1],
+        finish_reason=row.reason,
+        seed=plan.seed,
+        alternatives=row.alternatives[-1] if row.alternatives else None,
+    )
+
+
+def _bar(progress: bool | None, prompts: int, n: int) -> Any:
+    """A tqdm bar over the generations, or None."""
+    if progress is None:
+        progress = prompts >= _BAR_PROMPTS and sys.stderr.isatty()
+    if not progress:
+        return None
+    from tqdm import tqdm
+
+    return tqdm(total=prompts * n, unit="text", desc="generate")

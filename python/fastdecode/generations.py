@@ -1,0 +1,176 @@
+"""Generations: what `generate` returns, to read, to save and to run again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+if TYPE_CHECKING:
+    import os
+
+_FORMAT = "fastdecode generations v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generated continuation of one prompt.
+
+    Attributes:
+        text: the continuation, without the prompt and without special tokens, cut before a stop
+            string. `prompt + text` is the whole.
+        token_ids: the generated tokens, with the end-of-sequence token that ended them, and with
+            the tokens of a stop string.
+        prompt: the prompt as given.
+        logprobs: for each generated token, its log-probability in nats under the model itself
+            (before temperature and truncation); None unless asked for.
+        alternatives: for each generated token, the likeliest tokens as (id, log-probability),
+            likeliest first; None unless `logprobs` is at least 1.
+        score: a beam's final score; None for greedy and sampling.
+        finish_reason: "eos", "stop" (a stop string), "length" (`max_new_tokens`), "context" (the
+            model's context is full), or "interrupted" (Ctrl-C).
+        seed: the seed of the run.
+        stream: the random stream of the prompt.
+        sample: which sample of the prompt, from 0.
+    """
+
+    text: str
+    token_ids: list[int]
+    prompt: str
+    logprobs: list[float] | None
+    score: float | None
+    finish_reason: str
+    seed: int
+    stream: int
+    sample: int
+    alternatives: list[list[tuple[int, float]]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a run took.
+
+    Attributes:
+        tokens: generated tokens.
+        seconds: wall time of the decode, without loading the model.
+        tokens_per_second: their ratio.
+        forward: share of the time in the model's forward pass, 0..1.
+        core: share in the decoding core (choice of tokens, log-probabilities).
+        python: the rest.
+    """
+
+    tokens: int
+    seconds: float
+    tokens_per_second: float
+    forward: float
+    core: float
+    python: float
+
+    @classmethod
+    def of(cls, tokens: int, seconds: float, forward: float, core: float) -> Stats:
+        """From a count and from seconds: in all, in the forward pass, in the core."""
+        whole = max(seconds, 1e-12)
+        rest = max(0.0, whole - forward - core)
+        return cls(tokens, seconds, tokens / whole, forward / whole, core / whole, rest / whole)
+
+
+class Generations(Sequence[Generation]):
+    """Generations in the order of the prompts, then of the samples.
+
+    Attributes:
+        stats: what the run took.
+        call: the arguments of the run as plain data, from which `fastdecode.replay` repeats it.
+    """
+
+    def __init__(self, items: Iterable[Generation], stats: Stats, call: dict[str, Any]) -> None:
+        """Hold `items` of one run."""
+        self._items = tuple(items)
+        self.stats = stats
+        self.call = call
+
+    def __len__(self) -> int:
+        """How many generations there are."""
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> Generation: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Generation]: ...
+    def __getitem__(self, index: int | slice) -> Generation | Sequence[Generation]:
+        """One generation, or a slice of them."""
+        return self._items[index]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the generations are the same; what the run took does not matter."""
+        if not isinstance(other, Generations):
+            return NotImplemented
+        return self._items == other._items
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """A short table of the generations."""
+        lines = [f"Generations({len(self)}, {self.stats.tokens} tokens)"]
+        for item in self._items[:10]:
+            whole = item.prompt + item.text
+            short = whole if len(whole) <= 80 else whole[:77] + "..."
+            lines.append(f"  [{item.stream}.{item.sample}] {short!r} ({item.finish_reason})")
+        if len(self) > 10:
+            lines.append(f"  ... {len(self) - 10} more")
+        return "\n".join(lines)
+
+    @property
+    def texts(self) -> list[str]:
+        """The continuations, one a generation."""
+        return [item.text for item in self._items]
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run; a fresh one where none was given."""
+        return int(self.call["seed"])
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame, one row a generation, with `Generation`'s fields as columns.
+
+        Raises:
+            ImportError: where pandas is not installed.
+        """
+        try:
+            import pandas  # type: ignore[import-untyped,import-not-found,unused-ignore]
+        except ImportError as error:
+            raise ImportError("to_pandas() needs pandas: pip install pandas") from error
+        names = Generation.__slots__
+        return pandas.DataFrame([asdict(item) for item in self._items], columns=list(names))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the call and its generations to `path` as JSON (UTF-8)."""
+        data = {
+            "format": _FORMAT,
+            "call": self.call,
+            "stats": asdict(self.stats),
+            "generations": [asdict(item) for item in self._items],
+        }
+        Path(path).write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Generations:
+        """Read what `save` wrote, without running anything.
+
+        Raises:
+            ValueError: where the file is something else.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is not JSON: {error}") from error
+        if not isinstance(data, dict) or data.get("format") != _FORMAT:
+            raise ValueError(f"{path} was not written by Generations.save of this version")
+        items = []
+        for fields in data["generations"]:
+            some = fields.get("alternatives")
+            if some is not None:
+                fields["alternatives"] = [[(i, p) for i, p in step] for step in some]
+            items.append(Generation(**fields))
+        return cls(items, Stats(**data["stats"]), data["call"])

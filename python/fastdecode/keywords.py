@@ -1,0 +1,140 @@
+"""Keywords: transformers' names for a strategy, for moved code, and the fixes for wrong ones."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastdecode.strategies import Greedy, Sample, Strategy
+
+_SAMPLING = ("temperature", "top_k", "top_p")
+_OTHERS = ("do_sample", "num_return_sequences", "max_length", "eos_token_id", "stop_strings")
+# Known to transformers and accepted where they change nothing here.
+_IGNORED = ("pad_token_id", "use_cache", "return_dict_in_generate")
+# Known to transformers, not available in this version: each with the value that switches it off.
+_LATER: dict[str, Any] = {
+    "num_beams": 1,
+    "num_beam_groups": 1,
+    "length_penalty": 1.0,
+    "early_stopping": False,
+    "diversity_penalty": 0.0,
+    "repetition_penalty": 1.0,
+    "encoder_repetition_penalty": 1.0,
+    "frequency_penalty": 0.0,
+    "presence_penalty": 0.0,
+    "no_repeat_ngram_size": 0,
+    "min_p": None,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "top_n_sigma": None,
+    "penalty_alpha": None,
+    "bad_words_ids": None,
+    "bad_words": None,
+    "logit_bias": None,
+    "sequence_bias": None,
+    "min_length": 0,
+    "min_new_tokens": 0,
+    "allowed": None,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "prefix_allowed_tokens_fn": None,
+    "stopping_criteria": None,
+    "generation_config": None,
+    "assistant_model": None,
+    "guidance_scale": None,
+    "max_time": None,
+    "streamer": None,
+    "output_scores": False,
+    "output_logits": False,
+    "output_attentions": False,
+    "output_hidden_states": False,
+}
+_ARGUMENTS = (
+    "model",
+    "tokenizer",
+    "strategy",
+    "max_new_tokens",
+    "n",
+    "seed",
+    "streams",
+    "stop",
+    "logprobs",
+    "trace",
+    "logits_processor",
+    "progress",
+    "batch_size",
+)
+KNOWN = frozenset((*_SAMPLING, *_OTHERS, *_IGNORED, *_LATER, *_ARGUMENTS))
+
+
+@dataclass(frozen=True, slots=True)
+class Keywords:
+    """What the keywords come to. None: not said."""
+
+    strategy: Strategy
+    n: int | None = None
+    max_length: int | None = None
+    eos_token_id: Any = None
+    stop_strings: Any = None
+
+
+def read(keywords: Mapping[str, Any], strategy: Strategy | None) -> Keywords:
+    """Check `keywords` and build the strategy that they describe.
+
+    No keyword: greedy. `do_sample=True`, or any of `temperature`, `top_k`, `top_p` without
+    `do_sample`: sampling. Nothing is added that was not said: no hidden top-k (transformers adds
+    50). `top_k=0` switches top-k off, as in transformers.
+
+    Raises:
+        TypeError: for an unknown keyword, with the nearest known one; for a wrong type.
+        ValueError: for a keyword that this version does not have, and for a bad value.
+    """
+    for name, value in keywords.items():
+        if name not in KNOWN:
+            near = difflib.get_close_matches(name, sorted(KNOWN), n=1, cutoff=0.0)
+            raise TypeError(f"unknown keyword {name!r}; did you mean {near[0]!r}?")
+        if name in _LATER and value is not None and value != _LATER[name]:
+            raise ValueError(
+                f"{name}={value!r} is not available in this version of fastdecode; leave it out"
+            )
+    said = {name: keywords[name] for name in _SAMPLING if keywords.get(name) is not None}
+    do_sample = keywords.get("do_sample")
+    if do_sample is not None and not isinstance(do_sample, bool):
+        raise TypeError(f"do_sample must be True or False, not {do_sample!r}")
+    if strategy is not None:
+        if not isinstance(strategy, Greedy | Sample):
+            raise TypeError(
+                f"strategy must be Greedy(...) or Sample(...), not {type(strategy).__name__}"
+            )
+        if said or do_sample is not None:
+            names = ", ".join([*said, *(["do_sample"] if do_sample is not None else [])])
+            raise ValueError(f"strategy and {names} both say how to decode; give one of the two")
+        chosen: Strategy = strategy
+    else:
+        chosen = _strategy(said, do_sample)
+    return Keywords(
+        strategy=chosen,
+        n=keywords.get("num_return_sequences"),
+        max_length=keywords.get("max_length"),
+        eos_token_id=keywords.get("eos_token_id"),
+        stop_strings=keywords.get("stop_strings"),
+    )
+
+
+def _strategy(said: dict[str, Any], do_sample: bool | None) -> Strategy:
+    if said.get("top_k") == 0 and not isinstance(said["top_k"], bool):
+        said.pop("top_k")
+    sample = Sample(**said)
+    if do_sample is False:
+        if said:
+            warnings.warn(
+                f"do_sample=False decodes greedily, without {', '.join(said)}", stacklevel=4
+            )
+        return Greedy()
+    return sample if do_sample or said else Greedy()

@@ -1,0 +1,37 @@
+"""Steps: what `stream` yields, one a token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One token of one generation.
+
+    Attributes:
+        text: the text that this token completes. It may be empty (a character is not whole yet, a
+            stop string may have begun) and it never splits a character; the steps' texts of one
+            generation, joined, are `Generation.text`.
+        token_id: the token.
+        position: the tokens before it in its own sequence, prompt and generated.
+        stream: the random stream of its prompt.
+        sample: which sample of the prompt, from 0.
+        prompt_index: the prompt's place in the call.
+        logprob: its log-probability in nats under the model (before temperature and truncation).
+        finish_reason: None, or on a generation's last step why it ended, as in `Generation`.
+        seed: the seed of the run.
+        alternatives: the likeliest tokens as (id, log-probability), where `logprobs` asked for
+            them.
+    """
+
+    text: str
+    token_id: int
+    position: int
+    stream: int
+    sample: int
+    prompt_index: int
+    logprob: float
+    finish_reason: str | None
+    seed: int
+    alternatives: list[tuple[int, float]] | None = None

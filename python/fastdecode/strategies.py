@@ -1,0 +1,84 @@
+"""Strategies: how a token is chosen from a row of logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdecode import core
+from fastdecode._core import Sample
+
+__all__ = ["Greedy", "Sample", "Strategy", "choose", "describe", "restore"]
+
+
+@dataclass(frozen=True, slots=True)
+class Greedy:
+    """The likeliest token every time; on a tie, the lower token id."""
+
+
+Strategy = Greedy | Sample
+
+
+def choose(
+    logits: Any,
+    strategy: Strategy,
+    *,
+    seed: int,
+    streams: NDArray[np.uint32],
+    samples: NDArray[np.uint32],
+    positions: NDArray[np.uint32],
+) -> NDArray[np.int64]:
+    """One token a row.
+
+    Args:
+        logits: shape (rows, vocab), float32, float16 or bfloat16, on the CPU.
+        strategy: `Greedy` or `Sample`.
+        seed: 0..2**64-1; unused by `Greedy`.
+        streams: stream of each row.
+        samples: sample of each row.
+        positions: tokens that stand before the drawn one in its own sequence.
+
+    Returns:
+        Token ids, int64, shape (rows,).
+    """
+    if isinstance(strategy, Greedy):
+        return core.argmax(logits)
+    return core.sample(
+        logits, strategy, seed=seed, streams=streams, samples=samples, positions=positions
+    ).tokens
+
+
+def describe(strategy: Strategy) -> dict[str, Any]:
+    """A strategy as plain data for JSON; `restore` is its inverse."""
+    if isinstance(strategy, Greedy):
+        return {"name": "greedy"}
+    return {
+        "name": "sample",
+        "temperature": strategy.temperature,
+        "top_k": strategy.top_k,
+        "top_p": strategy.top_p,
+    }
+
+
+def restore(data: dict[str, Any]) -> Strategy:
+    """The strategy that `describe` described.
+
+    Raises:
+        ValueError: for a name that this version does not know.
+    """
+    fields = dict(data)
+    name = fields.pop("name", None)
+    if name == "greedy":
+        return Greedy()
+    if name == "sample":
+        return Sample(**fields)
+    raise ValueError(f"unknown strategy {name!r}; this version knows 'greedy' and 'sample'")
+
+
+def as_u32(values: Sequence[int]) -> NDArray[np.uint32]:
+    """Keys of the generator (streams, samples, positions), as the core takes them."""
+    return np.asarray(values, dtype=np.uint32)
