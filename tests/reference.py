@@ -60,7 +60,7 @@ def fma(a, b, c) -> np.float32:
 
 def weight(difference: np.float32, temperature: float) -> int:
     """The law's integer weight of a logit `difference` below the maximum."""
-    exact = min(max(float(np.log2(np.e)) / temperature, 1.2e-38), 1e38)
+    exact = min(max(float(np.log2(np.e)) / temperature, 3e-37), 1e38)
     high = np.float32(exact)
     low = np.float32(exact - float(high))
     with np.errstate(over="ignore"):

@@ -100,7 +100,8 @@ kernel! {
 fn bucket_of(difference: f32, scale: Scale) -> u32 {
     let position = -scale.octaves(difference) * PER_OCTAVE as f32;
     let position = if position < LAST_BUCKET { position } else { LAST_BUCKET };
-    position as i32 as u32
+    // Adding 2^23 leaves the rounded position in the low bits; a conversion would stay scalar.
+    (position + 8_388_608.0).to_bits() & 0x7F_FFFF
 }
 
 #[inline(always)]

@@ -17,18 +17,20 @@ pub const MAX_VOCABULARY: usize = (1 << (64 - WEIGHT_BITS)) - 1;
 pub struct Scale {
     high: f32,
     low: f32,
+    /// The difference at which the weight is surely zero; all below it count as it.
+    limit: f32,
 }
 
 impl Scale {
     /// For a temperature greater than zero.
     #[must_use]
     pub fn new(temperature: f64) -> Self {
-        // Kept within float32's normal range. Temperatures beyond it (below 1e-38, above 1e38)
+        // Kept where the limit is a finite float. Temperatures beyond (below 1e-38, above 4e36)
         // act as its ends, which tells only on rows whose logits are as extreme themselves.
-        let exact = (std::f64::consts::LOG2_E / temperature).clamp(1.2e-38, 1e38);
+        let exact = (std::f64::consts::LOG2_E / temperature).clamp(3e-37, 1e38);
         let high = exact as f32;
         let low = (exact - f64::from(high)) as f32;
-        Self { high, low }
+        Self { high, low, limit: FLOOR / high }
     }
 
     /// The scaled difference, in octaves: monotone in `difference`, for bucketing.
@@ -38,22 +40,24 @@ impl Scale {
     }
 }
 
-/// Any octave below this has weight zero; the clamp keeps the shift count small.
+/// So many octaves down the weight is zero; stopping here keeps every step finite.
 const FLOOR: f32 = -100.0;
+
+/// Adding this rounds a small float to an integer, ties to even, and leaves it in the low bits.
+const ROUNDER: f32 = 12_582_912.0;
 
 /// The weight of a token `difference <= 0` below the row's maximum; -inf has weight 0.
 ///
-/// Branch-free, so that a loop over it becomes vector code. 2^f on [-1/2, 1/2] is a polynomial of
-/// degree 6 with relative error 2e-9 before rounding, 1.0 at f = 0 exactly.
+/// Branch-free and without conversions (whose saturation keeps loops scalar), so that a loop over
+/// it becomes vector code. 2^f on [-1/2, 1/2] is a polynomial of degree 6 with relative error 2e-9
+/// before rounding, 1.0 at f = 0 exactly.
 #[inline(always)]
 #[must_use]
 pub fn weight(difference: f32, scale: Scale) -> u64 {
-    let octaves = scale.octaves(difference);
-    let dead = octaves < FLOOR;
-    let difference = if dead { 0.0 } else { difference };
-    let whole = if dead { FLOOR } else { octaves.round_ties_even() };
-    let rest = difference.mul_add(scale.high, if dead { 0.0 } else { -whole });
-    let f = difference.mul_add(scale.low, rest);
+    let difference = if difference > scale.limit { difference } else { scale.limit };
+    let shifted = scale.octaves(difference) + ROUNDER;
+    let whole = shifted - ROUNDER;
+    let f = difference.mul_add(scale.low, difference.mul_add(scale.high, -whole));
 
     let mut p = 0.00015353279f32;
     p = p.mul_add(f, 0.0013398977);
@@ -63,11 +67,13 @@ pub fn weight(difference: f32, scale: Scale) -> u64 {
     p = p.mul_add(f, std::f32::consts::LN_2);
     p = p.mul_add(f, 1.0);
 
-    // p lies in (0.7, 1.42), where p * 2^24 is an integer: the conversion loses nothing.
-    let mantissa = (p * 16_777_216.0) as i32 as u64;
-    let shift = (-whole) as i32 as u32 & 127;
+    // p lies in (0.7, 1.42), so its biased exponent is 126 or 127 and p * 2^24 is an integer: the
+    // significand, doubled where the exponent is odd.
+    let bits = p.to_bits();
+    let mantissa = ((bits & 0x7F_FFFF) | 0x80_0000) << (bits >> 23 & 1);
+    let shift = ROUNDER.to_bits().wrapping_sub(shifted.to_bits());
     let shift = if shift > 63 { 63 } else { shift };
-    (mantissa << (WEIGHT_BITS - 24)) >> shift
+    (u64::from(mantissa) << (WEIGHT_BITS - 24)) >> shift
 }
 
 #[cfg(test)]
