@@ -1,7 +1,7 @@
 """The command line, `fastdecode`.
 
 Texts go to standard output, everything else to standard error. Exit codes: 0, 2 for bad input
-(one line, "error: ..."), 130 after Ctrl-C, with what there was by then, 141 for a closed pipe.
+(one line, "error: ..."), 130 after Ctrl-C, with what there was by then, 1 for a closed pipe.
 torch and transformers load when a command runs, not before.
 """
 
@@ -30,7 +30,7 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
-_CLOSED_PIPE = 141
+_CLOSED_PIPE = 1
 _BAD_INPUT = 2
 
 
@@ -155,6 +155,9 @@ def generate(
     texts = _prompts(prompts or [], file)
     sink: _Sink = _Json() if as_json else _sink(len(texts), n)
     shown = _InOrder(sink, texts, n)
+    if not sys.stderr.isatty() or model == "demo" or Path(model).is_dir():
+        # Bars are for people who wait for a download.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         steps = fastdecode.stream(
             texts,
@@ -210,17 +213,22 @@ class _InOrder:
     def __init__(self, sink: _Sink, prompts: list[str], n: int) -> None:
         self._sink = sink
         self._prompts = prompts
-        self._keys = [(index, sample) for index in range(len(prompts)) for sample in range(n)]
+        self._n = n
+        self._count = len(prompts) * n
         self._front = 0
         self._begun = False
         self._waiting: dict[tuple[int, int], list[Step]] = {}
         self.seed: int | None = None
 
+    def _key(self) -> tuple[int, int]:
+        """Prompt and sample of the text that is at the front."""
+        return divmod(self._front, self._n)
+
     def run(self, steps: Iterable[Step]) -> None:
         for step in steps:
             self.seed = step.seed
             key = (step.prompt_index, step.sample)
-            if self._front < len(self._keys) and key == self._keys[self._front]:
+            if key == self._key():
                 self._give(step)
                 self._catch_up()
             else:
@@ -228,7 +236,7 @@ class _InOrder:
 
     def finish(self, reason: str | None) -> None:
         """Give out what still waits; `reason` for the texts that had not come to their end."""
-        while self._front < len(self._keys):
+        while self._front < self._count:
             self._catch_up()
             if self._begun:
                 self._end(reason)
@@ -237,8 +245,8 @@ class _InOrder:
 
     def _catch_up(self) -> None:
         """Give out what waits for its turn, if it has come."""
-        while not self._begun and self._front < len(self._keys):
-            waiting = self._waiting.pop(self._keys[self._front], None)
+        while not self._begun and self._front < self._count:
+            waiting = self._waiting.pop(self._key(), None)
             if waiting is None:
                 return
             for step in waiting:
