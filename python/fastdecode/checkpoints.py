@@ -94,6 +94,12 @@ def _read(
             f"model={name!r} cannot be loaded: {type(error).__name__}: {_short(error)}; "
             "are its files complete?"
         ) from error
+    # Without tokenizer files transformers makes up one that has no tokens.
+    if getattr(tokenizer, "vocab_size", 1) == 0:
+        raise ValueError(
+            f"model={name!r} cannot be loaded: it has no tokenizer files; save the tokenizer "
+            "beside the model, or use Decoder(model, tokenizer)"
+        )
     missing = sorted(report["missing_keys"])
     if missing:
         raise ValueError(
