@@ -25,7 +25,7 @@ test:
 	$(MAKE) pytest
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check --config 'src = ["python"]' .
+	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cargo fmt --all --check
 

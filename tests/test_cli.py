@@ -10,9 +10,8 @@ import signal
 import subprocess
 import sys
 
-import pytest
-
 import fastdecode
+import pytest
 from fastdecode import cli
 
 FRESH_SEED = 123

@@ -84,7 +84,6 @@ def test_logits_are_one_row_a_position(decoder):
 
 def test_the_ten_likeliest_next_tokens(decoder):
     import torch
-
     from fastdecode import core
 
     with torch.inference_mode():
