@@ -9,6 +9,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -49,28 +51,21 @@ def make_model(kind: str, dtype: torch.dtype = torch.float64, seed: int = 0):
     if kind == "gpt2":
         config = GPT2Config(n_layer=2, n_head=4, n_embd=32, n_positions=64, **shared)
         model = GPT2LMHeadModel(config)
-    elif kind == "llama":
-        config = LlamaConfig(
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=64,
-            **shared,
-        )
-        model = LlamaForCausalLM(config)
     else:
-        config = Qwen2Config(
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=64,
-            **shared,
-        )
-        model = Qwen2ForCausalLM(config)
+        small = {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 64,
+        }
+        if kind == "llama":
+            model = LlamaForCausalLM(LlamaConfig(**small, **shared))
+        elif kind == "qwen":
+            model = Qwen2ForCausalLM(Qwen2Config(**small, **shared))
+        else:  # a window of attention, whose cache is of another kind
+            model = MistralForCausalLM(MistralConfig(**small, **shared, sliding_window=6))
     return model.to(dtype).eval()
 
 

@@ -65,7 +65,7 @@ def test_batch_independence_demo(demo64):
     check_batch_independence(demo64, ragged(6))
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen"])
+@pytest.mark.parametrize("kind", ["llama", "qwen", "mistral"])
 def test_other_architectures(kind, tokenizer):
     decoder = Decoder(make_model(kind), tokenizer)
     check_batch_independence(decoder, ragged(4))
@@ -104,6 +104,21 @@ def test_both_engines_agree(tokenizer):
             logits = logits[kept]
         tokens = logits.argmax(-1).numpy()
         logits, expected = rows.step(tokens), others.step(tokens)
+
+
+@pytest.mark.parametrize("engine", ["torch", "transformers"])
+def test_each_prompt_is_prefilled_once(engine, tokenizer, monkeypatch):
+    decoder = Decoder(make_model("gpt2"), tokenizer, engine=engine)
+    prefill, seen = decoder.engine.prefill, []
+
+    def watched(prompts):
+        seen.extend(map(tuple, prompts))
+        return prefill(prompts)
+
+    monkeypatch.setattr(decoder.engine, "prefill", watched)
+    prompts = ["Once", "It was", "wood"]
+    assert len(decoder.generate(prompts, n=5, do_sample=True)) == 15
+    assert sorted(seen) == sorted(map(tuple, decoder._tokens(prompts)))
 
 
 def test_prefill_in_chunks(decoder, monkeypatch):
@@ -208,6 +223,11 @@ def test_save_load_replay(decoder, tmp_path):
     assert fastdecode.replay(path, model=decoder) == first
     with pytest.raises(ValueError, match=r"made with a model object; give it as model="):
         fastdecode.replay(path)
+    data = json.loads(path.read_text(encoding="utf-8"))
+    data["call"]["rng"] = "v0"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"was drawn with rng='v0', and this version has 'v\d'"):
+        fastdecode.replay(path, model=decoder)
     path.write_text(json.dumps({"format": "other"}))
     with pytest.raises(ValueError, match=r"was not written by Generations\.save"):
         fastdecode.replay(path)

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fastdecode import core
 from fastdecode.candidates import Candidates
 from fastdecode.decoder import Decoder
 from fastdecode.generations import Generations
@@ -207,11 +208,17 @@ def replay(
         tokenizer: as for `generate`.
 
     Raises:
-        ValueError: where the file is something else, or names no model and none is given.
+        ValueError: where the file is something else, was drawn with another generator, or names
+            no model and none is given.
     """
     call = dict(Generations.load(path).call)
     name, dtype, revision = call.pop("model"), call.pop("dtype"), call.pop("revision")
-    call.pop("rng")
+    rng = call.pop("rng")
+    if rng != core.RNG_VERSION:
+        raise ValueError(
+            f"{path} was drawn with rng={rng!r}, and this version has {core.RNG_VERSION!r}; "
+            "replay it with the version of fastdecode that wrote it"
+        )
     if model is None and name is None:
         raise ValueError(f"{path} was made with a model object; give it as model=...")
     decoder = (
