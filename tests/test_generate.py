@@ -164,6 +164,7 @@ def test_keywords_and_strategies_agree(decoder):
     assert run(temperature=0.7, top_k=9) == run(strategy=Sample(temperature=0.7, top_k=9))
     assert run(do_sample=True) != run(do_sample=True, top_k=5)
     assert run(do_sample=True, num_return_sequences=2) == run(do_sample=True, n=2)
+    assert run(n=2) == run(num_return_sequences=2) == run(do_sample=True, n=2)
     with pytest.warns(UserWarning, match="do_sample=False decodes greedily, without temperature"):
         assert run(do_sample=False, temperature=0.3) == run()
 

@@ -101,8 +101,8 @@ def generate(
         batch_size: most rows at a time; None: 32, or fewer where the KV cache would pass 1 GiB.
         **keywords: transformers' names: `do_sample`, `temperature`, `top_k`, `top_p`,
             `num_return_sequences`, `max_length`, `eos_token_id`, `stop_strings`. None of them:
-            greedy. A temperature, top_k or top_p without `do_sample` samples; `do_sample=True`
-            adds no hidden top-k (transformers adds 50).
+            greedy. A temperature, top_k or top_p, or n above 1, without `do_sample` samples;
+            `do_sample=True` adds no hidden top-k (transformers adds 50).
 
     Returns:
         Generations in the order of the prompts, then of the samples.

@@ -267,7 +267,7 @@ class Decoder:
         text_by_step: bool = False,
     ) -> tuple[Plan, list[str], dict[str, Any]]:
         """Check every argument and lay out the run; nothing has been computed before this."""
-        said = keywords.read(more, strategy)
+        said = keywords.read(more, strategy, n)
         if trace:
             raise ValueError("trace=True is not available in this version of fastdecode")
         if logits_processor is not None:

@@ -84,11 +84,11 @@ class Keywords:
     stop_strings: Any = None
 
 
-def read(keywords: Mapping[str, Any], strategy: Strategy | None) -> Keywords:
+def read(keywords: Mapping[str, Any], strategy: Strategy | None, n: int = 1) -> Keywords:
     """Check `keywords` and build the strategy that they describe.
 
-    No keyword: greedy. `do_sample=True`, or any of `temperature`, `top_k`, `top_p` without
-    `do_sample`: sampling. Nothing is added that was not said: no hidden top-k (transformers adds
+    No keyword: greedy. `do_sample=True`, or any of `temperature`, `top_k`, `top_p`, or more than
+    one sample, without `do_sample`: sampling (n greedy texts would be n times the same). Nothing is added that was not said: no hidden top-k (transformers adds
     50). `top_k=0` switches top-k off, as in transformers.
 
     Raises:
@@ -117,7 +117,11 @@ def read(keywords: Mapping[str, Any], strategy: Strategy | None) -> Keywords:
             raise ValueError(f"strategy and {names} both say how to decode; give one of the two")
         chosen: Strategy = strategy
     else:
-        chosen = _strategy(said, do_sample)
+        several = any(
+            isinstance(count, int) and count > 1
+            for count in (n, keywords.get("num_return_sequences"))
+        )
+        chosen = _strategy(said, do_sample, several)
     return Keywords(
         strategy=chosen,
         n=keywords.get("num_return_sequences"),
@@ -127,7 +131,7 @@ def read(keywords: Mapping[str, Any], strategy: Strategy | None) -> Keywords:
     )
 
 
-def _strategy(said: dict[str, Any], do_sample: bool | None) -> Strategy:
+def _strategy(said: dict[str, Any], do_sample: bool | None, several: bool) -> Strategy:
     if said.get("top_k") == 0 and not isinstance(said["top_k"], bool):
         said.pop("top_k")
     sample = Sample(**said)
@@ -137,4 +141,4 @@ def _strategy(said: dict[str, Any], do_sample: bool | None) -> Strategy:
                 f"do_sample=False decodes greedily, without {', '.join(said)}", stacklevel=4
             )
         return Greedy()
-    return sample if do_sample or said else Greedy()
+    return sample if do_sample or said or several else Greedy()
