@@ -88,8 +88,9 @@ def read(keywords: Mapping[str, Any], strategy: Strategy | None, n: int = 1) -> 
     """Check `keywords` and build the strategy that they describe.
 
     No keyword: greedy. `do_sample=True`, or any of `temperature`, `top_k`, `top_p`, or more than
-    one sample, without `do_sample`: sampling (n greedy texts would be n times the same). Nothing is added that was not said: no hidden top-k (transformers adds
-    50). `top_k=0` switches top-k off, as in transformers.
+    one sample, without `do_sample`: sampling (n greedy texts would be n times the same). Nothing is
+    added that was not said: no hidden top-k (transformers adds 50). `top_k=0` switches top-k off,
+    as in transformers.
 
     Raises:
         TypeError: for an unknown keyword, with the nearest known one; for a wrong type.
