@@ -270,8 +270,8 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
 def make_optimizers(model: GPT2LMHeadModel, lr: float, decay: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the blocks; AdamW for embeddings, biases and layer norms.
 
-    With so few steps, Muon gets much further than AdamW alone; its updates are scaled to AdamW's
-    size, so that both share one learning rate.
+    With so few steps, Muon got further than AdamW alone; its updates are scaled to AdamW's size,
+    so that both share one learning rate.
     """
     matrices, embeddings, vectors = [], [], []
     for name, parameter in model.named_parameters():
