@@ -15,7 +15,7 @@ SOURCES := pyproject.toml Cargo.toml Cargo.lock rust-toolchain.toml \
 .PHONY: demo test lint rust types pytest clean
 
 demo: $(VENV)/.installed
-	HF_HUB_OFFLINE=1 $(BIN)/fastdecode generate "Once upon a time" --model demo --seed 7 -n 3 --max-new-tokens 60
+	HF_HUB_OFFLINE=1 $(BIN)/fastdecode generate "Once upon a time" --model demo --seed 7 -n 3 --temperature 0.6 --max-new-tokens 60
 
 # One after another, the quick ones first; pytest's summary is the last thing on the screen.
 test:
