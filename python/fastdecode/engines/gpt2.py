@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from fastdecode.engines.torch import TorchEngine, TorchRows
+from fastdecode.engines.torch import TorchEngine, TorchRows, left_padded
 
 # From two rows up to here the transposed weights are the faster ones; a single row and a prefill
 # go through the weights as they are stored.
@@ -101,15 +101,10 @@ class GPT2Engine(TorchEngine):
     def prefill(self, prompts: Any) -> tuple[Any, torch.Tensor]:
         """The cache of `prompts`, padded on the left, and the last logits (prompts, vocab)."""
         self._load()
-        count, width = len(prompts), max(map(len, prompts))
-        ids = torch.zeros((count, width), dtype=torch.int64)
-        for row, prompt in enumerate(prompts):
-            ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        pads = torch.tensor([width - len(prompt) for prompt in prompts])
-        positions = (torch.arange(width) - pads[:, None]).clamp_(min=0)
+        ids, positions, own = left_padded(prompts)
+        width = ids.shape[1]
         mask = None
-        if bool(pads.any()):
-            own = torch.arange(width) >= pads[:, None]
+        if not bool(own.all()):
             mask = torch.ones((width, width), dtype=torch.bool).tril() & own[:, None, None, :]
             # A padded position looks at itself, because a softmax over nothing is not a number.
             mask |= torch.eye(width, dtype=torch.bool)

@@ -215,15 +215,9 @@ class TorchEngine:
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[Any, torch.Tensor]:
         """The cache of `prompts`, padded on the left, and the last logits (prompts, vocab)."""
-        width = max(map(len, prompts))
-        ids = torch.zeros((len(prompts), width), dtype=torch.int64)
-        for row, prompt in enumerate(prompts):
-            ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        pads = torch.tensor([width - len(prompt) for prompt in prompts])
-        mask = torch.arange(width) >= pads[:, None]
-        positions = (torch.arange(width) - pads[:, None]).clamp_(min=0)
+        ids, positions, mask = left_padded(prompts)
         cache = self.empty_cache()
-        ragged = bool(pads.any())
+        ragged = not bool(mask.all())
         return cache, self._forward(ids.to(self.device), cache, positions, mask, ragged)
 
     def step(self, rows: Any, ids: torch.Tensor) -> torch.Tensor:
@@ -282,6 +276,19 @@ class TorchEngine:
                 chunks.append(order[first:end])
                 first = end
         return chunks
+
+
+def left_padded(
+    prompts: Sequence[Sequence[int]],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Ids, positions and which columns are a prompt's own, each of shape (prompts, width)."""
+    width = max(map(len, prompts))
+    ids = torch.zeros((len(prompts), width), dtype=torch.int64)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+    pads = torch.tensor([width - len(prompt) for prompt in prompts])[:, None]
+    columns = torch.arange(width)
+    return ids, (columns - pads).clamp_(min=0), columns >= pads
 
 
 def ready(logits: torch.Tensor) -> torch.Tensor:
