@@ -60,9 +60,35 @@ pub enum Error {
         /// Tokens in a row.
         size: usize,
     },
-    /// `top_p` outside [0, 1], or NaN.
-    #[error("top_p={0} must be between 0 and 1{hint}", hint = percent_hint(*.0))]
-    TopP(f64),
+    /// A probability outside [0, 1], or NaN.
+    #[error("{name}={value} must be between 0 and 1{hint}", hint = percent_hint(*.value))]
+    Probability {
+        /// The argument.
+        name: &'static str,
+        /// What was given.
+        value: f64,
+    },
+    /// A number that is negative, NaN or infinite where that makes no sense.
+    #[error("{name}={value} must be finite and >= 0")]
+    Negative {
+        /// The argument.
+        name: &'static str,
+        /// What was given.
+        value: f64,
+    },
+    /// A dynamic temperature whose ends are the wrong way round.
+    #[error("dynamic_temperature goes from {low} to {high}; give the lower one first")]
+    TemperatureRange {
+        /// Its lower end.
+        low: f64,
+        /// Its upper end.
+        high: f64,
+    },
+    /// A fixed temperature beside a dynamic one.
+    #[error(
+        "temperature={0} and dynamic_temperature both set the temperature; give one of the two"
+    )]
+    TwoTemperatures(f64),
     /// Per-row arguments whose number differs from the rows'.
     #[error("{name} has {got} entries for {rows} rows of logits; give one a row")]
     Length {

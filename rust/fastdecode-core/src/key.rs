@@ -19,6 +19,8 @@ const UNIT: f64 = 1.0 / (1u64 << 53) as f64;
 pub enum Purpose {
     /// The uniform integer that picks a token.
     Ticket = 0,
+    /// Whether XTC acts.
+    Xtc = 1,
 }
 
 /// Decides, with a law, one token.
@@ -50,7 +52,13 @@ impl Key {
     /// The raffle ticket as a fraction in [0, 1): the first attempt's top 53 bits.
     #[must_use]
     pub fn uniform(&self) -> f64 {
-        (self.bits(Purpose::Ticket, 0) >> 11) as f64 * UNIT
+        self.toss(Purpose::Ticket)
+    }
+
+    /// A fraction in [0, 1) for another purpose.
+    #[must_use]
+    pub fn toss(&self, purpose: Purpose) -> f64 {
+        (self.bits(purpose, 0) >> 11) as f64 * UNIT
     }
 
     /// A uniform integer in `[0, total)`, without bias: Lemire's multiply-shift with rejection

@@ -4,18 +4,24 @@ use crate::key::Key;
 use crate::level::{Level, kernel};
 use crate::order::Candidate;
 use crate::scan::LANES;
-use crate::weight::{Scale, weight};
+use crate::weight::{Halves, Scale, bounded_weight, real_weight, weight};
 
 /// Tokens whose weights are summed together, so that a draw looks into one block only.
 pub(crate) const BLOCK: usize = 512;
 
-/// A row with its truncations decided: every token up to and including `last`, in the total order.
+const _: () = assert!(BLOCK / LANES <= Halves::CAPACITY);
+
+/// A row with its truncations decided. Whatever the truncations, the survivors are an interval of
+/// the total order: every token from `first` to `last`, both included.
 #[derive(Debug, Clone, Copy)]
 pub struct Law<'a> {
     pub(crate) level: Level,
     pub(crate) row: &'a [f32],
     pub(crate) max: f32,
     pub(crate) scale: Scale,
+    /// None: the row's first.
+    pub(crate) first: Option<Candidate>,
+    /// None: the row's last.
     pub(crate) last: Option<Candidate>,
 }
 
@@ -43,54 +49,102 @@ pub struct Draw {
     pub kept: u32,
 }
 
-impl Law<'_> {
+/// The logits that survive in a stretch of ids.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub low: f32,
+    pub high: f32,
+}
+
+impl Bounds {
+    pub const ALL: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY };
+
+    #[inline(always)]
+    pub fn contain(self, logit: f32) -> bool {
+        (logit >= self.low) & (logit <= self.high)
+    }
+}
+
+impl<'a> Law<'a> {
+    /// The law that nothing was cut from.
+    pub(crate) fn whole(level: Level, row: &'a [f32], max: f32, scale: Scale) -> Self {
+        Self { level, row, max, scale, first: None, last: None }
+    }
+
     /// The weight of a token, zero where it was cut.
     #[must_use]
     pub fn weight_of(&self, id: usize) -> u64 {
         let logit = self.row[id];
-        if logit >= self.bound_at(id) { weight(logit - self.max, self.scale) } else { 0 }
+        if self.bounds_at(id).contain(logit) { weight(logit - self.max, self.scale) } else { 0 }
     }
 
-    /// The smallest logit that survives at this id: ties go to the ids up to the last survivor's.
-    fn bound_at(&self, id: usize) -> f32 {
-        match self.last {
-            None => f32::NEG_INFINITY,
-            Some(last) if id <= last.id as usize => last.logit,
-            Some(last) => last.logit.next_up(),
+    /// Whether a token is inside the interval.
+    pub(crate) fn contains(&self, candidate: &Candidate) -> bool {
+        let key = candidate.key();
+        self.first.is_none_or(|first| first.key() <= key)
+            && self.last.is_none_or(|last| key <= last.key())
+    }
+
+    /// Ties with the first survivor go to the ids from its own on, ties with the last to the ids
+    /// up to its own.
+    fn bounds_at(&self, id: usize) -> Bounds {
+        let mut bounds = Bounds::ALL;
+        if let Some(first) = self.first {
+            let tie = id >= first.id as usize;
+            bounds.high = if tie { first.logit } else { first.logit.next_down() };
         }
+        if let Some(last) = self.last {
+            let tie = id <= last.id as usize;
+            bounds.low = if tie { last.logit } else { last.logit.next_up() };
+        }
+        bounds
+    }
+
+    /// `start..end` in up to three stretches, each of one [`Bounds`].
+    pub(crate) fn stretches(
+        &self,
+        start: usize,
+        end: usize,
+    ) -> impl Iterator<Item = (usize, usize, Bounds)> {
+        let first = self.first.map_or(start, |first| first.id as usize).clamp(start, end);
+        let last = self.last.map_or(end, |last| last.id as usize + 1).clamp(start, end);
+        let cuts = [start, first.min(last), first.max(last), end];
+        (0..3)
+            .map(move |i| (cuts[i], cuts[i + 1]))
+            .filter(|(from, to)| from < to)
+            .map(|(from, to)| (from, to, self.bounds_at(from)))
     }
 
     /// Sums the weights of all blocks of the row, keeping a sum per block in `sums`.
     pub(crate) fn sum(&self, sums: &mut Vec<u64>) -> Total {
+        let blocks = self.row.len().div_ceil(BLOCK);
         sums.clear();
+        sums.resize(blocks, 0);
+        if self.first.is_none() && self.last.is_none() {
+            let (weight, tokens) = whole_sum(self.level, self.row, self.max, self.scale, sums);
+            return Total { weight, tokens };
+        }
         let mut total = Total::default();
-        for start in (0..self.row.len()).step_by(BLOCK) {
-            let block = self.block_total(start);
-            sums.push(block.weight);
-            total.weight += block.weight;
-            total.tokens += block.tokens;
+        for (block, sum) in sums.iter_mut().enumerate() {
+            let (weight, tokens) = self.block_sum(block);
+            *sum = weight;
+            total.weight += weight;
+            total.tokens += tokens;
         }
         total
     }
 
-    fn block_total(&self, start: usize) -> Total {
+    /// The weight and the number of tokens of one block.
+    fn block_sum(&self, block: usize) -> (u64, u64) {
+        let start = block * BLOCK;
         let end = (start + BLOCK).min(self.row.len());
-        let split = self.tie_border().clamp(start, end);
-        let (sum_low, count_low) = self.span_total(start, split);
-        let (sum_high, count_high) = self.span_total(split, end);
-        Total { weight: sum_low + sum_high, tokens: count_low + count_high }
-    }
-
-    /// The id from which on ties with the last survivor are cut.
-    fn tie_border(&self) -> usize {
-        self.last.map_or(0, |last| last.id as usize + 1)
-    }
-
-    fn span_total(&self, start: usize, end: usize) -> (u64, u64) {
-        if start == end {
-            return (0, 0);
+        let (mut weight, mut tokens) = (0, 0);
+        for (from, to, bounds) in self.stretches(start, end) {
+            let part = span_sum(self.level, &self.row[from..to], bounds, self.max, self.scale);
+            weight += part.0;
+            tokens += part.1;
         }
-        span_sum(self.level, &self.row[start..end], self.bound_at(start), self.max, self.scale)
+        (weight, tokens)
     }
 
     /// The first token whose cumulative weight, in the order of ids, exceeds `ticket`.
@@ -102,19 +156,35 @@ impl Law<'_> {
             rest -= sums[block];
             block += 1;
         }
+        self.token_in(block, rest)
+    }
+
+    /// [`Law::token_at`] of a law whose blocks have not been summed: sums them up to the token's.
+    pub(crate) fn find(&self, ticket: u64) -> usize {
+        let mut rest = ticket;
+        let mut block = 0;
+        loop {
+            let (weight, _) = self.block_sum(block);
+            if rest < weight {
+                return self.token_in(block, rest);
+            }
+            rest -= weight;
+            block += 1;
+        }
+    }
+
+    fn token_in(&self, block: usize, rest: u64) -> usize {
         let start = block * BLOCK;
         let end = (start + BLOCK).min(self.row.len());
         let mut weights = [0u64; BLOCK];
-        let split = self.tie_border().clamp(start, end);
-        self.span_weights(start, split, &mut weights[..split - start]);
-        self.span_weights(split, end, &mut weights[split - start..end - start]);
+        self.fill(start, end, &mut weights);
         start + first_above(weights, rest)
     }
 
-    fn span_weights(&self, start: usize, end: usize, out: &mut [u64]) {
-        if start < end {
-            let bound = self.bound_at(start);
-            span_fill(self.level, &self.row[start..end], bound, self.max, self.scale, out);
+    fn fill(&self, start: usize, end: usize, out: &mut [u64]) {
+        for (from, to, bounds) in self.stretches(start, end) {
+            let out = &mut out[from - start..to - start];
+            span_fill(self.level, &self.row[from..to], bounds, self.max, self.scale, out);
         }
     }
 
@@ -122,19 +192,17 @@ impl Law<'_> {
     #[must_use]
     pub fn weights(&self) -> Vec<u64> {
         let mut weights = vec![0; self.row.len()];
-        let split = self.tie_border().min(self.row.len());
-        let (low, high) = weights.split_at_mut(split);
-        self.span_weights(0, split, low);
-        self.span_weights(split, self.row.len(), high);
+        self.fill(0, self.row.len(), &mut weights);
         weights
     }
 
-    pub(crate) fn draw(&self, sums: &[u64], total: Total, key: Key) -> Draw {
+    /// The draw that `key` decides, once `token_of` says where a ticket falls.
+    pub(crate) fn draw(&self, total: Total, key: Key, token_of: impl Fn(u64) -> usize) -> Draw {
         let ticket = key.ticket(total.weight);
-        let token = self.token_at(sums, ticket);
+        let token = token_of(ticket);
         Draw {
             token: token as u32,
-            weight: self.weight_of(token),
+            weight: weight(self.row[token] - self.max, self.scale),
             ticket,
             total: total.weight,
             kept: total.tokens as u32,
@@ -155,47 +223,81 @@ pub(crate) fn first_above(weights: impl IntoIterator<Item = u64>, ticket: u64) -
 }
 
 kernel! {
-    fn span_sum(span: &[f32], bound: f32, max: f32, scale: Scale) -> (u64, u64) = span_sum_body;
+    fn whole_sum(row: &[f32], max: f32, scale: Scale, sums: &mut [u64]) -> (u64, u64) = whole_sum_body;
 }
 kernel! {
-    fn span_fill(span: &[f32], bound: f32, max: f32, scale: Scale, out: &mut [u64]) -> () = span_fill_body;
+    fn span_sum(span: &[f32], bounds: Bounds, max: f32, scale: Scale) -> (u64, u64) = span_sum_body;
+}
+kernel! {
+    fn span_fill(span: &[f32], bounds: Bounds, max: f32, scale: Scale, out: &mut [u64]) -> () = span_fill_body;
+}
+
+/// Sums of up to [`Halves::CAPACITY`] chunks.
+#[derive(Default)]
+struct Lanes {
+    weights: [Halves; LANES],
+    counts: [u32; LANES],
+}
+
+impl Lanes {
+    #[inline(always)]
+    fn add(&mut self, lane: usize, real: f32) {
+        self.weights[lane].add(Halves::new(real));
+        self.counts[lane] += u32::from(real >= 1.0);
+    }
+
+    #[inline(always)]
+    fn total(self) -> (u64, u64) {
+        let mut sum = 0;
+        let mut count = 0;
+        for lane in 0..LANES {
+            sum += self.weights[lane].value();
+            count += u64::from(self.counts[lane]);
+        }
+        (sum, count)
+    }
 }
 
 #[inline(always)]
-fn bounded_weight(logit: f32, bound: f32, max: f32, scale: Scale) -> u64 {
-    let weight = weight(logit - max, scale);
-    if logit >= bound { weight } else { 0 }
+fn whole_sum_body(row: &[f32], max: f32, scale: Scale, sums: &mut [u64]) -> (u64, u64) {
+    let mut total = (0, 0);
+    for (block, sum) in row.chunks(BLOCK).zip(sums) {
+        let mut lanes = Lanes::default();
+        let (chunks, rest) = block.as_chunks::<LANES>();
+        for chunk in chunks {
+            for lane in 0..LANES {
+                lanes.add(lane, real_weight(chunk[lane] - max, scale));
+            }
+        }
+        for (lane, &logit) in rest.iter().enumerate() {
+            lanes.add(lane, real_weight(logit - max, scale));
+        }
+        let (weight, count) = lanes.total();
+        *sum = weight;
+        total.0 += weight;
+        total.1 += count;
+    }
+    total
 }
 
 #[inline(always)]
-fn span_sum_body(span: &[f32], bound: f32, max: f32, scale: Scale) -> (u64, u64) {
-    let mut sums = [0u64; LANES];
-    let mut counts = [0u64; LANES];
+fn span_sum_body(span: &[f32], bounds: Bounds, max: f32, scale: Scale) -> (u64, u64) {
+    let mut lanes = Lanes::default();
     let (chunks, rest) = span.as_chunks::<LANES>();
     for chunk in chunks {
         for lane in 0..LANES {
-            let weight = bounded_weight(chunk[lane], bound, max, scale);
-            sums[lane] += weight;
-            counts[lane] += u64::from(weight > 0);
+            lanes.add(lane, bounded_weight(chunk[lane], bounds, max, scale));
         }
     }
-    let mut sum = 0;
-    let mut count = 0;
-    for lane in 0..LANES {
-        sum += sums[lane];
-        count += counts[lane];
+    for (lane, &logit) in rest.iter().enumerate() {
+        lanes.add(lane, bounded_weight(logit, bounds, max, scale));
     }
-    for &logit in rest {
-        let weight = bounded_weight(logit, bound, max, scale);
-        sum += weight;
-        count += u64::from(weight > 0);
-    }
-    (sum, count)
+    lanes.total()
 }
 
 #[inline(always)]
-fn span_fill_body(span: &[f32], bound: f32, max: f32, scale: Scale, out: &mut [u64]) {
+fn span_fill_body(span: &[f32], bounds: Bounds, max: f32, scale: Scale, out: &mut [u64]) {
     for (&logit, out) in span.iter().zip(out) {
-        *out = bounded_weight(logit, bound, max, scale);
+        *out = Halves::new(bounded_weight(logit, bounds, max, scale)).value();
     }
 }

@@ -3,7 +3,9 @@
 //! Pure Rust over `&[f32]`; the Python binding is a crate of its own. See [`weight`] for the law
 //! that is drawn from, [`key`] for the randomness, [`order`] for what happens on ties.
 
+mod entropy;
 pub mod error;
+pub mod exp;
 pub mod key;
 pub mod law;
 pub mod level;
@@ -12,10 +14,12 @@ pub mod logits;
 pub mod logprob;
 mod nucleus;
 pub mod order;
+pub mod params;
 pub mod philox;
 pub mod sampler;
 pub mod scan;
 pub mod select;
+mod survivors;
 pub mod weight;
 
 pub use error::{Error, Result};
@@ -24,4 +28,5 @@ pub use law::{Draw, Law, Total};
 pub use level::Level;
 pub use logits::{Elements, Logits};
 pub use order::Candidate;
-pub use sampler::{Params, Sampler, Scratch};
+pub use params::{DynamicTemperature, Mirostat, Params, Xtc};
+pub use sampler::{Sampler, Scratch, Turn};

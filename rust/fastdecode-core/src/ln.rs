@@ -2,8 +2,8 @@
 //! machine to machine in the last bit.
 
 // ln 2 in two parts: the first has trailing zeros, so its product with an exponent is exact.
-const LN2_HIGH: f64 = 0.693_147_180_369_123_8;
-const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
+pub(crate) const LN2_HIGH: f64 = 0.693_147_180_369_123_8;
+pub(crate) const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 
 /// ln(x) for x >= 1, within 4e-16 relative (plus the rounding of `x` to 53 bits); -inf for 0.
 ///

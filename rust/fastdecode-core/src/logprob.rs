@@ -6,16 +6,16 @@ use crate::law::Law;
 use crate::level::Level;
 use crate::ln::ln;
 use crate::sampler::Scratch;
-use crate::scan::maximum;
+use crate::scan::survey;
 use crate::weight::{Scale, WEIGHT_BITS};
 
 /// ln of the sum of the exponentials of a row, in nats.
 ///
 /// # Errors
-/// As [`maximum`].
+/// NaN, +inf, an empty row, or one without a finite entry.
 pub fn logsumexp(level: Level, row: &[f32], scratch: &mut Scratch) -> Result<f64> {
-    let max = maximum(level, row)?;
-    let law = Law { level, row, max, scale: Scale::new(1.0), last: None };
+    let max = survey(level, row, &mut scratch.tops)?;
+    let law = Law::whole(level, row, max, Scale::new(1.0));
     let total = law.sum(&mut scratch.sums);
     Ok(f64::from(max) + (ln(total.weight) - ln(1 << WEIGHT_BITS)))
 }
@@ -23,7 +23,7 @@ pub fn logsumexp(level: Level, row: &[f32], scratch: &mut Scratch) -> Result<f64
 /// ln of one token's probability, in nats; -inf for a banned token.
 ///
 /// # Errors
-/// As [`maximum`], and [`Error::Token`] for an id outside the vocabulary.
+/// NaN, +inf, an empty row, or one without a finite entry, and [`Error::Token`] for an id outside the vocabulary.
 pub fn token_logprob(level: Level, row: &[f32], token: i64, scratch: &mut Scratch) -> Result<f64> {
     let index = usize::try_from(token).ok().filter(|&index| index < row.len());
     let Some(index) = index else {
@@ -35,7 +35,7 @@ pub fn token_logprob(level: Level, row: &[f32], token: i64, scratch: &mut Scratc
 /// ln of every token's probability, in nats.
 ///
 /// # Errors
-/// As [`maximum`].
+/// NaN, +inf, an empty row, or one without a finite entry.
 pub fn log_softmax(level: Level, row: &[f32], scratch: &mut Scratch) -> Result<Vec<f64>> {
     let normaliser = logsumexp(level, row, scratch)?;
     Ok(row.iter().map(|&logit| f64::from(logit) - normaliser).collect())

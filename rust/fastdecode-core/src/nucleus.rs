@@ -1,13 +1,15 @@
-//! Top-p: the smallest set of tokens, in the total order, whose mass is at least p (Holtzman et
-//! al., "The curious case of neural text degeneration", 2020). The token that crosses is in.
+//! Top-p over a whole row: the smallest set of tokens, in the total order, whose mass is at least p
+//! (Holtzman et al., "The curious case of neural text degeneration", 2020). The token that crosses
+//! is in.
 //!
-//! The full row is not sorted: weights are added up in buckets of equal width in octaves, which
-//! are monotone in the logit, and only the bucket that crosses is put in order.
+//! The row is not sorted: weights are added up in buckets of equal width in octaves, which are
+//! monotone in the logit, and only the bucket that crosses is put in order.
 
-use crate::law::{BLOCK, Law};
+use crate::law::{BLOCK, Law, Total};
 use crate::level::kernel;
 use crate::order::Candidate;
-use crate::weight::{Scale, WEIGHT_BITS, weight};
+use crate::scan::LANES;
+use crate::weight::{Halves, Scale, WEIGHT_BITS, real_weight, weight};
 
 /// Buckets to an octave: narrow enough that a bucket of a GPT-2 row holds a few hundred tokens,
 /// few enough that all buckets fit in the first-level cache.
@@ -17,7 +19,7 @@ const BUCKETS: usize = (WEIGHT_BITS as usize + 1) * PER_OCTAVE + 1;
 
 const LAST_BUCKET: f32 = (BUCKETS - 1) as f32;
 /// Logits looked at together for the crossing bucket.
-const STRIDE: usize = 64;
+const STRIDE: usize = 4 * LANES;
 
 /// The least mass that reaches `p` of `total`: `ceil(p * total)`, exactly, and at least one.
 #[must_use]
@@ -40,9 +42,8 @@ pub(crate) fn target_mass(p: f64, total: u64) -> u64 {
     (ceil as u64).clamp(1, total)
 }
 
-/// How many of `candidates`, which are in the total order, top-p keeps.
-pub(crate) fn prefix(p: f64, weights: impl Iterator<Item = u64>, total: u64) -> usize {
-    let target = target_mass(p, total);
+/// How many of a list in the total order reach `target`, with their mass.
+pub(crate) fn prefix(weights: impl IntoIterator<Item = u64>, target: u64) -> (usize, u64) {
     let mut mass = 0;
     let mut kept = 0;
     for weight in weights {
@@ -52,21 +53,20 @@ pub(crate) fn prefix(p: f64, weights: impl Iterator<Item = u64>, total: u64) -> 
             break;
         }
     }
-    kept
+    (kept, mass)
 }
 
-/// The last token that top-p keeps of a law nothing was cut from.
-pub(crate) fn last_kept(
-    law: &Law,
+/// Cuts a law that was cut nowhere yet to `p` of its mass, and says what is left.
+pub(crate) fn keep(
+    law: &mut Law,
     p: f64,
-    total: u64,
     masses: &mut Vec<u64>,
     crossing: &mut Vec<Candidate>,
-) -> Candidate {
-    let target = target_mass(p, total);
+) -> Total {
     masses.clear();
     masses.resize(BUCKETS, 0);
     add_up(law.level, law.row, law.max, law.scale, masses);
+    let target = target_mass(p, masses.iter().sum());
 
     let mut above = 0;
     let mut bucket = 0;
@@ -77,14 +77,14 @@ pub(crate) fn last_kept(
     gather(law.level, law.row, law.max, law.scale, bucket as u32, crossing);
     crossing.sort_unstable_by(Candidate::order);
     let weights = crossing.iter().map(|c| weight(c.logit - law.max, law.scale));
-    let mut mass = above;
-    for (candidate, weight) in crossing.iter().zip(weights) {
-        mass += weight;
-        if mass >= target {
-            return *candidate;
-        }
-    }
-    unreachable!("the crossing bucket holds the mass that crosses")
+    let (kept, mass) = prefix(weights, target - above);
+    let last = crossing[kept - 1];
+    law.last = Some(last);
+    let tokens = law
+        .stretches(0, law.row.len())
+        .map(|(from, to, bounds)| count_reaching(law.level, &law.row[from..to], bounds.low))
+        .sum();
+    Total { weight: above + mass, tokens }
 }
 
 kernel! {
@@ -95,12 +95,15 @@ kernel! {
         row: &[f32], max: f32, scale: Scale, bucket: u32, out: &mut Vec<Candidate>,
     ) -> () = gather_body;
 }
+kernel! {
+    fn count_reaching(span: &[f32], bound: f32) -> u64 = count_reaching_body;
+}
 
 #[inline(always)]
 fn bucket_of(difference: f32, scale: Scale) -> u32 {
     let position = -scale.octaves(difference) * PER_OCTAVE as f32;
     let position = if position < LAST_BUCKET { position } else { LAST_BUCKET };
-    // Adding 2^23 leaves the rounded position in the low bits; a conversion would stay scalar.
+    // Adding 2^23 leaves the rounded position in the low bits.
     (position + 8_388_608.0).to_bits() & 0x7F_FFFF
 }
 
@@ -111,7 +114,7 @@ fn add_up_body(row: &[f32], max: f32, scale: Scale, masses: &mut [u64]) {
     for block in row.chunks(BLOCK) {
         // Vector code first, into small arrays; the scatter after it cannot be.
         for ((&logit, weight_out), bucket_out) in block.iter().zip(&mut weights).zip(&mut buckets) {
-            *weight_out = weight(logit - max, scale);
+            *weight_out = Halves::new(real_weight(logit - max, scale)).value();
             *bucket_out = bucket_of(logit - max, scale);
         }
         for (&weight, &bucket) in weights.iter().zip(&buckets).take(block.len()) {
@@ -137,6 +140,19 @@ fn gather_body(row: &[f32], max: f32, scale: Scale, bucket: u32, out: &mut Vec<C
             }
         }
     }
+}
+
+#[inline(always)]
+fn count_reaching_body(span: &[f32], bound: f32) -> u64 {
+    let mut counts = [0u32; LANES];
+    let (chunks, rest) = span.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            counts[lane] += u32::from(chunk[lane] >= bound);
+        }
+    }
+    let rest = rest.iter().filter(|&&x| x >= bound).count();
+    u64::from(counts.iter().sum::<u32>()) + rest as u64
 }
 
 #[cfg(test)]

@@ -23,6 +23,15 @@ impl Candidate {
     /// `Less` where `self` comes before `other`.
     #[must_use]
     pub fn order(&self, other: &Self) -> Ordering {
-        other.logit.total_cmp(&self.logit).then(self.id.cmp(&other.id))
+        self.key().cmp(&other.key())
+    }
+
+    /// The same order as one integer: the candidate that comes first has the smallest.
+    #[must_use]
+    pub fn key(&self) -> u64 {
+        let bits = self.logit.to_bits();
+        // Floats in reverse: negative ones grow with their bits, positive ones fall.
+        let descending = if bits >> 31 == 0 { !bits & 0x7FFF_FFFF } else { bits };
+        u64::from(descending) << 32 | u64::from(self.id)
     }
 }

@@ -1,50 +1,41 @@
 //! Exact top-k of a row without sorting it.
 //!
 //! The k-th largest of the groups' maxima bounds the k-th largest element from below, because k
-//! different elements reach it. So one vector pass takes the maxima, and a second looks only into
-//! the groups that reach the bound.
+//! different elements reach it. So one pass takes the maxima, and a second looks only into the
+//! groups that reach the bound.
 
 use crate::error::{Error, Result};
 use crate::level::{Level, kernel};
 use crate::order::Candidate;
 use crate::sampler::Scratch;
-use crate::scan::{LANES, maximum};
+use crate::scan::{LANES, SPAN, Tops, larger, survey};
 
-/// The first `k` tokens of `row` in the total order, in that order.
-///
-/// `row` must have been checked by [`crate::scan::maximum`]; `k` is capped at its length.
-/// `out` and `maxima` are scratch space, reused between rows.
-pub fn top_k(level: Level, row: &[f32], k: usize, maxima: &mut Vec<f32>, out: &mut Vec<Candidate>) {
-    out.clear();
-    let k = k.min(row.len());
-    if k == 0 {
-        return;
-    }
-    match group_size(row.len(), k) {
-        Some(group) => {
-            group_maxima(level, row, group, maxima);
-            let bound = kth_largest(maxima, k);
-            // `kth_largest` has reordered the maxima: take them again, it is the cheap part.
-            group_maxima(level, row, group, maxima);
-            for (index, chunk) in row.chunks(group).enumerate() {
-                if maxima[index] >= bound {
-                    gather(chunk, index * group, bound, out);
-                }
-            }
-        }
-        None => gather(row, 0, f32::NEG_INFINITY, out),
-    }
+/// The first `k` tokens of a surveyed row in the total order, listed by id; all of them where
+/// there are fewer. `folded` and `keys` are scratch space.
+pub(crate) fn top_k(
+    level: Level,
+    row: &[f32],
+    tops: &Tops,
+    k: usize,
+    folded: &mut Tops,
+    keys: &mut Vec<u64>,
+    out: &mut Vec<Candidate>,
+) {
+    let bound = lower_bound(level, tops, k, folded);
+    gather(level, row, tops, bound, out);
     if k < out.len() {
-        out.select_nth_unstable_by(k - 1, Candidate::order);
-        out.truncate(k);
+        keys.clear();
+        keys.extend(out.iter().map(Candidate::key));
+        let (_, &mut last, _) = keys.select_nth_unstable(k - 1);
+        out.retain(|candidate| candidate.key() <= last);
     }
-    out.sort_unstable_by(Candidate::order);
 }
 
-/// [`top_k`] of a row straight from a caller.
+/// [`top_k`] of a row straight from a caller, likeliest first.
 ///
 /// # Errors
-/// As [`maximum`], and [`Error::K`] for a `k` that is not between 1 and the row's length.
+/// NaN, +inf and rows without a finite entry, and [`Error::K`] for a `k` that is not between 1
+/// and the row's length.
 pub fn checked_top_k(
     level: Level,
     row: &[f32],
@@ -54,57 +45,133 @@ pub fn checked_top_k(
     let size = row.len();
     let wanted = usize::try_from(k).ok().filter(|k| (1..=size).contains(k));
     let wanted = wanted.ok_or(Error::K { k, size })?;
-    maximum(level, row)?;
-    top_k(level, row, wanted, &mut scratch.maxima, &mut scratch.candidates);
-    Ok(scratch.candidates.clone())
+    let Scratch { tops, folded, keys, candidates, .. } = scratch;
+    survey(level, row, tops)?;
+    top_k(level, row, tops, wanted, folded, keys, candidates);
+    let mut best = candidates.clone();
+    best.sort_unstable_by(Candidate::order);
+    Ok(best)
 }
 
-/// The largest group size that still gives a few times `k` groups; none for large k, where
-/// looking at every element costs no more.
-fn group_size(len: usize, k: usize) -> Option<usize> {
-    const LARGEST: usize = 128;
-    let mut group = LARGEST;
-    while group >= LANES {
-        if len / group >= 4 * k {
-            return Some(group);
-        }
-        group /= 2;
+/// The groups that the bound is taken from: this many times k. With m groups about k^2 / 2m more
+/// than k elements reach the bound.
+const GROUPS_PER_K: usize = 8;
+
+/// A logit that at least `k` of the row reach, -inf where there is none of use.
+pub(crate) fn lower_bound(level: Level, tops: &Tops, k: usize, folded: &mut Tops) -> f32 {
+    let groups = tops.len() * LANES;
+    if k * 2 > groups {
+        return f32::NEG_INFINITY;
     }
-    None
+    let fold = (groups / (GROUPS_PER_K * k)).max(1);
+    fold_tops(level, tops, fold, folded);
+    kth_of(level, folded, k)
 }
 
-fn kth_largest(values: &mut [f32], k: usize) -> f32 {
-    let (_, kth, _) = values.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
-    *kth
-}
-
-fn gather(chunk: &[f32], start: usize, bound: f32, out: &mut Vec<Candidate>) {
-    for (offset, &logit) in chunk.iter().enumerate() {
-        if logit >= bound {
-            out.push(Candidate::new(logit, start + offset));
+/// The largest value found that at least `k` entries reach, by bisection: within a few of the
+/// k-th largest, which is all that a bound needs to be.
+fn kth_of(level: Level, groups: &Tops, k: usize) -> f32 {
+    let enough = k..=k + k / 8 + 1;
+    let (mut low, mut high) = (sortable(f32::NEG_INFINITY), sortable(f32::INFINITY));
+    // Invariant: at least k entries reach `low` (all reach -inf), fewer than k reach `high`.
+    while low + 1 < high {
+        let middle = low + (high - low) / 2;
+        let count = count_reaching(level, groups, unsortable(middle));
+        if count < k {
+            high = middle;
+        } else {
+            low = middle;
+            if enough.contains(&count) {
+                break;
+            }
         }
     }
+    unsortable(low)
+}
+
+/// A float's place among all floats, in the order of their values.
+fn sortable(x: f32) -> i64 {
+    let bits = x.to_bits().cast_signed();
+    i64::from(bits ^ ((bits >> 31) & i32::MAX))
+}
+
+fn unsortable(place: i64) -> f32 {
+    let bits = place as i32;
+    f32::from_bits((bits ^ ((bits >> 31) & i32::MAX)).cast_unsigned())
 }
 
 kernel! {
-    fn group_maxima(row: &[f32], group: usize, maxima: &mut Vec<f32>) -> () = group_maxima_body;
+    fn fold_tops(tops: &[[f32; LANES]], fold: usize, out: &mut Tops) -> () = fold_body;
+}
+kernel! {
+    /// How many groups have an entry of at least `bound`.
+    pub(crate) fn count_reaching(groups: &[[f32; LANES]], bound: f32) -> usize = count_body;
+}
+kernel! {
+    /// Every token of the row whose logit reaches `bound`, in the order of ids.
+    pub(crate) fn gather(
+        row: &[f32], tops: &[[f32; LANES]], bound: f32, out: &mut Vec<Candidate>,
+    ) -> () = gather_body;
 }
 
 #[inline(always)]
-fn group_maxima_body(row: &[f32], group: usize, maxima: &mut Vec<f32>) {
-    maxima.clear();
-    for chunk in row.chunks(group) {
+fn fold_body(tops: &[[f32; LANES]], fold: usize, out: &mut Tops) {
+    out.clear();
+    for group in tops.chunks(fold) {
         let mut max = [f32::NEG_INFINITY; LANES];
-        let (lanes, rest) = chunk.as_chunks::<LANES>();
-        for lane in lanes {
+        for top in group {
             for i in 0..LANES {
-                max[i] = if lane[i] > max[i] { lane[i] } else { max[i] };
+                max[i] = larger(top[i], max[i]);
             }
         }
-        let mut top = f32::NEG_INFINITY;
-        for x in max.into_iter().chain(rest.iter().copied()) {
-            top = if x > top { x } else { top };
+        out.push(max);
+    }
+}
+
+#[inline(always)]
+fn count_body(groups: &[[f32; LANES]], bound: f32) -> usize {
+    let mut counts = [0u32; LANES];
+    for group in groups {
+        for i in 0..LANES {
+            counts[i] += u32::from(group[i] >= bound);
         }
-        maxima.push(top);
+    }
+    counts.iter().sum::<u32>() as usize
+}
+
+#[inline(always)]
+fn reaches(lanes: &[f32; LANES], bound: f32) -> bool {
+    let mut any = false;
+    for &x in lanes {
+        any |= x >= bound;
+    }
+    any
+}
+
+#[inline(always)]
+fn gather_body(row: &[f32], tops: &[[f32; LANES]], bound: f32, out: &mut Vec<Candidate>) {
+    out.clear();
+    for (span, (top, chunk)) in tops.iter().zip(row.chunks(SPAN)).enumerate() {
+        if !reaches(top, bound) {
+            continue;
+        }
+        let (lanes, rest) = chunk.as_chunks::<LANES>();
+        let mut start = span * SPAN;
+        for lane in lanes {
+            if reaches(lane, bound) {
+                push_reaching(lane, start, bound, out);
+            }
+            start += LANES;
+        }
+        push_reaching(rest, start, bound, out);
+    }
+}
+
+#[inline(always)]
+fn push_reaching(lanes: &[f32], start: usize, bound: f32, out: &mut Vec<Candidate>) {
+    for (i, &logit) in lanes.iter().enumerate() {
+        if logit >= bound {
+            out.push(Candidate::new(logit, start + i));
+        }
     }
 }

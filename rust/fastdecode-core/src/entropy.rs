@@ -1,0 +1,128 @@
+//! Shannon entropy of a law, from integer sums alone, so that lanes, padding and the form a law is
+//! kept in cannot change it.
+
+use crate::law::{BLOCK, Bounds, Law};
+use crate::level::kernel;
+use crate::ln::ln;
+use crate::scan::LANES;
+use crate::weight::{Halves, Scale, WEIGHT_BITS, bounded_weight};
+
+/// A token's depth is its distance below the maximum in octaves, in these units (a power of two,
+/// so that the product is exact).
+const UNITS: f32 = (1u32 << 20) as f32;
+
+/// Sums that entropy follows from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Entropy {
+    /// Sum of weight times depth.
+    pub moment: u128,
+    /// Sum of weights, W.
+    pub weight: u64,
+    /// Tokens with a weight above zero.
+    pub tokens: u64,
+}
+
+/// The depth of a token `difference <= 0` below the maximum: monotone, below 2^27.
+#[inline(always)]
+pub(crate) fn depth(difference: f32, scale: Scale) -> u32 {
+    let depth = -scale.octaves(difference) * UNITS;
+    // SAFETY: octaves are between -101 and 0 and not NaN, so this is below 2^27.
+    let depth: i32 = unsafe { depth.to_int_unchecked() };
+    depth as u32
+}
+
+impl Entropy {
+    /// One more token.
+    pub fn add(&mut self, weight: u64, depth: u32) {
+        self.moment += u128::from(weight) * u128::from(depth);
+        self.weight += weight;
+        self.tokens += u64::from(weight > 0);
+    }
+
+    /// Of a law's survivors.
+    pub fn of(law: &Law) -> Self {
+        let mut sum = Self::default();
+        for start in (0..law.row.len()).step_by(BLOCK) {
+            let end = (start + BLOCK).min(law.row.len());
+            for (from, to, bounds) in law.stretches(start, end) {
+                let part = moments(law.level, &law.row[from..to], bounds, law.max, law.scale);
+                sum.moment += part.moment;
+                sum.weight += part.weight;
+                sum.tokens += part.tokens;
+            }
+        }
+        sum
+    }
+
+    /// In nats, within 2e-6.
+    #[must_use]
+    pub fn nats(self) -> f64 {
+        // -ln p of a token at depth 0; each further octave adds ln 2.
+        let least = ln(self.weight) - ln(1 << WEIGHT_BITS);
+        let mean_depth = self.moment as f64 / (self.weight as f64 * f64::from(UNITS));
+        // A law of one token has entropy 0; rounding may not make it -1e-17.
+        (least + mean_depth * std::f64::consts::LN_2).max(0.0)
+    }
+
+    /// How far a depth is from the mean, exactly: |depth - mean| * W.
+    pub fn deviation(self, depth: u32) -> u128 {
+        (u128::from(depth) * u128::from(self.weight)).abs_diff(self.moment)
+    }
+}
+
+kernel! {
+    fn moments(span: &[f32], bounds: Bounds, max: f32, scale: Scale) -> Entropy = moments_body;
+}
+
+/// Of at most [`BLOCK`] logits, so that the sums of lanes fit: 2^21 * 2^27 * 32 < 2^63.
+#[inline(always)]
+fn moments_body(span: &[f32], bounds: Bounds, max: f32, scale: Scale) -> Entropy {
+    let mut weights = [Halves::default(); LANES];
+    let mut counts = [0u32; LANES];
+    let mut high = [0u64; LANES];
+    let mut low = [0u64; LANES];
+    for chunk in span.chunks(LANES) {
+        for (lane, &logit) in chunk.iter().enumerate() {
+            let real = bounded_weight(logit, bounds, max, scale);
+            let halves = Halves::new(real);
+            let depth = u64::from(depth(logit - max, scale));
+            weights[lane].add(halves);
+            counts[lane] += u32::from(real >= 1.0);
+            high[lane] += u64::from(halves.high) * depth;
+            low[lane] += u64::from(halves.low) * depth;
+        }
+    }
+    let mut sum = Entropy::default();
+    for lane in 0..LANES {
+        sum.moment += (u128::from(high[lane]) << Halves::LOW_BITS) + u128::from(low[lane]);
+        sum.weight += weights[lane].value();
+        sum.tokens += u64::from(counts[lane]);
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Entropy;
+    use crate::law::Law;
+    use crate::level::Level;
+    use crate::weight::Scale;
+
+    #[test]
+    fn of_known_laws() {
+        for level in Level::available() {
+            for (row, expected) in [
+                (vec![0.0; 1000], 1000f64.ln()),
+                (vec![3.0], 0.0),
+                (vec![5.0, f32::NEG_INFINITY, f32::NEG_INFINITY], 0.0),
+                (vec![0.0, -1e30], 0.0),
+                (vec![1.0, 1.0 + 3f32.ln()], 4f64.ln() - 0.75 * 3f64.ln()),
+            ] {
+                let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let law = Law::whole(level, &row, max, Scale::new(1.0));
+                let got = Entropy::of(&law).nats();
+                assert!((got - expected).abs() < 2e-6, "{got} for {expected}");
+            }
+        }
+    }
+}

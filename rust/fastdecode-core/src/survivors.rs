@@ -1,0 +1,417 @@
+//! The tokens that are left while a row goes through its truncations.
+//!
+//! They are always an interval of the total order. As long as they may be many they are kept as
+//! the interval's ends over the row; once they are known to be few, as a list. Each question that
+//! a truncation asks (a mass, a threshold, an entropy) is answered from either form, to the same
+//! integers.
+
+use crate::entropy::{Entropy, depth};
+use crate::key::Key;
+use crate::law::{Bounds, Draw, Law, Total, first_above};
+use crate::level::kernel;
+use crate::nucleus::{self, target_mass};
+use crate::order::Candidate;
+use crate::sampler::Scratch;
+use crate::scan::{self, LANES};
+use crate::select;
+use crate::weight::{Scale, bounded_weight, real_weight, weight};
+
+/// A listed survivor.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Listed {
+    pub candidate: Candidate,
+    pub weight: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// The law's interval of the row.
+    Interval,
+    /// `scratch.list`, in the order of ids.
+    ById,
+    /// `scratch.list`, in the total order.
+    Ranked,
+}
+
+/// The survivors of one row, and where to keep what is worked out about them.
+pub(crate) struct Survivors<'a, 's> {
+    law: Law<'a>,
+    form: Form,
+    /// Of an interval; forgotten when it is cut.
+    total: Option<Total>,
+    scratch: &'s mut Scratch,
+}
+
+/// Tokens looked at one by one rather than by a pass over the row: a top-p that is met by these
+/// is met by a list.
+const SHORT_LIST: usize = 256;
+
+/// One chunk of lanes in this many is a sample of the row, for guesses that only cost time.
+const SAMPLED: usize = 16;
+
+impl<'a, 's> Survivors<'a, 's> {
+    /// Every token of a row that has been surveyed into `scratch.tops`.
+    pub fn all(law: Law<'a>, scratch: &'s mut Scratch) -> Self {
+        Self { law, form: Form::Interval, total: None, scratch }
+    }
+
+    /// The likeliest alone.
+    pub fn keep_likeliest(&mut self) {
+        let Law { level, row, max, .. } = self.law;
+        let id = scan::first_equal(level, row, &self.scratch.tops, max);
+        self.scratch.candidates.clear();
+        self.scratch.candidates.push(Candidate::new(max, id));
+        self.list_candidates();
+    }
+
+    /// The first `k`.
+    pub fn keep_first(&mut self, k: usize) {
+        if self.form == Form::Interval {
+            if k >= self.law.row.len() {
+                return;
+            }
+            let Scratch { tops, folded, keys, candidates, .. } = &mut *self.scratch;
+            select::top_k(self.law.level, self.law.row, tops, k, folded, keys, candidates);
+            self.list_candidates();
+        } else {
+            self.rank();
+            self.scratch.list.truncate(k);
+        }
+    }
+
+    /// Those whose logit is at least `bound`, and the first.
+    pub fn keep_logits(&mut self, bound: f64) {
+        // The smallest float32 that reaches it.
+        let nearest = bound as f32;
+        let logit = if f64::from(nearest) < bound { nearest.next_up() } else { nearest };
+        self.cut_after(Candidate { logit: logit.min(self.law.max), id: u32::MAX });
+    }
+
+    /// The smallest prefix that has `p` of the mass.
+    pub fn keep_mass(&mut self, p: f64) {
+        if p >= 1.0 {
+            return;
+        }
+        if !self.is_whole() {
+            let target = target_mass(p, self.total().weight);
+            self.list();
+            self.keep_target(target);
+            return;
+        }
+        let (mass, rest) = self.shortlist();
+        // The guess chooses between two ways to the same answer.
+        if mass as f64 >= p * (mass as f64 + rest) {
+            let target = target_mass(p, self.total().weight);
+            if mass >= target {
+                self.list_candidates();
+                self.keep_target(target);
+                return;
+            }
+        }
+        self.keep_mass_of_many(p);
+    }
+
+    fn keep_mass_of_many(&mut self, p: f64) {
+        let Scratch { masses, candidates, sums, .. } = &mut *self.scratch;
+        sums.clear();
+        self.total = Some(nucleus::keep(&mut self.law, p, masses, candidates));
+    }
+
+    fn keep_target(&mut self, target: u64) {
+        self.rank();
+        let (kept, _) = nucleus::prefix(self.scratch.list.iter().map(|x| x.weight), target);
+        self.scratch.list.truncate(kept);
+    }
+
+    /// Those whose weight is at least `least`, and the first.
+    ///
+    /// Weights follow the logits but for the last bits, which rounding may swap between
+    /// neighbours: all tokens up to the last that reaches the weight are kept.
+    pub fn keep_weights(&mut self, least: u64) {
+        let last = self.last_reaching(least);
+        self.cut_after(last);
+    }
+
+    /// Drops those before the last whose weight is at least `least`.
+    pub fn drop_before(&mut self, least: u64) {
+        let pivot = self.last_reaching(least);
+        if self.form == Form::Interval {
+            self.law.first = Some(pivot);
+            self.total = None;
+        } else {
+            self.scratch.list.retain(|x| x.candidate.key() >= pivot.key());
+        }
+    }
+
+    /// Those whose surprisal is nearest to the entropy, until they have `p` of the mass; ties are
+    /// all kept.
+    pub fn keep_typical(&mut self, p: f64) {
+        if p >= 1.0 {
+            return;
+        }
+        let entropy = self.entropy();
+        let target = target_mass(p, entropy.weight);
+        self.list();
+        let Law { max, scale, .. } = self.law;
+        let deviation = |x: &Listed| entropy.deviation(depth(x.candidate.logit - max, scale));
+        let list = &mut self.scratch.list;
+        let limit = crossing(list, target, deviation);
+        list.retain(|x| deviation(x) <= limit);
+        // The search has shuffled it.
+        list.sort_unstable_by_key(|x| x.candidate.id);
+        self.form = Form::ById;
+    }
+
+    /// W and the number of tokens.
+    pub fn total(&mut self) -> Total {
+        if self.form != Form::Interval {
+            let list = &self.scratch.list;
+            let weight = list.iter().map(|x| x.weight).sum();
+            return Total { weight, tokens: list.len() as u64 };
+        }
+        if let Some(total) = self.total {
+            return total;
+        }
+        let total = self.law.sum(&mut self.scratch.sums);
+        self.total = Some(total);
+        total
+    }
+
+    /// The weight of the first.
+    pub fn largest_weight(&mut self) -> u64 {
+        let Law { max, scale, first, .. } = self.law;
+        match self.form {
+            Form::Interval => weight(first.map_or(max, |first| first.logit) - max, scale),
+            Form::ById | Form::Ranked => {
+                self.scratch.list.iter().map(|x| x.weight).max().unwrap_or(0)
+            }
+        }
+    }
+
+    pub fn entropy(&self) -> Entropy {
+        if self.form == Form::Interval {
+            return Entropy::of(&self.law);
+        }
+        let Law { max, scale, .. } = self.law;
+        let mut sum = Entropy::default();
+        for x in &self.scratch.list {
+            sum.add(x.weight, depth(x.candidate.logit - max, scale));
+        }
+        sum
+    }
+
+    /// Another temperature for the same tokens, before anything was cut.
+    pub fn rescale(&mut self, scale: Scale) {
+        debug_assert!(self.is_whole());
+        self.law.scale = scale;
+        self.total = None;
+    }
+
+    /// What is left, as a law over the row.
+    pub fn into_law(mut self) -> (Law<'a>, Total) {
+        let total = self.total();
+        if self.form != Form::Interval {
+            self.rank();
+            let list = &self.scratch.list;
+            self.law.first = list.first().map(|x| x.candidate);
+            self.law.last = list.last().map(|x| x.candidate);
+        }
+        (self.law, total)
+    }
+
+    /// Draws for `key`.
+    pub fn draw(mut self, key: Key) -> Draw {
+        let total = self.total();
+        if self.form == Form::Interval {
+            let sums = &self.scratch.sums;
+            let law = &self.law;
+            return if sums.is_empty() {
+                law.draw(total, key, |ticket| law.find(ticket))
+            } else {
+                law.draw(total, key, |ticket| law.token_at(sums, ticket))
+            };
+        }
+        if self.form == Form::Ranked {
+            self.scratch.list.sort_unstable_by_key(|x| x.candidate.id);
+        }
+        let list = &self.scratch.list;
+        let of = |ticket| {
+            let index = first_above(list.iter().map(|x| x.weight), ticket);
+            list[index].candidate.id as usize
+        };
+        self.law.draw(total, key, of)
+    }
+
+    /// Whether nothing has been cut.
+    fn is_whole(&self) -> bool {
+        self.form == Form::Interval && self.law.first.is_none() && self.law.last.is_none()
+    }
+
+    fn cut_after(&mut self, last: Candidate) {
+        match self.form {
+            Form::Interval => {
+                // An interval is only ever made smaller.
+                let before = self.law.last.filter(|before| before.key() < last.key());
+                self.law.last = Some(before.unwrap_or(last));
+                self.total = None;
+                self.scratch.sums.clear();
+                if self.groups_reaching(last.logit) <= SHORT_LIST {
+                    self.list();
+                }
+            }
+            Form::ById | Form::Ranked => {
+                self.scratch.list.retain(|x| x.candidate.key() <= last.key());
+            }
+        }
+    }
+
+    /// The last token whose weight is at least `least`; the first token where none's is.
+    fn last_reaching(&mut self, least: u64) -> Candidate {
+        if self.form != Form::Interval {
+            self.rank();
+            let list = &self.scratch.list;
+            let index = list.iter().rposition(|x| x.weight >= least).unwrap_or(0);
+            return list[index].candidate;
+        }
+        let Law { level, row, max, scale, first, last } = self.law;
+        let loose = scale.logit_of(least, max);
+        if self.groups_reaching(loose) <= SHORT_LIST {
+            let Scratch { tops, candidates, .. } = &mut *self.scratch;
+            select::gather(level, row, tops, loose, candidates);
+            let law = &self.law;
+            return candidates
+                .iter()
+                .filter(|x| law.contains(x) && weight(x.logit - max, scale) >= least)
+                .max_by(|a, b| a.order(b))
+                .copied()
+                .unwrap_or_else(|| self.first());
+        }
+        let mut lowest = f32::INFINITY;
+        for (from, to, bounds) in self.law.stretches(0, row.len()) {
+            let span = lowest_reaching(level, &row[from..to], bounds, max, scale, least);
+            lowest = lowest.min(span);
+        }
+        match row.iter().rposition(|&x| x == lowest) {
+            // Ties beyond the interval's own last are not in it.
+            Some(id) => {
+                let reached = Candidate::new(lowest, id);
+                last.filter(|last| last.key() < reached.key()).unwrap_or(reached)
+            }
+            None => first.unwrap_or_else(|| self.first()),
+        }
+    }
+
+    fn first(&self) -> Candidate {
+        let Law { level, row, max, first, .. } = self.law;
+        first.unwrap_or_else(|| {
+            Candidate::new(max, scan::first_equal(level, row, &self.scratch.tops, max))
+        })
+    }
+
+    /// How many groups have a logit of at least `bound`.
+    fn groups_reaching(&self, bound: f32) -> usize {
+        select::count_reaching(self.law.level, &self.scratch.tops, bound)
+    }
+
+    /// Gathers the first tokens of the row; their mass, and a guess at that of all others.
+    fn shortlist(&mut self) -> (u64, f64) {
+        let Law { level, row, max, scale, .. } = self.law;
+        let Scratch { tops, folded, candidates, .. } = &mut *self.scratch;
+        let bound = select::lower_bound(level, tops, SHORT_LIST, folded);
+        select::gather(level, row, tops, bound, candidates);
+        let mass = candidates.iter().map(|x| weight(x.logit - max, scale)).sum();
+        (mass, sampled_mass(level, row, bound, max, scale))
+    }
+
+    /// Turns an interval into a list.
+    fn list(&mut self) {
+        if self.form != Form::Interval {
+            return;
+        }
+        let bound = self.law.last.map_or(f32::NEG_INFINITY, |last| last.logit);
+        let Scratch { tops, candidates, .. } = &mut *self.scratch;
+        select::gather(self.law.level, self.law.row, tops, bound, candidates);
+        self.list_candidates();
+    }
+
+    /// Lists `scratch.candidates`, as far as they survive and can be drawn.
+    fn list_candidates(&mut self) {
+        let law = &self.law;
+        let Scratch { candidates, list, .. } = &mut *self.scratch;
+        list.clear();
+        list.extend(candidates.iter().filter_map(|&candidate| {
+            let weight = weight(candidate.logit - law.max, law.scale);
+            (weight > 0 && law.contains(&candidate)).then_some(Listed { candidate, weight })
+        }));
+        self.form = Form::ById;
+    }
+
+    fn rank(&mut self) {
+        if self.form == Form::ById {
+            self.scratch.list.sort_unstable_by_key(|x| x.candidate.key());
+            self.form = Form::Ranked;
+        }
+    }
+}
+
+/// The largest value of `key` that has to be let in, from the smallest on, to reach `target`.
+fn crossing<K: Ord + Copy>(list: &mut [Listed], target: u64, key: impl Fn(&Listed) -> K) -> K {
+    let mut rest = list;
+    let mut missing = target;
+    // Weighted quickselect: each round halves what is looked at.
+    loop {
+        let middle = rest.len() / 2;
+        let (below, pivot, _) = rest.select_nth_unstable_by_key(middle, &key);
+        let (pivot_key, pivot_weight) = (key(pivot), pivot.weight);
+        let mass: u64 = below.iter().map(|x| x.weight).sum();
+        if mass >= missing {
+            rest = &mut rest[..middle];
+        } else if mass + pivot_weight >= missing || middle + 1 == rest.len() {
+            return pivot_key;
+        } else {
+            missing -= mass + pivot_weight;
+            rest = &mut rest[middle + 1..];
+        }
+    }
+}
+
+kernel! {
+    fn sampled_mass(row: &[f32], bound: f32, max: f32, scale: Scale) -> f64 = sampled_mass_body;
+}
+kernel! {
+    fn lowest_reaching(
+        span: &[f32], bounds: Bounds, max: f32, scale: Scale, least: u64,
+    ) -> f32 = lowest_reaching_body;
+}
+
+/// A guess at the mass of the tokens below `bound`, from a sample of the row.
+#[inline(always)]
+fn sampled_mass_body(row: &[f32], bound: f32, max: f32, scale: Scale) -> f64 {
+    let mut sums = [0.0f32; LANES];
+    let (chunks, _) = row.as_chunks::<LANES>();
+    for chunk in chunks.iter().step_by(SAMPLED) {
+        for lane in 0..LANES {
+            let real = real_weight(chunk[lane] - max, scale);
+            sums[lane] += if chunk[lane] < bound { real } else { 0.0 };
+        }
+    }
+    sums.iter().map(|&sum| f64::from(sum)).sum::<f64>() * SAMPLED as f64
+}
+
+/// The lowest logit inside the bounds whose weight is at least `least`; +inf where there is none.
+#[inline(always)]
+fn lowest_reaching_body(span: &[f32], bounds: Bounds, max: f32, scale: Scale, least: u64) -> f32 {
+    // An integer weight reaches `least` where the real one does; the float that does is the next
+    // one up where `least` is not a float itself.
+    let nearest = least as f32;
+    let least = if (nearest as u64) < least { nearest.next_up() } else { nearest };
+    let mut lowest = [f32::INFINITY; LANES];
+    for chunk in span.chunks(LANES) {
+        for (lane, &logit) in chunk.iter().enumerate() {
+            let reached = bounded_weight(logit, bounds, max, scale) >= least;
+            let logit = if reached { logit } else { f32::INFINITY };
+            lowest[lane] = if logit < lowest[lane] { logit } else { lowest[lane] };
+        }
+    }
+    lowest.into_iter().fold(f32::INFINITY, f32::min)
+}
