@@ -3,6 +3,7 @@
 //! Pure Rust over `&[f32]`; the Python binding is a crate of its own. See [`weight`] for the law
 //! that is drawn from, [`key`] for the randomness, [`order`] for what happens on ties.
 
+pub mod edits;
 pub mod error;
 pub mod key;
 pub mod law;
@@ -18,6 +19,7 @@ pub mod scan;
 pub mod select;
 pub mod weight;
 
+pub use edits::{DryParams, EditParams, EditScratch, Edits, History};
 pub use error::{Error, Result};
 pub use key::{Key, RNG_VERSION};
 pub use law::{Draw, Law, Total};

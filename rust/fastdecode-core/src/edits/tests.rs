@@ -1,0 +1,470 @@
+//! The edits against a second, slow and obvious implementation, at extremes, and refused.
+
+use proptest::prelude::*;
+
+use super::repeats::Repeats;
+use super::{DryParams, EditParams, EditScratch, Edits, History};
+use crate::error::Error;
+
+const INF: f32 = f32::INFINITY;
+
+fn edited(params: &EditParams, row: &[f32], history: History<'_>) -> Vec<f32> {
+    let mut row = row.to_vec();
+    let edits = Edits::new(params.clone()).unwrap();
+    edits.apply(&mut row, history, &mut EditScratch::default()).unwrap();
+    row
+}
+
+/// All tokens are the prompt's.
+fn after(tokens: &[u32]) -> History<'_> {
+    History { tokens, prompt: tokens.len() }
+}
+
+fn refusal(params: EditParams) -> String {
+    Edits::new(params).unwrap_err().to_string()
+}
+
+fn refusal_at(params: EditParams, vocabulary: usize, history: History<'_>) -> String {
+    let mut row = vec![0.0; vocabulary];
+    let edits = Edits::new(params).unwrap();
+    let result = edits.apply(&mut row, history, &mut EditScratch::default());
+    assert_eq!(row, vec![0.0; vocabulary], "a refused row is untouched");
+    result.unwrap_err().to_string()
+}
+
+// The rules once more, one token after the other.
+
+fn plain(params: &EditParams, row: &[f32], history: History<'_>) -> Vec<f32> {
+    let History { tokens, prompt } = history;
+    (0..)
+        .zip(row)
+        .map(|(token, &logit)| plain_token(params, token, logit, tokens, prompt))
+        .collect()
+}
+
+fn plain_token(p: &EditParams, token: u32, mut x: f32, tokens: &[u32], prompt: usize) -> f32 {
+    let settle =
+        |old: f32, new: f32| if old.is_finite() { new.clamp(f32::MIN, f32::MAX) } else { old };
+    let completed = |ids: &[u32]| {
+        let (last, before) = ids.split_last().unwrap();
+        *last == token && tokens.ends_with(before)
+    };
+    let mut biases = p.logit_bias.clone();
+    biases.sort_by_key(|(ids, _)| (ids.len(), ids.clone()));
+    for (_, bias) in biases.iter().filter(|(ids, _)| completed(ids)) {
+        if *bias == -INF {
+            x = -INF;
+        }
+        x = settle(x, x + bias);
+    }
+    let count = tokens.iter().filter(|&&t| t == token).count() as f32;
+    if count > 0.0 {
+        let penalty = p.repetition_penalty as f32;
+        x = settle(x, if x < 0.0 { x * penalty } else { x / penalty });
+        x = settle(x, x - count * p.frequency_penalty as f32);
+        x = settle(x, x - p.presence_penalty as f32);
+    }
+    if let Some(dry) = &p.dry {
+        x = settle(x, x - plain_dry(dry, token, tokens));
+    }
+    let size = p.no_repeat_ngram_size as usize;
+    if size > 0 && tokens.len() + 1 >= size {
+        let mut ngram = tokens[tokens.len() + 1 - size..].to_vec();
+        ngram.push(token);
+        if tokens.windows(size).any(|window| window == ngram) {
+            x = -INF;
+        }
+    }
+    let ends = |word: &[u32]| word.len() == 1 && p.eos.contains(&word[0]);
+    if p.bad_words.iter().any(|word| completed(word) && !ends(word)) {
+        x = -INF;
+    }
+    let generated = tokens.len() - prompt;
+    if generated < p.min_new_tokens as usize && p.eos.contains(&token) {
+        x = -INF;
+    }
+    if p.allowed.as_ref().is_some_and(|ids| !ids.contains(&token)) {
+        x = -INF;
+    }
+    x
+}
+
+fn plain_dry(dry: &DryParams, token: u32, tokens: &[u32]) -> f32 {
+    let DryParams { multiplier, base, allowed_length, range, sequence_breakers } = dry;
+    let start = range.map_or(0, |range| tokens.len().saturating_sub(range as usize));
+    let tokens = &tokens[start..];
+    if *multiplier == 0.0 || sequence_breakers.contains(&vec![token]) {
+        return 0.0;
+    }
+    let broken = |end: &usize| sequence_breakers.iter().any(|b| tokens[..*end].ends_with(b));
+    let reach = tokens.len() - (0..=tokens.len()).filter(broken).max().unwrap_or(0);
+    let follows = (1..tokens.len()).filter(|&at| tokens[at] == token);
+    let longest = follows.map(|at| common_end(&tokens[..at], tokens).min(reach)).max().unwrap_or(0);
+    let allowed_length = *allowed_length as usize;
+    if longest < allowed_length {
+        return 0.0;
+    }
+    (allowed_length..longest).fold(*multiplier, |penalty, _| penalty * base) as f32
+}
+
+fn common_end(a: &[u32], b: &[u32]) -> usize {
+    a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count()
+}
+
+// What they are tried on. Few different tokens, so that everything repeats.
+
+const VOCABULARY: u32 = 6;
+
+fn rows() -> impl Strategy<Value = Vec<f32>> {
+    let extreme = prop_oneof![
+        Just(f32::MAX),
+        Just(f32::MIN),
+        Just(-0.0),
+        Just(1e-42),
+        Just(-INF),
+        Just(INF),
+        Just(f32::NAN),
+    ];
+    prop::collection::vec(prop_oneof![8 => -8.0f32..8.0, 1 => extreme], VOCABULARY as usize)
+}
+
+fn ids(size: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u32>> {
+    prop::collection::vec(0..VOCABULARY, size)
+}
+
+/// Up to 32 tokens, of which some are the prompt's.
+fn histories() -> impl Strategy<Value = (Vec<u32>, usize)> {
+    let few = prop::collection::vec(0..2u32, 0..32);
+    let tokens = prop_oneof![ids(0..32), few, (0..VOCABULARY).prop_map(|t| vec![t; 20])];
+    tokens.prop_flat_map(|tokens| {
+        let len = tokens.len();
+        (Just(tokens), 0..=len)
+    })
+}
+
+fn biases() -> impl Strategy<Value = Vec<(Vec<u32>, f32)>> {
+    let bias = prop_oneof![4 => -5.0f32..5.0, 1 => Just(-INF), 1 => Just(3e38f32)];
+    prop::collection::btree_map(ids(1..4), bias, 0..8).prop_map(|map| map.into_iter().collect())
+}
+
+fn drys() -> impl Strategy<Value = DryParams> {
+    // Bases whose powers are exact, however they are multiplied.
+    let base = prop_oneof![Just(1.0), Just(1.5), Just(2.0)];
+    let breakers = prop::collection::vec(ids(1..4), 0..3);
+    (0.0..3.0, base, 1i64..4, prop::option::of(1i64..40), breakers).prop_map(
+        |(multiplier, base, allowed_length, range, sequence_breakers)| DryParams {
+            multiplier,
+            base,
+            allowed_length,
+            range,
+            sequence_breakers,
+        },
+    )
+}
+
+prop_compose! {
+    fn edit_params()(
+        logit_bias in biases(),
+        repetition_penalty in prop_oneof![Just(1.0), 0.3..3.0, Just(1e-30), Just(1e30)],
+        frequency_penalty in prop_oneof![Just(0.0), -2.0..2.0, Just(2e38), Just(-2e38)],
+        presence_penalty in prop_oneof![Just(0.0), -2.0..2.0],
+        dry in prop::option::of(drys()),
+        no_repeat_ngram_size in prop_oneof![3 => Just(0), 2 => 1i64..6],
+        bad_words in prop::collection::vec(ids(1..4), 0..4),
+        eos in ids(1..3),
+        min_new_tokens in prop_oneof![Just(0), 0i64..40],
+        allowed in prop::option::of(ids(1..9)),
+    ) -> EditParams {
+        EditParams {
+            logit_bias, repetition_penalty, frequency_penalty, presence_penalty, dry,
+            no_repeat_ngram_size, bad_words, min_new_tokens, eos, allowed,
+        }
+    }
+}
+
+fn bits(row: &[f32]) -> Vec<u32> {
+    row.iter().map(|x| x.to_bits()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn agrees_with_the_plain_rules(
+        params in edit_params(), row in rows(), (tokens, prompt) in histories(),
+    ) {
+        let history = History { tokens: &tokens, prompt };
+        let edited = edited(&params, &row, history);
+        prop_assert_eq!(bits(&edited), bits(&plain(&params, &row, history)));
+        for (before, after) in row.iter().zip(&edited) {
+            prop_assert!(after.is_finite() || *after == -INF || before.to_bits() == after.to_bits());
+        }
+    }
+
+    /// What a row was edited with before, and the order in which sets are written, change nothing.
+    #[test]
+    fn nothing_else_matters(
+        params in edit_params(), other in histories(), row in rows(), (tokens, prompt) in histories(),
+    ) {
+        let history = History { tokens: &tokens, prompt };
+        let expected = edited(&params, &row, history);
+        let mut reversed = params;
+        reversed.logit_bias.reverse();
+        reversed.bad_words.reverse();
+        reversed.eos.reverse();
+        if let Some(allowed) = &mut reversed.allowed {
+            allowed.reverse();
+        }
+        if let Some(dry) = &mut reversed.dry {
+            dry.sequence_breakers.reverse();
+        }
+        let edits = Edits::new(reversed).unwrap();
+        let mut scratch = EditScratch::default();
+        edits.apply(&mut row.clone(), after(&other.0), &mut scratch).unwrap();
+        let mut again = row;
+        edits.apply(&mut again, history, &mut scratch).unwrap();
+        prop_assert_eq!(bits(&again), bits(&expected));
+    }
+
+    /// Edits that say so leave every row alone, or look at no history.
+    #[test]
+    fn says_what_it_needs(params in edit_params(), row in rows(), (tokens, prompt) in histories()) {
+        let edits = Edits::new(params.clone()).unwrap();
+        let edited = edited(&params, &row, History { tokens: &tokens, prompt });
+        if edits.is_empty() {
+            prop_assert_eq!(bits(&edited), bits(&row));
+        }
+        if !edits.needs_history() {
+            let mut again = row;
+            let nonsense = History { tokens: &[u32::MAX], prompt: 7 };
+            edits.apply(&mut again, nonsense, &mut EditScratch::default()).unwrap();
+            prop_assert_eq!(bits(&edited), bits(&again));
+        }
+    }
+
+    #[test]
+    fn repeats_are_measured(tokens in prop::collection::vec(0u32..2, 0..300), period in 1usize..9) {
+        let periodic: Vec<u32> = (0..tokens.len()).map(|i| tokens[i % period.min(tokens.len())]).collect();
+        let mut repeats = Repeats::default();
+        for tokens in [&tokens, &periodic] {
+            repeats.measure(tokens);
+            let plain = (1..=tokens.len()).map(|d| (d, common_end(&tokens[..tokens.len() - d], tokens)));
+            prop_assert!(repeats.iter().eq(plain));
+        }
+    }
+}
+
+#[test]
+fn the_default_edits_nothing() {
+    let edits = Edits::new(EditParams::default()).unwrap();
+    assert!(edits.is_empty() && !edits.needs_history());
+    let off = DryParams { sequence_breakers: vec![vec![3]], ..DryParams::default() };
+    assert!(Edits::new(EditParams { dry: Some(off), ..Default::default() }).unwrap().is_empty());
+}
+
+/// The cases of llama.cpp's own test, as penalties on logits.
+#[test]
+fn dry_as_in_llama_cpp() {
+    let dry = |multiplier, allowed_length, range, breakers: &[&[u32]], tokens: &[u32]| {
+        let sequence_breakers = breakers.iter().map(|ids| ids.to_vec()).collect();
+        let range = Some(range);
+        let dry = DryParams { multiplier, base: 1.1, allowed_length, range, sequence_breakers };
+        edited(&EditParams { dry: Some(dry), ..Default::default() }, &[0.0; 5], after(tokens))
+    };
+    assert_eq!(dry(1.0, 2, 4, &[], &[0, 1]), [0.0; 5]);
+    assert_eq!(dry(1.0, 2, 5, &[], &[0, 1, 2, 0, 1]), [0.0, 0.0, -1.0, 0.0, 0.0]);
+    assert_eq!(dry(1.0, 2, 6, &[&[3]], &[0, 1, 3, 4, 0, 1]), [0.0; 5]);
+    assert_eq!(dry(2.0, 2, 5, &[], &[0, 1, 2, 0, 1]), [0.0, 0.0, -2.0, 0.0, 0.0]);
+    assert_eq!(dry(1.0, 4, 7, &[], &[0, 1, 2, 3, 4, 0, 1]), [0.0; 5]);
+    // Three tokens repeated where two are allowed; two after a breaker; none but a breaker.
+    assert_eq!(dry(1.0, 2, 9, &[], &[4, 0, 1, 2, 4, 0, 1]), [0.0, 0.0, -1.1, 0.0, 0.0]);
+    assert_eq!(dry(1.0, 2, 9, &[&[4]], &[4, 0, 1, 2, 4, 0, 1]), [0.0, 0.0, -1.0, 0.0, 0.0]);
+    assert_eq!(dry(1.0, 2, 9, &[&[2]], &[4, 0, 1, 2, 4, 0, 1]), [0.0; 5]);
+    // A breaker inside a longer one: the one that ends last counts.
+    let nested: [&[u32]; 2] = [&[0, 1, 2], &[1]];
+    assert_eq!(dry(1.0, 1, 9, &nested, &[0, 1, 2, 4, 0, 1, 2]), [0.0; 5]);
+}
+
+#[test]
+fn a_growing_penalty_stops_at_the_smallest_float() {
+    let dry = DryParams { multiplier: 0.8, base: 1e300, ..Default::default() };
+    let tokens = [1; 100];
+    let params = EditParams { dry: Some(dry), ..Default::default() };
+    assert_eq!(edited(&params, &[0.0, 5.0], after(&tokens)), [0.0, f32::MIN]);
+    let params = EditParams { frequency_penalty: -3e38, ..Default::default() };
+    assert_eq!(edited(&params, &[-INF, 5.0], after(&[0, 1, 1])), [-INF, f32::MAX]);
+}
+
+#[test]
+fn a_ban_hides_a_broken_logit() {
+    let params = EditParams { bad_words: vec![vec![0], vec![1]], ..Default::default() };
+    assert_eq!(edited(&params, &[f32::NAN, INF, 1.0], after(&[])), [-INF, -INF, 1.0]);
+    let params = EditParams { logit_bias: vec![(vec![0], -INF)], ..Default::default() };
+    assert_eq!(edited(&params, &[INF, 1.0], after(&[])), [-INF, 1.0]);
+}
+
+#[test]
+fn text_may_end_in_spite_of_bad_words() {
+    let bad_words = vec![vec![2], vec![1, 2], vec![0]];
+    let edits = Edits::new(EditParams { bad_words, ..Default::default() }).unwrap();
+    let mut row = [0.0; 3];
+    let mut scratch = EditScratch::default();
+    edits.with_eos(&[2]).unwrap().apply(&mut row, after(&[0]), &mut scratch).unwrap();
+    assert_eq!(row, [-INF, 0.0, 0.0]);
+    edits.with_eos(&[2]).unwrap().apply(&mut row, after(&[1]), &mut scratch).unwrap();
+    assert_eq!(row, [-INF, 0.0, -INF]);
+}
+
+#[test]
+fn vast_sizes_are_no_trouble() {
+    let params = EditParams { no_repeat_ngram_size: i64::MAX, ..Default::default() };
+    assert_eq!(edited(&params, &[1.0; 2], after(&[0, 0])), [1.0; 2]);
+    let min_new_tokens = i64::MAX;
+    let params = EditParams { min_new_tokens, eos: vec![1], ..Default::default() };
+    assert_eq!(edited(&params, &[1.0; 2], after(&[0, 0])), [1.0, -INF]);
+    let allowed_length = i64::MAX;
+    let dry =
+        DryParams { multiplier: 1.0, allowed_length, range: Some(i64::MAX), ..Default::default() };
+    let params = EditParams { dry: Some(dry), ..Default::default() };
+    assert_eq!(edited(&params, &[1.0; 2], after(&[0, 0])), [1.0; 2]);
+}
+
+#[test]
+fn parameters_that_are_refused() {
+    let none = EditParams::default;
+    for value in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-60, 1e60] {
+        let params = EditParams { repetition_penalty: value, ..none() };
+        assert!(matches!(Edits::new(params), Err(Error::RepetitionPenalty(_))), "{value}");
+    }
+    assert_eq!(
+        refusal(EditParams { repetition_penalty: 0.0, ..none() }),
+        "repetition_penalty=0 must be a finite float32 above 0 (1 is off, above 1 discourages repeats)"
+    );
+    assert_eq!(
+        refusal(EditParams { frequency_penalty: f64::NAN, ..none() }),
+        "frequency_penalty=NaN must be a finite float32 (0 is off, above 0 discourages repeats)"
+    );
+    assert_eq!(
+        refusal(EditParams { presence_penalty: f64::INFINITY, ..none() }),
+        "presence_penalty=inf must be a finite float32 (0 is off, above 0 discourages repeats)"
+    );
+    assert_eq!(
+        refusal(EditParams { no_repeat_ngram_size: -1, ..none() }),
+        "no_repeat_ngram_size=-1 must be at least 1, or 0 to turn it off"
+    );
+    assert_eq!(
+        refusal(EditParams { bad_words: vec![vec![1], vec![]], ..none() }),
+        "bad_words[1] is empty; give at least one token id, or leave it out"
+    );
+    assert_eq!(
+        refusal(EditParams { logit_bias: vec![(vec![], 1.0)], ..none() }),
+        "logit_bias[0] is empty; give at least one token id, or leave it out"
+    );
+    assert_eq!(
+        refusal(EditParams { logit_bias: vec![(vec![3, 4], INF)], ..none() }),
+        "logit_bias of [3, 4] is inf; give a finite float32, or -inf to ban it \
+         (to force a token, use allowed)"
+    );
+    assert!(
+        refusal(EditParams { logit_bias: vec![(vec![3], f32::NAN)], ..none() }).contains("NaN")
+    );
+    assert_eq!(
+        refusal(EditParams { logit_bias: vec![(vec![3], 1.0), (vec![3], 2.0)], ..none() }),
+        "logit_bias has [3] more than once; give each token or sequence one bias"
+    );
+    assert_eq!(
+        refusal(EditParams { allowed: Some(vec![]), ..none() }),
+        "allowed=[] bans every token; give at least one id, or None to allow all"
+    );
+    assert_eq!(
+        refusal(EditParams { min_new_tokens: -2, ..none() }),
+        "min_new_tokens=-2 must be at least 0 (0 is off)"
+    );
+}
+
+#[test]
+fn dry_parameters_that_are_refused() {
+    let default = DryParams::default;
+    let refusal = |dry| refusal(EditParams { dry: Some(dry), ..Default::default() });
+    for multiplier in [-0.5, f64::NAN, f64::INFINITY] {
+        let message = refusal(DryParams { multiplier, ..default() });
+        let rule = "must be finite and >= 0 (0 is off, 0.8 is usual)";
+        assert_eq!(message, format!("dry_multiplier={multiplier} {rule}"));
+    }
+    for base in [0.5, f64::NAN, f64::INFINITY] {
+        let message = refusal(DryParams { base, ..default() });
+        assert_eq!(message, format!("dry_base={base} must be finite and >= 1 (1.75 is usual)"));
+    }
+    assert_eq!(
+        refusal(DryParams { allowed_length: 0, ..default() }),
+        "dry_allowed_length=0 must be at least 1 token (2 is usual)"
+    );
+    assert_eq!(
+        refusal(DryParams { range: Some(0), ..default() }),
+        "dry_range=0 must be at least 1 token; leave it out (None) to look at all"
+    );
+    assert_eq!(
+        refusal(DryParams { sequence_breakers: vec![vec![]], ..default() }),
+        "dry_sequence_breakers[0] is empty; give at least one token id, or leave it out"
+    );
+}
+
+#[test]
+fn rows_and_histories_that_are_refused() {
+    let none = EditParams::default;
+    let history = after(&[1, 9]);
+    assert_eq!(
+        refusal_at(EditParams { bad_words: vec![vec![9, 0], vec![1]], ..none() }, 9, history),
+        "bad_words has token id 9, which is outside the vocabulary, 0..9"
+    );
+    let sequence_breakers = vec![vec![9]];
+    let dry = DryParams { multiplier: 1.0, sequence_breakers, ..Default::default() };
+    for params in [
+        EditParams { logit_bias: vec![(vec![9], 1.0)], ..none() },
+        EditParams { eos: vec![9], ..none() },
+        EditParams { allowed: Some(vec![0, 9]), ..none() },
+        EditParams { dry: Some(dry), ..none() },
+    ] {
+        let message = refusal_at(params, 9, history);
+        assert!(message.ends_with(" has token id 9, which is outside the vocabulary, 0..9"));
+    }
+    assert_eq!(
+        refusal_at(EditParams { min_new_tokens: 5, ..none() }, 10, history),
+        "min_new_tokens=5 works by banning the end-of-sequence tokens, and none are known; \
+         give eos_token_id, or leave min_new_tokens out"
+    );
+    let params = EditParams { no_repeat_ngram_size: 2, ..none() };
+    assert_eq!(
+        refusal_at(params.clone(), 9, history),
+        "history[0] has token id 9 at position 1, which is outside the vocabulary, 0..9; \
+         leave padding out"
+    );
+    assert_eq!(
+        refusal_at(params.clone(), 10, History { prompt: 3, ..history }),
+        "history[0] has 2 tokens, fewer than the 3 of its prompt; \
+         a history is the prompt and what was generated"
+    );
+    let mut row = [0.0; 9];
+    let result = Edits::new(params).unwrap().apply(&mut row, history, &mut EditScratch::default());
+    assert!(result.unwrap_err().in_row(4).to_string().starts_with("history[4] has token id 9"));
+}
+
+#[test]
+fn an_emptied_row_names_what_emptied_it() {
+    let message = |params| Edits::new(params).unwrap().emptied(2).to_string();
+    let params = EditParams {
+        logit_bias: vec![(vec![1], -INF), (vec![2], 1.0)],
+        no_repeat_ngram_size: 1,
+        bad_words: vec![vec![1]],
+        min_new_tokens: 3,
+        allowed: Some(vec![1]),
+        ..Default::default()
+    };
+    assert_eq!(
+        message(params),
+        "logits row 2 has no token left after logit_bias, no_repeat_ngram_size=1, bad_words, \
+         min_new_tokens=3, allowed; loosen what bans too much"
+    );
+    let harmless = EditParams { logit_bias: vec![(vec![1], 1.0)], ..Default::default() };
+    assert_eq!(Edits::new(harmless).unwrap().emptied(2), Error::NothingAllowed { row: 2 });
+}
