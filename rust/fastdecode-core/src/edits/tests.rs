@@ -293,7 +293,10 @@ fn a_ban_hides_a_broken_logit() {
 #[test]
 fn text_may_end_in_spite_of_bad_words() {
     let bad_words = vec![vec![2], vec![1, 2], vec![0]];
-    let edits = Edits::new(EditParams { bad_words, ..Default::default() }).unwrap();
+    let params = EditParams { bad_words, ..Default::default() };
+    let edits = Edits::new(params.clone()).unwrap();
+    assert_eq!(edits.params(), &params);
+    assert_eq!(edits.with_eos(&[2]).unwrap().params(), &EditParams { eos: vec![2], ..params });
     let mut row = [0.0; 3];
     let mut scratch = EditScratch::default();
     edits.with_eos(&[2]).unwrap().apply(&mut row, after(&[0]), &mut scratch).unwrap();
