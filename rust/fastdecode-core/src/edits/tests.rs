@@ -241,12 +241,48 @@ proptest! {
     }
 }
 
+/// A quadratic search would take minutes here.
+#[test]
+fn long_loops_are_measured_in_linear_time() {
+    let tokens = vec![7; 300_000];
+    let mut repeats = Repeats::default();
+    repeats.measure(&tokens);
+    assert!(repeats.iter().all(|(distance, length)| distance + length == tokens.len()));
+}
+
 #[test]
 fn the_default_edits_nothing() {
     let edits = Edits::new(EditParams::default()).unwrap();
     assert!(edits.is_empty() && !edits.needs_history());
     let off = DryParams { sequence_breakers: vec![vec![3]], ..DryParams::default() };
     assert!(Edits::new(EditParams { dry: Some(off), ..Default::default() }).unwrap().is_empty());
+}
+
+/// Each edit alone: whether it looks at the history.
+#[test]
+fn each_edit_is_seen() {
+    let none = EditParams::default;
+    let dry = Some(DryParams { multiplier: 1.0, ..Default::default() });
+    let cases = [
+        (EditParams { logit_bias: vec![(vec![1], 1.0)], ..none() }, false),
+        (EditParams { logit_bias: vec![(vec![1, 2], 1.0)], ..none() }, true),
+        (EditParams { repetition_penalty: 1.1, ..none() }, true),
+        (EditParams { frequency_penalty: 0.1, ..none() }, true),
+        (EditParams { presence_penalty: 0.1, ..none() }, true),
+        (EditParams { dry, ..none() }, true),
+        (EditParams { no_repeat_ngram_size: 1, ..none() }, true),
+        (EditParams { bad_words: vec![vec![1]], ..none() }, false),
+        (EditParams { bad_words: vec![vec![1, 2]], ..none() }, true),
+        (EditParams { min_new_tokens: 1, ..none() }, true),
+        (EditParams { allowed: Some(vec![1]), ..none() }, false),
+    ];
+    for (params, needs_history) in cases {
+        let edits = Edits::new(params).unwrap();
+        assert!(!edits.is_empty(), "{edits:?}");
+        assert_eq!(edits.needs_history(), needs_history, "{edits:?}");
+    }
+    let word_is_eos = EditParams { bad_words: vec![vec![1]], eos: vec![1], ..none() };
+    assert!(Edits::new(word_is_eos).unwrap().is_empty());
 }
 
 /// The cases of llama.cpp's own test, as penalties on logits.
