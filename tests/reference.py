@@ -110,3 +110,135 @@ def draw(row_weights, drawn_ticket):
         if total > drawn_ticket:
             return token
     raise AssertionError("the ticket is below the total")
+
+
+# Edits of single logits from the tokens so far, one token of the vocabulary after the other.
+
+
+def edited(logit, value):
+    """What an edit leaves: a finite logit stays finite, and what is not finite stays as it is."""
+    if not np.isfinite(logit):
+        return logit
+    limit = np.finfo(np.float32).max
+    return np.clip(np.float32(value), -limit, limit)
+
+
+def completes(sequence, tokens, token):
+    """Whether `token` after `tokens` completes the sequence."""
+    *before, last = sequence
+    return last == token and (not before or list(tokens[-len(before) :]) == before)
+
+
+def add_bias(logit, token, tokens, logit_bias):
+    """`logit_bias` maps sequences to what is added; the shortest first, then by ids."""
+    for sequence in sorted(logit_bias, key=lambda ids: (len(ids), ids)):
+        bias = np.float32(logit_bias[sequence])
+        if completes(sequence, tokens, token):
+            logit = bias if np.isneginf(bias) else edited(logit, logit + bias)
+    return logit
+
+
+def penalise(logit, token, tokens, repetition, frequency, presence):
+    """transformers' repetition penalty, then OpenAI's frequency and presence penalties."""
+    count = list(tokens).count(token)
+    if count == 0:
+        return logit
+    repetition, frequency, presence = map(np.float32, (repetition, frequency, presence))
+    logit = edited(logit, logit * repetition if logit < 0 else logit / repetition)
+    logit = edited(logit, logit - np.float32(count) * frequency)
+    return edited(logit, logit - presence)
+
+
+def common_end(a, b):
+    """How many tokens two sequences have in common at their ends."""
+    count = 0
+    while count < min(len(a), len(b)) and a[-1 - count] == b[-1 - count]:
+        count += 1
+    return count
+
+
+def power(base, exponent):
+    """base**exponent by repeated squaring, in double precision."""
+    result = 1.0
+    for bit in reversed(f"{exponent:b}"):
+        if bit == "1":
+            result *= base
+        base *= base
+    return result
+
+
+def dry_penalty(token, tokens, multiplier, base, allowed_length, last_n, breakers):
+    """llama.cpp's penalty on `token` for continuing a repetition of how the tokens end."""
+    tokens = list(tokens)[-last_n:] if last_n else list(tokens)
+    breakers = [list(breaker) for breaker in breakers]
+    # A repetition is counted from the end of the last breaker only.
+    reach = 0
+    while reach < len(tokens):
+        before = tokens[: len(tokens) - reach]
+        if any(before[-len(breaker) :] == breaker for breaker in breakers):
+            break
+        reach += 1
+    earlier = [i for i in range(1, len(tokens)) if tokens[i] == token]
+    length = min(reach, max((common_end(tokens[:i], tokens) for i in earlier), default=0))
+    if multiplier == 0 or length < allowed_length or [token] in breakers:
+        return np.float32(0)
+    return np.float32(multiplier * power(base, length - allowed_length))
+
+
+def repeats_ngram(token, tokens, size):
+    """Whether `token` would make an n-gram occur again."""
+    extended = [*tokens, token]
+    ngrams = [extended[i : i + size] for i in range(len(extended) - size + 1)]
+    return size > 0 and ngrams != [] and ngrams[-1] in ngrams[:-1]
+
+
+def edit(
+    row,
+    tokens=(),
+    prompt=0,
+    *,
+    logit_bias=None,
+    repetition_penalty=1.0,
+    frequency_penalty=0.0,
+    presence_penalty=0.0,
+    dry_multiplier=0.0,
+    dry_base=1.75,
+    dry_allowed_length=2,
+    dry_range=None,
+    dry_sequence_breakers=(),
+    no_repeat_ngram_size=0,
+    bad_words=(),
+    min_new_tokens=0,
+    eos=(),
+    allowed=None,
+):
+    """The row after all edits, in their order; `prompt` is how many of the tokens are given."""
+    result = []
+    for token, logit in enumerate(np.asarray(row, dtype=np.float32)):
+        with np.errstate(over="ignore", invalid="ignore"):
+            logit = add_bias(logit, token, tokens, logit_bias or {})
+            logit = penalise(
+                logit, token, tokens, repetition_penalty, frequency_penalty, presence_penalty
+            )
+            penalty = dry_penalty(
+                token,
+                tokens,
+                dry_multiplier,
+                dry_base,
+                dry_allowed_length,
+                dry_range,
+                dry_sequence_breakers,
+            )
+            logit = edited(logit, logit - penalty)
+        banned = (
+            repeats_ngram(token, tokens, no_repeat_ngram_size)
+            or any(
+                completes(word, tokens, token)
+                for word in bad_words
+                if not (len(word) == 1 and word[0] in eos)
+            )
+            or (len(tokens) - prompt < min_new_tokens and token in eos)
+            or (allowed is not None and token not in allowed)
+        )
+        result.append(np.float32(-np.inf) if banned else logit)
+    return np.array(result, dtype=np.float32)

@@ -89,6 +89,17 @@ pub enum Error {
         "temperature={0} and dynamic_temperature both set the temperature; give one of the two"
     )]
     TwoTemperatures(f64),
+    /// More different tokens wanted than can be drawn.
+    #[error(
+        "num_samples={wanted} without replacement, but only {tokens} tokens can be drawn; \
+         ask for fewer, or loosen the truncation"
+    )]
+    TooFewTokens {
+        /// What was asked for.
+        wanted: usize,
+        /// Tokens with a probability above zero.
+        tokens: u64,
+    },
     /// Per-row arguments whose number differs from the rows'.
     #[error("{name} has {got} entries for {rows} rows of logits; give one a row")]
     Length {
@@ -109,6 +120,121 @@ pub enum Error {
         /// Tokens in a row.
         size: usize,
     },
+    /// A `repetition_penalty` that is not a positive number.
+    #[error(
+        "repetition_penalty={0} must be a finite float32 above 0 \
+         (1 is off, above 1 discourages repeats)"
+    )]
+    RepetitionPenalty(f64),
+    /// A penalty that is NaN or infinite.
+    #[error("{name}={value} must be a finite float32 (0 is off, above 0 discourages repeats)")]
+    Penalty {
+        /// The argument.
+        name: &'static str,
+        /// What was given.
+        value: f64,
+    },
+    /// `no_repeat_ngram_size` below zero.
+    #[error("no_repeat_ngram_size={0} must be at least 1, or 0 to turn it off")]
+    NoRepeatNgramSize(i64),
+    /// `dry_multiplier` negative, NaN or infinite.
+    #[error("dry_multiplier={0} must be finite and >= 0 (0 is off, 0.8 is usual)")]
+    DryMultiplier(f64),
+    /// `dry_base` below one, NaN or infinite.
+    #[error("dry_base={0} must be finite and >= 1 (1.75 is usual)")]
+    DryBase(f64),
+    /// `dry_allowed_length` below one.
+    #[error("dry_allowed_length={0} must be at least 1 token (2 is usual)")]
+    DryAllowedLength(i64),
+    /// `dry_range` below one.
+    #[error("dry_range={0} must be at least 1 token; leave it out (None) to look at all")]
+    DryRange(i64),
+    /// A token sequence without tokens.
+    #[error("{name}[{index}] is empty; give at least one token id, or leave it out")]
+    EmptySequence {
+        /// The argument.
+        name: &'static str,
+        /// Which of its sequences.
+        index: usize,
+    },
+    /// A bias that is NaN or +inf.
+    #[error(
+        "logit_bias of {tokens:?} is {bias}; give a finite float32, or -inf to ban it \
+         (to force a token, use allowed)"
+    )]
+    LogitBias {
+        /// The biased sequence.
+        tokens: Vec<u32>,
+        /// What was given.
+        bias: f32,
+    },
+    /// A sequence with more than one bias.
+    #[error("logit_bias has {tokens:?} more than once; give each token or sequence one bias")]
+    LogitBiasTwice {
+        /// The sequence.
+        tokens: Vec<u32>,
+    },
+    /// `min_new_tokens` below zero.
+    #[error("min_new_tokens={0} must be at least 0 (0 is off)")]
+    MinNewTokens(i64),
+    /// A minimum length without the tokens that end a sequence.
+    #[error(
+        "min_new_tokens={min_new_tokens} works by banning the end-of-sequence tokens, \
+         and none are known; give eos_token_id, or leave min_new_tokens out"
+    )]
+    NoEos {
+        /// What was asked for.
+        min_new_tokens: i64,
+    },
+    /// An `allowed` without tokens.
+    #[error("allowed=[] bans every token; give at least one id, or None to allow all")]
+    NoneAllowed,
+    /// A token id in an argument that no row has.
+    #[error("{name} has token id {token}, which is outside the vocabulary, 0..{size}")]
+    UnknownToken {
+        /// The argument.
+        name: &'static str,
+        /// The id given.
+        token: u32,
+        /// Tokens in a row.
+        size: usize,
+    },
+    /// A token id in a history that no row has.
+    #[error(
+        "history[{row}] has token id {token} at position {position}, \
+         which is outside the vocabulary, 0..{size}; leave padding out"
+    )]
+    HistoryToken {
+        /// The row of the batch.
+        row: usize,
+        /// Where in the row's history.
+        position: usize,
+        /// The id given.
+        token: u32,
+        /// Tokens in a row.
+        size: usize,
+    },
+    /// A prompt longer than the history that it begins.
+    #[error(
+        "history[{row}] has {size} tokens, fewer than the {prompt} of its prompt; \
+         a history is the prompt and what was generated"
+    )]
+    Prompt {
+        /// The row of the batch.
+        row: usize,
+        /// Tokens said to be the prompt's.
+        prompt: usize,
+        /// Tokens in the history.
+        size: usize,
+    },
+    /// Every token that the model left is banned by the caller's own settings.
+    #[error("logits row {row} has no token left after {edits}; loosen what bans too much")]
+    AllBanned {
+        /// The row of the batch.
+        row: usize,
+        /// The settings that ban, by name.
+        edits: String,
+    },
 }
 
 /// People who write 90 mean 90%.
@@ -128,7 +254,10 @@ impl Error {
             Self::NotANumber { row, .. }
             | Self::PositiveInfinity { row, .. }
             | Self::NothingAllowed { row }
-            | Self::Token { row, .. } => *row = index,
+            | Self::Token { row, .. }
+            | Self::HistoryToken { row, .. }
+            | Self::Prompt { row, .. }
+            | Self::AllBanned { row, .. } => *row = index,
             _ => {}
         }
         self

@@ -61,7 +61,7 @@ impl Bounds {
 
     #[inline(always)]
     pub fn contain(self, logit: f32) -> bool {
-        (logit >= self.low) & (logit <= self.high)
+        logit >= self.low && logit <= self.high
     }
 }
 
@@ -79,7 +79,7 @@ impl<'a> Law<'a> {
     }
 
     /// Whether a token is inside the interval.
-    pub(crate) fn contains(&self, candidate: &Candidate) -> bool {
+    pub(crate) fn contains(&self, candidate: Candidate) -> bool {
         let key = candidate.key();
         self.first.is_none_or(|first| first.key() <= key)
             && self.last.is_none_or(|last| key <= last.key())
@@ -150,13 +150,18 @@ impl<'a> Law<'a> {
     /// The first token whose cumulative weight, in the order of ids, exceeds `ticket`.
     /// `sums` are this law's own, from [`Law::sum`], and `ticket` is below their total.
     pub(crate) fn token_at(&self, sums: &[u64], ticket: u64) -> usize {
+        self.token_not_in(sums, &[], ticket)
+    }
+
+    /// [`Law::token_at`] once the tokens whose bits are set in `drawn` are gone, from the sums too.
+    pub(crate) fn token_not_in(&self, sums: &[u64], drawn: &[u64], ticket: u64) -> usize {
         let mut rest = ticket;
         let mut block = 0;
         while rest >= sums[block] {
             rest -= sums[block];
             block += 1;
         }
-        self.token_in(block, rest)
+        self.token_in(block, drawn, rest)
     }
 
     /// [`Law::token_at`] of a law whose blocks have not been summed: sums them up to the token's.
@@ -166,18 +171,25 @@ impl<'a> Law<'a> {
         loop {
             let (weight, _) = self.block_sum(block);
             if rest < weight {
-                return self.token_in(block, rest);
+                return self.token_in(block, &[], rest);
             }
             rest -= weight;
             block += 1;
         }
     }
 
-    fn token_in(&self, block: usize, rest: u64) -> usize {
+    fn token_in(&self, block: usize, drawn: &[u64], rest: u64) -> usize {
         let start = block * BLOCK;
         let end = (start + BLOCK).min(self.row.len());
         let mut weights = [0u64; BLOCK];
         self.fill(start, end, &mut weights);
+        for (word, weights) in drawn.iter().skip(start / 64).zip(weights.chunks_mut(64)) {
+            for (bit, weight) in weights.iter_mut().enumerate() {
+                if word >> bit & 1 == 1 {
+                    *weight = 0;
+                }
+            }
+        }
         start + first_above(weights, rest)
     }
 
@@ -265,8 +277,8 @@ fn whole_sum_body(row: &[f32], max: f32, scale: Scale, sums: &mut [u64]) -> (u64
         let mut lanes = Lanes::default();
         let (chunks, rest) = block.as_chunks::<LANES>();
         for chunk in chunks {
-            for lane in 0..LANES {
-                lanes.add(lane, real_weight(chunk[lane] - max, scale));
+            for (lane, &logit) in chunk.iter().enumerate() {
+                lanes.add(lane, real_weight(logit - max, scale));
             }
         }
         for (lane, &logit) in rest.iter().enumerate() {
@@ -285,8 +297,8 @@ fn span_sum_body(span: &[f32], bounds: Bounds, max: f32, scale: Scale) -> (u64, 
     let mut lanes = Lanes::default();
     let (chunks, rest) = span.as_chunks::<LANES>();
     for chunk in chunks {
-        for lane in 0..LANES {
-            lanes.add(lane, bounded_weight(chunk[lane], bounds, max, scale));
+        for (lane, &logit) in chunk.iter().enumerate() {
+            lanes.add(lane, bounded_weight(logit, bounds, max, scale));
         }
     }
     for (lane, &logit) in rest.iter().enumerate() {

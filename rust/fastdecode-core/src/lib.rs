@@ -3,11 +3,13 @@
 //! Pure Rust over `&[f32]`; the Python binding is a crate of its own. See [`weight`] for the law
 //! that is drawn from, [`key`] for the randomness, [`order`] for what happens on ties.
 
+pub mod edits;
 mod entropy;
 pub mod error;
 pub mod exp;
 pub mod key;
 pub mod law;
+pub mod ledger;
 pub mod level;
 pub mod ln;
 pub mod logits;
@@ -16,17 +18,21 @@ mod nucleus;
 pub mod order;
 pub mod params;
 pub mod philox;
+pub mod pipeline;
 pub mod sampler;
 pub mod scan;
 pub mod select;
 mod survivors;
 pub mod weight;
 
+pub use edits::{DryParams, EditParams, EditScratch, Edits, History};
 pub use error::{Error, Result};
 pub use key::{Key, RNG_VERSION};
 pub use law::{Draw, Law, Total};
+pub use ledger::Ledger;
 pub use level::Level;
 pub use logits::{Elements, Logits};
 pub use order::Candidate;
 pub use params::{DynamicTemperature, Mirostat, Params, Xtc};
+pub use pipeline::{Pipeline, Request};
 pub use sampler::{Sampler, Scratch, Turn};

@@ -1,9 +1,10 @@
 //! The pipeline from a row of logits to a token.
 
-use crate::error::Result;
+use crate::edits::EditScratch;
+use crate::error::{Error, Result};
 use crate::exp::exp;
 use crate::key::{Key, Purpose};
-use crate::law::{Draw, Law, Total};
+use crate::law::{BLOCK, Draw, Law, Total};
 use crate::level::{Level, kernel};
 use crate::ln::ln;
 use crate::nucleus::target_mass;
@@ -30,6 +31,8 @@ pub struct Scratch {
     pub(crate) masses: Vec<u64>,
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) list: Vec<Listed>,
+    pub(crate) edited: Vec<f32>,
+    pub(crate) edits: EditScratch,
 }
 
 /// What decides a draw beside the row and the parameters.
@@ -107,6 +110,40 @@ impl Sampler {
         law.sum(&mut scratch.sums);
         let token_of = |ticket| law.token_at(&scratch.sums, ticket);
         Ok((0..count).map(|i| law.draw(total, of(i).key, token_of)).collect())
+    }
+
+    /// Draws `count` different tokens, one after the other, each from the law without those before
+    /// it: the i-th with the key of sample i. The distribution is that of Gumbel-top-k (Kool et
+    /// al., "Stochastic beams and where to find them", 2019), here in exact integers.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample`], and [`Error::TooFewTokens`].
+    pub fn sample_distinct(
+        &self,
+        row: &[f32],
+        turn: Turn,
+        count: usize,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<u32>> {
+        let (law, mut total) = self.law(row, turn, scratch)?;
+        if count as u64 > total.tokens {
+            return Err(Error::TooFewTokens { wanted: count, tokens: total.tokens });
+        }
+        law.sum(&mut scratch.sums);
+        let mut drawn = vec![0u64; row.len().div_ceil(64)];
+        let mut tokens = Vec::with_capacity(count);
+        for i in 0..count {
+            let key = Key { sample: turn.key.sample.wrapping_add(i as u32), ..turn.key };
+            let draw =
+                law.draw(total, key, |ticket| law.token_not_in(&scratch.sums, &drawn, ticket));
+            let token = draw.token as usize;
+            drawn[token / 64] |= 1 << (token % 64);
+            scratch.sums[token / BLOCK] -= draw.weight;
+            total.weight -= draw.weight;
+            total.tokens -= 1;
+            tokens.push(draw.token);
+        }
+        Ok(tokens)
     }
 
     /// The law that [`Sampler::sample`] draws from, with its total.

@@ -281,7 +281,7 @@ impl<'a, 's> Survivors<'a, 's> {
             let law = &self.law;
             return candidates
                 .iter()
-                .filter(|x| law.contains(x) && weight(x.logit - max, scale) >= least)
+                .filter(|x| law.contains(**x) && weight(x.logit - max, scale) >= least)
                 .max_by(|a, b| a.order(b))
                 .copied()
                 .unwrap_or_else(|| self.first());
@@ -341,7 +341,7 @@ impl<'a, 's> Survivors<'a, 's> {
         list.clear();
         list.extend(candidates.iter().filter_map(|&candidate| {
             let weight = weight(candidate.logit - law.max, law.scale);
-            (weight > 0 && law.contains(&candidate)).then_some(Listed { candidate, weight })
+            (weight > 0 && law.contains(candidate)).then_some(Listed { candidate, weight })
         }));
         self.form = Form::ById;
     }

@@ -70,6 +70,7 @@ const ROUNDER: f32 = 12_582_912.0 + WEIGHT_BITS as f32;
 /// of degree 5 with relative error 1.1e-7 before rounding (minimax, by linear programming), 1.0 at
 /// f = 0 exactly.
 #[inline(always)]
+#[expect(clippy::approx_constant, reason = "the minimax coefficient, which is not ln 2")]
 pub(crate) fn real_weight(difference: f32, scale: Scale) -> f32 {
     let difference = scale.clamped(difference);
     let shifted = difference.mul_add(scale.octaves_per_logit, ROUNDER);

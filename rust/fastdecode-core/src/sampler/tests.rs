@@ -75,8 +75,9 @@ fn plain_weights(sampler: &Sampler, row: &[f32], turn: Turn) -> Vec<u64> {
     let max = left[0].logit;
     let entropy = |left: &[Candidate], scale: Scale| {
         let mut sum = Entropy::default();
-        left.iter()
-            .for_each(|c| sum.add(weight(c.logit - max, scale), depth(c.logit - max, scale)));
+        for c in left {
+            sum.add(weight(c.logit - max, scale), depth(c.logit - max, scale));
+        }
         sum
     };
     let temperature = params.dynamic_temperature.map_or(params.temperature, |d| {
@@ -299,4 +300,42 @@ fn parameters_out_of_range() {
     );
     let message = refused(Params { top_p: Some(90.0), ..fine }).to_string();
     assert_eq!(message, "top_p=90 must be between 0 and 1; for 90% write 0.9");
+}
+
+#[test]
+fn distinct_tokens_are_successive_draws() {
+    let row: Vec<f32> = (0..1500).map(|i| (i % 17) as f32 * 0.3).collect();
+    let mut scratch = Scratch::default();
+    let turn = Turn::from(Key { seed: 3, ..Key::default() });
+    for sampler in [sampler(1.0, None, None), sampler(0.9, Some(40), None)] {
+        let left = sampler.law(&row, turn, &mut scratch).unwrap().1.tokens as usize;
+        let tokens = sampler.sample_distinct(&row, turn, left, &mut scratch).unwrap();
+        // The same by banning what was drawn; the maximum stays as long as its ties do.
+        let mut weights = sampler.weights(&row, turn, &mut scratch).unwrap();
+        for (sample, &token) in (0..).zip(&tokens) {
+            let total = weights.iter().sum();
+            let ticket = Key { sample, ..turn.key }.ticket(total);
+            assert_eq!(crate::law::first_above(weights.iter().copied(), ticket), token as usize);
+            weights[token as usize] = 0;
+        }
+        let refused = sampler.sample_distinct(&row, turn, left + 1, &mut scratch).unwrap_err();
+        assert_eq!(refused, Error::TooFewTokens { wanted: left + 1, tokens: left as u64 });
+    }
+}
+
+#[test]
+fn mirostat_follows_the_surprisals_drawn() {
+    let row: Vec<f32> = (0..500).map(|i| (i as f32).sin() * 4.0).collect();
+    let mirostat = Some(Mirostat { tau: 3.0, eta: 0.1 });
+    let sampler = Sampler::new(Params { mirostat, ..Params::default() }).unwrap();
+    let mut scratch = Scratch::default();
+    let mut turn = Turn::default();
+    let mut surprisals = 0.0;
+    for position in 0..2000 {
+        turn.key.position = position;
+        let draw = sampler.sample(&row, turn, &mut scratch).unwrap();
+        turn.mu = sampler.next_mu(turn, &draw);
+        surprisals -= draw.logprob() / std::f64::consts::LN_2;
+    }
+    assert!((surprisals / 2000.0 - 3.0).abs() < 0.1, "{}", surprisals / 2000.0);
 }

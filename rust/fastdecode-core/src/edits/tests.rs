@@ -1,0 +1,356 @@
+//! The edits against a second, slow and obvious implementation and at extremes.
+
+use proptest::prelude::*;
+
+use super::repeats::Repeats;
+use super::{DryParams, EditParams, EditScratch, Edits, History};
+
+const INF: f32 = f32::INFINITY;
+
+fn edited(params: &EditParams, row: &[f32], history: History<'_>) -> Vec<f32> {
+    let mut row = row.to_vec();
+    let edits = Edits::new(params.clone()).unwrap();
+    edits.apply(&mut row, history, &mut EditScratch::default()).unwrap();
+    row
+}
+
+/// All tokens are the prompt's.
+fn after(tokens: &[u32]) -> History<'_> {
+    History { tokens, prompt: tokens.len() }
+}
+
+// The rules once more, one token after the other.
+
+fn plain(params: &EditParams, row: &[f32], history: History<'_>) -> Vec<f32> {
+    let History { tokens, prompt } = history;
+    (0..)
+        .zip(row)
+        .map(|(token, &logit)| plain_token(params, token, logit, tokens, prompt))
+        .collect()
+}
+
+fn plain_token(p: &EditParams, token: u32, mut x: f32, tokens: &[u32], prompt: usize) -> f32 {
+    let settle =
+        |old: f32, new: f32| if old.is_finite() { new.clamp(f32::MIN, f32::MAX) } else { old };
+    let completed = |ids: &[u32]| {
+        let (last, before) = ids.split_last().unwrap();
+        *last == token && tokens.ends_with(before)
+    };
+    let mut biases = p.logit_bias.clone();
+    biases.sort_by_key(|(ids, _)| (ids.len(), ids.clone()));
+    for (_, bias) in biases.iter().filter(|(ids, _)| completed(ids)) {
+        if *bias == -INF {
+            x = -INF;
+        }
+        x = settle(x, x + bias);
+    }
+    let count = tokens.iter().filter(|&&t| t == token).count() as f32;
+    if count > 0.0 {
+        let penalty = p.repetition_penalty as f32;
+        x = settle(x, if x < 0.0 { x * penalty } else { x / penalty });
+        x = settle(x, x - count * p.frequency_penalty as f32);
+        x = settle(x, x - p.presence_penalty as f32);
+    }
+    if let Some(dry) = &p.dry {
+        x = settle(x, x - plain_dry(dry, token, tokens));
+    }
+    let size = p.no_repeat_ngram_size as usize;
+    if size > 0 && tokens.len() + 1 >= size {
+        let mut ngram = tokens[tokens.len() + 1 - size..].to_vec();
+        ngram.push(token);
+        if tokens.windows(size).any(|window| window == ngram) {
+            x = -INF;
+        }
+    }
+    let ends = |word: &[u32]| word.len() == 1 && p.eos.contains(&word[0]);
+    if p.bad_words.iter().any(|word| completed(word) && !ends(word)) {
+        x = -INF;
+    }
+    let generated = tokens.len() - prompt;
+    if generated < p.min_new_tokens as usize && p.eos.contains(&token) {
+        x = -INF;
+    }
+    if p.allowed.as_ref().is_some_and(|ids| !ids.contains(&token)) {
+        x = -INF;
+    }
+    x
+}
+
+fn plain_dry(dry: &DryParams, token: u32, tokens: &[u32]) -> f32 {
+    let DryParams { multiplier, base, allowed_length, range, sequence_breakers } = dry;
+    let start = range.map_or(0, |range| tokens.len().saturating_sub(range as usize));
+    let tokens = &tokens[start..];
+    if *multiplier == 0.0 || sequence_breakers.contains(&vec![token]) {
+        return 0.0;
+    }
+    let broken = |end: &usize| sequence_breakers.iter().any(|b| tokens[..*end].ends_with(b));
+    let reach = tokens.len() - (0..=tokens.len()).filter(broken).max().unwrap_or(0);
+    let follows = (1..tokens.len()).filter(|&at| tokens[at] == token);
+    let longest = follows.map(|at| common_end(&tokens[..at], tokens).min(reach)).max().unwrap_or(0);
+    let allowed_length = *allowed_length as usize;
+    if longest < allowed_length {
+        return 0.0;
+    }
+    (allowed_length..longest).fold(*multiplier, |penalty, _| penalty * base) as f32
+}
+
+fn common_end(a: &[u32], b: &[u32]) -> usize {
+    a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count()
+}
+
+// What they are tried on. Few different tokens, so that everything repeats.
+
+const VOCABULARY: u32 = 6;
+
+fn rows() -> impl Strategy<Value = Vec<f32>> {
+    let extreme = prop_oneof![
+        Just(f32::MAX),
+        Just(f32::MIN),
+        Just(-0.0),
+        Just(1e-42),
+        Just(-INF),
+        Just(INF),
+        Just(f32::NAN),
+    ];
+    prop::collection::vec(prop_oneof![8 => -8.0f32..8.0, 1 => extreme], VOCABULARY as usize)
+}
+
+fn ids(size: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u32>> {
+    prop::collection::vec(0..VOCABULARY, size)
+}
+
+/// Up to 32 tokens, of which some are the prompt's.
+fn histories() -> impl Strategy<Value = (Vec<u32>, usize)> {
+    let few = prop::collection::vec(0..2u32, 0..32);
+    let tokens = prop_oneof![ids(0..32), few, (0..VOCABULARY).prop_map(|t| vec![t; 20])];
+    tokens.prop_flat_map(|tokens| {
+        let len = tokens.len();
+        (Just(tokens), 0..=len)
+    })
+}
+
+fn biases() -> impl Strategy<Value = Vec<(Vec<u32>, f32)>> {
+    let bias = prop_oneof![4 => -5.0f32..5.0, 1 => Just(-INF), 1 => Just(3e38f32)];
+    prop::collection::btree_map(ids(1..4), bias, 0..8).prop_map(|map| map.into_iter().collect())
+}
+
+fn drys() -> impl Strategy<Value = DryParams> {
+    // Bases whose powers are exact, however they are multiplied.
+    let base = prop_oneof![Just(1.0), Just(1.5), Just(2.0)];
+    let breakers = prop::collection::vec(ids(1..4), 0..3);
+    (0.0..3.0, base, 1i64..4, prop::option::of(1i64..40), breakers).prop_map(
+        |(multiplier, base, allowed_length, range, sequence_breakers)| DryParams {
+            multiplier,
+            base,
+            allowed_length,
+            range,
+            sequence_breakers,
+        },
+    )
+}
+
+prop_compose! {
+    fn edit_params()(
+        logit_bias in biases(),
+        repetition_penalty in prop_oneof![Just(1.0), 0.3..3.0, Just(1e-30), Just(1e30)],
+        frequency_penalty in prop_oneof![Just(0.0), -2.0..2.0, Just(2e38), Just(-2e38)],
+        presence_penalty in prop_oneof![Just(0.0), -2.0..2.0],
+        dry in prop::option::of(drys()),
+        no_repeat_ngram_size in prop_oneof![3 => Just(0), 2 => 1i64..6],
+        bad_words in prop::collection::vec(ids(1..4), 0..4),
+        eos in ids(1..3),
+        min_new_tokens in prop_oneof![Just(0), 0i64..40],
+        allowed in prop::option::of(ids(1..9)),
+    ) -> EditParams {
+        EditParams {
+            logit_bias, repetition_penalty, frequency_penalty, presence_penalty, dry,
+            no_repeat_ngram_size, bad_words, min_new_tokens, eos, allowed,
+        }
+    }
+}
+
+fn bits(row: &[f32]) -> Vec<u32> {
+    row.iter().map(|x| x.to_bits()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn agrees_with_the_plain_rules(
+        params in edit_params(), row in rows(), (tokens, prompt) in histories(),
+    ) {
+        let history = History { tokens: &tokens, prompt };
+        let edited = edited(&params, &row, history);
+        prop_assert_eq!(bits(&edited), bits(&plain(&params, &row, history)));
+        for (before, after) in row.iter().zip(&edited) {
+            prop_assert!(after.is_finite() || *after == -INF || before.to_bits() == after.to_bits());
+        }
+    }
+
+    /// What a row was edited with before, and the order in which sets are written, change nothing.
+    #[test]
+    fn nothing_else_matters(
+        params in edit_params(), other in histories(), row in rows(), (tokens, prompt) in histories(),
+    ) {
+        let history = History { tokens: &tokens, prompt };
+        let expected = edited(&params, &row, history);
+        let mut reversed = params;
+        reversed.logit_bias.reverse();
+        reversed.bad_words.reverse();
+        reversed.eos.reverse();
+        if let Some(allowed) = &mut reversed.allowed {
+            allowed.reverse();
+        }
+        if let Some(dry) = &mut reversed.dry {
+            dry.sequence_breakers.reverse();
+        }
+        let edits = Edits::new(reversed).unwrap();
+        let mut scratch = EditScratch::default();
+        edits.apply(&mut row.clone(), after(&other.0), &mut scratch).unwrap();
+        let mut again = row;
+        edits.apply(&mut again, history, &mut scratch).unwrap();
+        prop_assert_eq!(bits(&again), bits(&expected));
+    }
+
+    /// Edits that say so leave every row alone, or look at no history.
+    #[test]
+    fn says_what_it_needs(params in edit_params(), row in rows(), (tokens, prompt) in histories()) {
+        let edits = Edits::new(params.clone()).unwrap();
+        let edited = edited(&params, &row, History { tokens: &tokens, prompt });
+        if edits.is_empty() {
+            prop_assert_eq!(bits(&edited), bits(&row));
+        }
+        if !edits.needs_history() {
+            let mut again = row;
+            let nonsense = History { tokens: &[u32::MAX], prompt: 7 };
+            edits.apply(&mut again, nonsense, &mut EditScratch::default()).unwrap();
+            prop_assert_eq!(bits(&edited), bits(&again));
+        }
+    }
+
+    #[test]
+    fn repeats_are_measured(tokens in prop::collection::vec(0u32..2, 0..300), period in 1usize..9) {
+        let periodic: Vec<u32> = (0..tokens.len()).map(|i| tokens[i % period.min(tokens.len())]).collect();
+        let mut repeats = Repeats::default();
+        for tokens in [&tokens, &periodic] {
+            repeats.measure(tokens);
+            let plain = (1..=tokens.len()).map(|d| (d, common_end(&tokens[..tokens.len() - d], tokens)));
+            prop_assert!(repeats.iter().eq(plain));
+        }
+    }
+}
+
+/// A quadratic search would take minutes here.
+#[test]
+fn long_loops_are_measured_in_linear_time() {
+    let tokens = vec![7; 300_000];
+    let mut repeats = Repeats::default();
+    repeats.measure(&tokens);
+    assert!(repeats.iter().all(|(distance, length)| distance + length == tokens.len()));
+}
+
+#[test]
+fn the_default_edits_nothing() {
+    let edits = Edits::new(EditParams::default()).unwrap();
+    assert!(edits.is_empty() && !edits.needs_history());
+    let off = DryParams { sequence_breakers: vec![vec![3]], ..DryParams::default() };
+    assert!(Edits::new(EditParams { dry: Some(off), ..Default::default() }).unwrap().is_empty());
+}
+
+/// Each edit alone: whether it looks at the history.
+#[test]
+fn each_edit_is_seen() {
+    let none = EditParams::default;
+    let dry = Some(DryParams { multiplier: 1.0, ..Default::default() });
+    let cases = [
+        (EditParams { logit_bias: vec![(vec![1], 1.0)], ..none() }, false),
+        (EditParams { logit_bias: vec![(vec![1, 2], 1.0)], ..none() }, true),
+        (EditParams { repetition_penalty: 1.1, ..none() }, true),
+        (EditParams { frequency_penalty: 0.1, ..none() }, true),
+        (EditParams { presence_penalty: 0.1, ..none() }, true),
+        (EditParams { dry, ..none() }, true),
+        (EditParams { no_repeat_ngram_size: 1, ..none() }, true),
+        (EditParams { bad_words: vec![vec![1]], ..none() }, false),
+        (EditParams { bad_words: vec![vec![1, 2]], ..none() }, true),
+        (EditParams { min_new_tokens: 1, ..none() }, true),
+        (EditParams { allowed: Some(vec![1]), ..none() }, false),
+    ];
+    for (params, needs_history) in cases {
+        let edits = Edits::new(params).unwrap();
+        assert!(!edits.is_empty(), "{edits:?}");
+        assert_eq!(edits.needs_history(), needs_history, "{edits:?}");
+    }
+    let word_is_eos = EditParams { bad_words: vec![vec![1]], eos: vec![1], ..none() };
+    assert!(Edits::new(word_is_eos).unwrap().is_empty());
+}
+
+/// The cases of llama.cpp's own test, as penalties on logits.
+#[test]
+fn dry_as_in_llama_cpp() {
+    let dry = |multiplier, allowed_length, range, breakers: &[&[u32]], tokens: &[u32]| {
+        let sequence_breakers = breakers.iter().map(|ids| ids.to_vec()).collect();
+        let range = Some(range);
+        let dry = DryParams { multiplier, base: 1.1, allowed_length, range, sequence_breakers };
+        edited(&EditParams { dry: Some(dry), ..Default::default() }, &[0.0; 5], after(tokens))
+    };
+    assert_eq!(dry(1.0, 2, 4, &[], &[0, 1]), [0.0; 5]);
+    assert_eq!(dry(1.0, 2, 5, &[], &[0, 1, 2, 0, 1]), [0.0, 0.0, -1.0, 0.0, 0.0]);
+    assert_eq!(dry(1.0, 2, 6, &[&[3]], &[0, 1, 3, 4, 0, 1]), [0.0; 5]);
+    assert_eq!(dry(2.0, 2, 5, &[], &[0, 1, 2, 0, 1]), [0.0, 0.0, -2.0, 0.0, 0.0]);
+    assert_eq!(dry(1.0, 4, 7, &[], &[0, 1, 2, 3, 4, 0, 1]), [0.0; 5]);
+    // Three tokens repeated where two are allowed; two after a breaker; none but a breaker.
+    assert_eq!(dry(1.0, 2, 9, &[], &[4, 0, 1, 2, 4, 0, 1]), [0.0, 0.0, -1.1, 0.0, 0.0]);
+    assert_eq!(dry(1.0, 2, 9, &[&[4]], &[4, 0, 1, 2, 4, 0, 1]), [0.0, 0.0, -1.0, 0.0, 0.0]);
+    assert_eq!(dry(1.0, 2, 9, &[&[2]], &[4, 0, 1, 2, 4, 0, 1]), [0.0; 5]);
+    // A breaker inside a longer one: the one that ends last counts.
+    let nested: [&[u32]; 2] = [&[0, 1, 2], &[1]];
+    assert_eq!(dry(1.0, 1, 9, &nested, &[0, 1, 2, 4, 0, 1, 2]), [0.0; 5]);
+}
+
+#[test]
+fn a_growing_penalty_stops_at_the_smallest_float() {
+    let dry = DryParams { multiplier: 0.8, base: 1e300, ..Default::default() };
+    let tokens = [1; 100];
+    let params = EditParams { dry: Some(dry), ..Default::default() };
+    assert_eq!(edited(&params, &[0.0, 5.0], after(&tokens)), [0.0, f32::MIN]);
+    let params = EditParams { frequency_penalty: -3e38, ..Default::default() };
+    assert_eq!(edited(&params, &[-INF, 5.0], after(&[0, 1, 1])), [-INF, f32::MAX]);
+}
+
+#[test]
+fn a_ban_hides_a_broken_logit() {
+    let params = EditParams { bad_words: vec![vec![0], vec![1]], ..Default::default() };
+    assert_eq!(edited(&params, &[f32::NAN, INF, 1.0], after(&[])), [-INF, -INF, 1.0]);
+    let params = EditParams { logit_bias: vec![(vec![0], -INF)], ..Default::default() };
+    assert_eq!(edited(&params, &[INF, 1.0], after(&[])), [-INF, 1.0]);
+}
+
+#[test]
+fn text_may_end_in_spite_of_bad_words() {
+    let bad_words = vec![vec![2], vec![1, 2], vec![0]];
+    let params = EditParams { bad_words, ..Default::default() };
+    let edits = Edits::new(params.clone()).unwrap();
+    assert_eq!(edits.params(), &params);
+    assert_eq!(edits.with_eos(&[2]).unwrap().params(), &EditParams { eos: vec![2], ..params });
+    let mut row = [0.0; 3];
+    let mut scratch = EditScratch::default();
+    edits.with_eos(&[2]).unwrap().apply(&mut row, after(&[0]), &mut scratch).unwrap();
+    assert_eq!(row, [-INF, 0.0, 0.0]);
+    edits.with_eos(&[2]).unwrap().apply(&mut row, after(&[1]), &mut scratch).unwrap();
+    assert_eq!(row, [-INF, 0.0, -INF]);
+}
+
+#[test]
+fn vast_sizes_are_no_trouble() {
+    let params = EditParams { no_repeat_ngram_size: i64::MAX, ..Default::default() };
+    assert_eq!(edited(&params, &[1.0; 2], after(&[0, 0])), [1.0; 2]);
+    let min_new_tokens = i64::MAX;
+    let params = EditParams { min_new_tokens, eos: vec![1], ..Default::default() };
+    assert_eq!(edited(&params, &[1.0; 2], after(&[0, 0])), [1.0, -INF]);
+    let allowed_length = i64::MAX;
+    let dry =
+        DryParams { multiplier: 1.0, allowed_length, range: Some(i64::MAX), ..Default::default() };
+    let params = EditParams { dry: Some(dry), ..Default::default() };
+    assert_eq!(edited(&params, &[1.0; 2], after(&[0, 0])), [1.0; 2]);
+}

@@ -1,0 +1,70 @@
+//! The numbers beside a token: how likely the model found it, what was cut, what else there was.
+
+use crate::entropy::Entropy;
+use crate::law::{Draw, Law};
+use crate::ln::ln;
+use crate::order::Candidate;
+use crate::sampler::Scratch;
+use crate::select;
+use crate::weight::{Scale, WEIGHT_BITS};
+
+/// What led to a token, besides its [`Draw`].
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Ledger {
+    /// ln of the token's probability as the model gave it, in nats.
+    pub raw_logprob: f64,
+    /// Its place in the model's own order, from 1.
+    pub rank: u32,
+    /// ln of the share of the mass that the truncations left, after edits and temperature.
+    pub kept_logprob: f64,
+    /// Entropy of the model's distribution, in nats.
+    pub entropy_before: f64,
+    /// Entropy of the law that was drawn from, in nats.
+    pub entropy_after: f64,
+    /// The model's likeliest tokens and ln of their probabilities, likeliest first.
+    pub alternatives: Vec<(u32, f64)>,
+}
+
+impl Ledger {
+    /// Of a token drawn by `law` from `raw`, which is surveyed into `scratch.tops` and has the
+    /// maximum `max`; the law's own row may be an edited one.
+    pub(crate) fn new(
+        raw: &[f32],
+        max: f32,
+        law: &Law,
+        draw: &Draw,
+        alternatives: usize,
+        scratch: &mut Scratch,
+    ) -> Self {
+        let model = Law::whole(law.level, raw, max, Scale::new(1.0));
+        let before = Entropy::of(&model);
+        let normaliser = f64::from(max) + ln(before.weight) - ln(1 << WEIGHT_BITS);
+        let logprob = |logit: f32| f64::from(logit) - normaliser;
+        let whole = Law::whole(law.level, law.row, law.max, law.scale);
+        let token = Candidate::new(raw[draw.token as usize], draw.token as usize);
+        let Scratch { tops, folded, keys, candidates, sums, .. } = scratch;
+        let mut likeliest = Vec::new();
+        if alternatives > 0 {
+            let wanted = alternatives.min(raw.len());
+            select::top_k(law.level, raw, tops, wanted, folded, keys, candidates);
+            candidates.sort_unstable_by(Candidate::order);
+            likeliest.extend(candidates.iter().map(|x| (x.id, logprob(x.logit))));
+        }
+        Self {
+            raw_logprob: logprob(token.logit),
+            rank: rank(raw, token),
+            kept_logprob: (ln(draw.total) - ln(whole.sum(sums).weight)).min(0.0),
+            entropy_before: before.nats(),
+            entropy_after: Entropy::of(law).nats(),
+            alternatives: likeliest,
+        }
+    }
+}
+
+/// A token's place in the total order, from 1.
+fn rank(row: &[f32], token: Candidate) -> u32 {
+    let (before, from) = row.split_at(token.id as usize);
+    let ties_and_above = before.iter().filter(|&&x| x >= token.logit).count();
+    let above = from.iter().filter(|&&x| x > token.logit).count();
+    (ties_and_above + above) as u32 + 1
+}
