@@ -1,11 +1,10 @@
 //! Shannon entropy of a law, from integer sums alone, so that lanes, padding and the form a law is
 //! kept in cannot change it.
 
+use crate::lanes::{LANES, Lanes, kernel};
 use crate::law::{BLOCK, Bounds, Law};
-use crate::level::kernel;
 use crate::ln::ln;
-use crate::scan::LANES;
-use crate::weight::{Halves, Scale, WEIGHT_BITS, bounded_weight};
+use crate::weight::{Halves, LOW_BITS, Scale, WEIGHT_BITS, bounded_weights};
 
 /// A token's depth is its distance below the maximum in octaves, in these units (a power of two,
 /// so that the product is exact).
@@ -23,12 +22,8 @@ pub(crate) struct Entropy {
 }
 
 /// The depth of a token `difference <= 0` below the maximum: monotone, below 2^27.
-#[inline(always)]
 pub(crate) fn depth(difference: f32, scale: Scale) -> u32 {
-    let depth = -scale.octaves(difference) * UNITS;
-    // SAFETY: octaves are between -101 and 0 and not NaN, so this is below 2^27.
-    let depth: i32 = unsafe { depth.to_int_unchecked() };
-    depth as u32
+    (-scale.octave(difference) * UNITS) as u32
 }
 
 impl Entropy {
@@ -76,27 +71,28 @@ kernel! {
 
 /// Of at most [`BLOCK`] logits, so that the sums of lanes fit: 2^21 * 2^27 * 32 < 2^63.
 #[inline(always)]
-fn moments_body(span: &[f32], bounds: Bounds, max: f32, scale: Scale) -> Entropy {
-    let mut weights = [Halves::default(); LANES];
-    let mut counts = [0u32; LANES];
+fn moments_body<L: Lanes>(on: L, span: &[f32], bounds: Bounds, max: f32, scale: Scale) -> Entropy {
+    let mut sum = Entropy::default();
+    let mut weights = Halves::zero(on);
     let mut high = [0u64; LANES];
     let mut low = [0u64; LANES];
     for chunk in span.chunks(LANES) {
-        for (lane, &logit) in chunk.iter().enumerate() {
-            let real = bounded_weight(logit, bounds, max, scale);
-            let halves = Halves::new(real);
-            let depth = u64::from(depth(logit - max, scale));
-            weights[lane].add(halves);
-            counts[lane] += u32::from(real >= 1.0);
-            high[lane] += u64::from(halves.high) * depth;
-            low[lane] += u64::from(halves.low) * depth;
+        let logits = on.load_part(chunk, f32::NEG_INFINITY);
+        let real = bounded_weights(on, logits, bounds, max, scale);
+        let halves = Halves::new(on, real);
+        let octaves = scale.octaves(on, on.sub(logits, on.splat(max)));
+        let depths = on.int_array(on.truncate(on.mul(octaves, on.splat(-UNITS))));
+        let (highs, lows) = (on.int_array(halves.high), on.int_array(halves.low));
+        for lane in 0..LANES {
+            high[lane] += u64::from(highs[lane]) * u64::from(depths[lane]);
+            low[lane] += u64::from(lows[lane]) * u64::from(depths[lane]);
         }
+        weights = weights.add(on, halves);
+        sum.tokens += u64::from(on.at_least(real, on.splat(1.0)).count_ones());
     }
-    let mut sum = Entropy::default();
+    sum.weight = weights.values(on).iter().sum();
     for lane in 0..LANES {
-        sum.moment += (u128::from(high[lane]) << Halves::LOW_BITS) + u128::from(low[lane]);
-        sum.weight += weights[lane].value();
-        sum.tokens += u64::from(counts[lane]);
+        sum.moment += (u128::from(high[lane]) << LOW_BITS) + u128::from(low[lane]);
     }
     sum
 }

@@ -1,15 +1,15 @@
 //! The law of one row: which tokens survive, their integer weights, their total, and the draw.
 
 use crate::key::Key;
-use crate::level::{Level, kernel};
+use crate::lanes::{LANES, Lanes, kernel};
+use crate::level::Level;
 use crate::order::Candidate;
-use crate::scan::LANES;
-use crate::weight::{Halves, Scale, bounded_weight, real_weight, weight};
+use crate::weight::{CAPACITY, Halves, Scale, bounded_weights, real_weights, weight};
 
 /// Tokens whose weights are summed together, so that a draw looks into one block only.
 pub(crate) const BLOCK: usize = 512;
 
-const _: () = assert!(BLOCK / LANES <= Halves::CAPACITY);
+const _: () = assert!(BLOCK / LANES <= CAPACITY);
 
 /// A row with its truncations decided. Whatever the truncations, the survivors are an interval of
 /// the total order: every token from `first` to `last`, both included.
@@ -244,47 +244,52 @@ kernel! {
     fn span_fill(span: &[f32], bounds: Bounds, max: f32, scale: Scale, out: &mut [u64]) -> () = span_fill_body;
 }
 
-/// Sums of up to [`Halves::CAPACITY`] chunks.
-#[derive(Default)]
-struct Lanes {
-    weights: [Halves; LANES],
-    counts: [u32; LANES],
+/// Sums of up to [`CAPACITY`] chunks.
+#[derive(Clone, Copy)]
+struct Sums<L: Lanes> {
+    weights: Halves<L>,
+    count: u32,
 }
 
-impl Lanes {
+impl<L: Lanes> Sums<L> {
     #[inline(always)]
-    fn add(&mut self, lane: usize, real: f32) {
-        self.weights[lane].add(Halves::new(real));
-        self.counts[lane] += u32::from(real >= 1.0);
+    fn zero(on: L) -> Self {
+        Self { weights: Halves::zero(on), count: 0 }
     }
 
     #[inline(always)]
-    fn total(self) -> (u64, u64) {
-        let mut sum = 0;
-        let mut count = 0;
-        for lane in 0..LANES {
-            sum += self.weights[lane].value();
-            count += u64::from(self.counts[lane]);
-        }
-        (sum, count)
+    fn add(&mut self, on: L, real: L::V) {
+        self.weights = self.weights.add(on, Halves::new(on, real));
+        self.count += on.at_least(real, on.splat(1.0)).count_ones();
+    }
+
+    #[inline(always)]
+    fn total(self, on: L) -> (u64, u64) {
+        (self.weights.values(on).iter().sum(), u64::from(self.count))
     }
 }
 
 #[inline(always)]
-fn whole_sum_body(row: &[f32], max: f32, scale: Scale, sums: &mut [u64]) -> (u64, u64) {
+fn whole_sum_body<L: Lanes>(
+    on: L,
+    row: &[f32],
+    max: f32,
+    scale: Scale,
+    sums: &mut [u64],
+) -> (u64, u64) {
+    let maxima = on.splat(max);
     let mut total = (0, 0);
     for (block, sum) in row.chunks(BLOCK).zip(sums) {
-        let mut lanes = Lanes::default();
+        let mut part = Sums::zero(on);
         let (chunks, rest) = block.as_chunks::<LANES>();
         for chunk in chunks {
-            for (lane, &logit) in chunk.iter().enumerate() {
-                lanes.add(lane, real_weight(logit - max, scale));
-            }
+            part.add(on, real_weights(on, on.sub(on.load(chunk), maxima), scale));
         }
-        for (lane, &logit) in rest.iter().enumerate() {
-            lanes.add(lane, real_weight(logit - max, scale));
+        if !rest.is_empty() {
+            let rest = on.load_part(rest, f32::NEG_INFINITY);
+            part.add(on, real_weights(on, on.sub(rest, maxima), scale));
         }
-        let (weight, count) = lanes.total();
+        let (weight, count) = part.total(on);
         *sum = weight;
         total.0 += weight;
         total.1 += count;
@@ -293,23 +298,37 @@ fn whole_sum_body(row: &[f32], max: f32, scale: Scale, sums: &mut [u64]) -> (u64
 }
 
 #[inline(always)]
-fn span_sum_body(span: &[f32], bounds: Bounds, max: f32, scale: Scale) -> (u64, u64) {
-    let mut lanes = Lanes::default();
+fn span_sum_body<L: Lanes>(
+    on: L,
+    span: &[f32],
+    bounds: Bounds,
+    max: f32,
+    scale: Scale,
+) -> (u64, u64) {
+    let mut sums = Sums::zero(on);
     let (chunks, rest) = span.as_chunks::<LANES>();
     for chunk in chunks {
-        for (lane, &logit) in chunk.iter().enumerate() {
-            lanes.add(lane, bounded_weight(logit, bounds, max, scale));
-        }
+        sums.add(on, bounded_weights(on, on.load(chunk), bounds, max, scale));
     }
-    for (lane, &logit) in rest.iter().enumerate() {
-        lanes.add(lane, bounded_weight(logit, bounds, max, scale));
+    if !rest.is_empty() {
+        let rest = on.load_part(rest, f32::NEG_INFINITY);
+        sums.add(on, bounded_weights(on, rest, bounds, max, scale));
     }
-    lanes.total()
+    sums.total(on)
 }
 
 #[inline(always)]
-fn span_fill_body(span: &[f32], bounds: Bounds, max: f32, scale: Scale, out: &mut [u64]) {
-    for (&logit, out) in span.iter().zip(out) {
-        *out = Halves::new(bounded_weight(logit, bounds, max, scale)).value();
+fn span_fill_body<L: Lanes>(
+    on: L,
+    span: &[f32],
+    bounds: Bounds,
+    max: f32,
+    scale: Scale,
+    out: &mut [u64],
+) {
+    for (chunk, out) in span.chunks(LANES).zip(out.chunks_mut(LANES)) {
+        let logits = on.load_part(chunk, f32::NEG_INFINITY);
+        let weights = Halves::new(on, bounded_weights(on, logits, bounds, max, scale)).values(on);
+        out.copy_from_slice(&weights[..out.len()]);
     }
 }

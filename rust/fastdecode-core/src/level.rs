@@ -1,8 +1,8 @@
 //! Run-time choice of the instruction set.
 //!
-//! Each kernel is written once, as plain Rust over chunks of lanes, and compiled once per level
-//! with that level's features on. All levels therefore run the same IEEE operations in the same
-//! order, and give the same bits: nothing is re-associated, and every multiply-add is fused.
+//! Each kernel is written once, over [`crate::lanes`], and compiled once per level with that
+//! level's features on. All levels run the same IEEE operations in the same order, and give the
+//! same bits: nothing is re-associated, and every multiply-add is fused.
 
 /// An instruction set a kernel is compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,41 +64,3 @@ impl Level {
         all.into_iter().filter(|level| level.is_available()).collect()
     }
 }
-
-/// Declares `fn $name(level, arguments) -> ret`, which runs the `#[inline(always)]` function
-/// `$body` compiled for `level`.
-macro_rules! kernel {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty = $body:path;) => {
-        $(#[$meta])*
-        $vis fn $name(level: $crate::level::Level, $($arg: $ty),*) -> $ret {
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
-                fn avx2($($arg: $ty),*) -> $ret {
-                    $body($($arg),*)
-                }
-                #[target_feature(
-                    enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt"
-                )]
-                fn avx512($($arg: $ty),*) -> $ret {
-                    $body($($arg),*)
-                }
-                debug_assert!(level.is_available());
-                match level {
-                    // SAFETY: a level other than Portable is only ever made by `Level::detect` or
-                    // after `Level::is_available`; every CPU with AVX2 has BMI, LZCNT and POPCNT.
-                    $crate::level::Level::Avx2 => unsafe { avx2($($arg),*) },
-                    // SAFETY: as above.
-                    $crate::level::Level::Avx512 => unsafe { avx512($($arg),*) },
-                    $crate::level::Level::Portable => $body($($arg),*),
-                }
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            {
-                let $crate::level::Level::Portable = level;
-                $body($($arg),*)
-            }
-        }
-    };
-}
-pub(crate) use kernel;

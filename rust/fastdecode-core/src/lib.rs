@@ -8,6 +8,7 @@ mod entropy;
 pub mod error;
 pub mod exp;
 pub mod key;
+pub mod lanes;
 pub mod law;
 pub mod ledger;
 pub mod level;

@@ -1,5 +1,7 @@
 //! A batch of rows as it lies in the caller's memory, and the parallel loop over it.
 
+use std::cell::RefCell;
+
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -38,6 +40,11 @@ struct Workspace {
     widened: Vec<f32>,
 }
 
+thread_local! {
+    /// Kept between calls: a call for one row then allocates nothing of the vocabulary's size.
+    static WORKSPACE: RefCell<Workspace> = RefCell::default();
+}
+
 /// Below this many logits a second thread costs more than it saves (about 10 us of work).
 const WORTH_A_THREAD: usize = 1 << 15;
 
@@ -54,23 +61,20 @@ impl Logits<'_> {
         if self.vocabulary == 0 {
             return Err(Error::EmptyVocabulary);
         }
-        let one = |index: usize, space: &mut Workspace| {
-            let Workspace { scratch, widened } = space;
-            let row = self.row(index, widened);
-            work(index, row, scratch).map_err(|error| error.in_row(index))
+        let one = |index: usize| {
+            WORKSPACE.with_borrow_mut(|Workspace { scratch, widened }| {
+                let row = self.row(index, widened);
+                work(index, row, scratch).map_err(|error| error.in_row(index))
+            })
         };
         let rows_each = (WORTH_A_THREAD / self.vocabulary).max(1);
         if self.rows < 2 * rows_each {
-            let mut space = Workspace::default();
-            return (0..self.rows).map(|index| one(index, &mut space)).collect();
+            return (0..self.rows).map(one).collect();
         }
         // Every row is tried before the first refusal is picked, so that the message does not
         // depend on which thread was faster.
-        let results: Vec<Result<T>> = (0..self.rows)
-            .into_par_iter()
-            .with_min_len(rows_each)
-            .map_init(Workspace::default, |space, index| one(index, space))
-            .collect();
+        let results: Vec<Result<T>> =
+            (0..self.rows).into_par_iter().with_min_len(rows_each).map(one).collect();
         results.into_iter().collect()
     }
 

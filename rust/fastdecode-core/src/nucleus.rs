@@ -5,11 +5,10 @@
 //! The row is not sorted: weights are added up in buckets of equal width in octaves, which are
 //! monotone in the logit, and only the bucket that crosses is put in order.
 
-use crate::law::{BLOCK, Law, Total};
-use crate::level::kernel;
+use crate::lanes::{LANES, Lanes, kernel};
+use crate::law::{Law, Total};
 use crate::order::Candidate;
-use crate::scan::LANES;
-use crate::weight::{Halves, Scale, WEIGHT_BITS, real_weight, weight};
+use crate::weight::{Halves, Scale, WEIGHT_BITS, real_weights, weight};
 
 /// Buckets to an octave: narrow enough that a bucket of a GPT-2 row holds a few hundred tokens,
 /// few enough that all buckets fit in the first-level cache.
@@ -17,9 +16,11 @@ const PER_OCTAVE: usize = 32;
 /// Tokens further down than this many octaves have weight zero; they share the last bucket.
 const BUCKETS: usize = (WEIGHT_BITS as usize + 1) * PER_OCTAVE + 1;
 
+/// Sums kept for each bucket, by lane: neighbours in the row that fall into one bucket would have
+/// to wait for each other's store (five times as slow over a flat row).
+const COPIES: usize = 4;
+
 const LAST_BUCKET: f32 = (BUCKETS - 1) as f32;
-/// Logits looked at together for the crossing bucket.
-const STRIDE: usize = 4 * LANES;
 
 /// The least mass that reaches `p` of `total`: `ceil(p * total)`, exactly, and at least one.
 #[must_use]
@@ -64,14 +65,19 @@ pub(crate) fn keep(
     crossing: &mut Vec<Candidate>,
 ) -> Total {
     masses.clear();
-    masses.resize(BUCKETS, 0);
+    masses.resize(BUCKETS * COPIES, 0);
     add_up(law.level, law.row, law.max, law.scale, masses);
     let target = target_mass(p, masses.iter().sum());
 
     let mut above = 0;
     let mut bucket = 0;
-    while above + masses[bucket] < target {
-        above += masses[bucket];
+    let (masses, _) = masses.as_chunks::<COPIES>();
+    loop {
+        let mass: u64 = masses[bucket].iter().sum();
+        if above + mass >= target {
+            break;
+        }
+        above += mass;
         bucket += 1;
     }
     gather(law.level, law.row, law.max, law.scale, bucket as u32, crossing);
@@ -99,60 +105,70 @@ kernel! {
     fn count_reaching(span: &[f32], bound: f32) -> u64 = count_reaching_body;
 }
 
+/// Adding 2^23 rounds a small float to an integer and leaves it in the low bits.
+const ROUNDER: f32 = 8_388_608.0;
+
+/// The buckets of tokens so far below the maximum, as `ROUNDER` and the bucket.
 #[inline(always)]
-fn bucket_of(difference: f32, scale: Scale) -> u32 {
-    let position = -scale.octaves(difference) * PER_OCTAVE as f32;
-    let position = if position < LAST_BUCKET { position } else { LAST_BUCKET };
-    // Adding 2^23 leaves the rounded position in the low bits.
-    (position + 8_388_608.0).to_bits() & 0x7F_FFFF
+fn buckets_of<L: Lanes>(on: L, differences: L::V, scale: Scale) -> L::V {
+    let position = on.mul(scale.octaves(on, differences), on.splat(-(PER_OCTAVE as f32)));
+    on.add(on.min(position, on.splat(LAST_BUCKET)), on.splat(ROUNDER))
 }
 
 #[inline(always)]
-fn add_up_body(row: &[f32], max: f32, scale: Scale, masses: &mut [u64]) {
-    let mut weights = [0u64; BLOCK];
-    let mut buckets = [0u32; BLOCK];
-    for block in row.chunks(BLOCK) {
-        // Vector code first, into small arrays; the scatter after it cannot be.
-        for ((&logit, weight_out), bucket_out) in block.iter().zip(&mut weights).zip(&mut buckets) {
-            *weight_out = Halves::new(real_weight(logit - max, scale)).value();
-            *bucket_out = bucket_of(logit - max, scale);
-        }
-        for (&weight, &bucket) in weights.iter().zip(&buckets).take(block.len()) {
-            masses[bucket as usize] += weight;
-        }
-    }
-}
-
-#[inline(always)]
-fn gather_body(row: &[f32], max: f32, scale: Scale, bucket: u32, out: &mut Vec<Candidate>) {
-    out.clear();
-    for (index, chunk) in row.chunks(STRIDE).enumerate() {
-        let mut any = false;
-        for &logit in chunk {
-            any |= bucket_of(logit - max, scale) == bucket;
-        }
-        if !any {
-            continue;
-        }
-        for (offset, &logit) in chunk.iter().enumerate() {
-            if bucket_of(logit - max, scale) == bucket {
-                out.push(Candidate::new(logit, index * STRIDE + offset));
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn count_reaching_body(span: &[f32], bound: f32) -> u64 {
-    let mut counts = [0u32; LANES];
-    let (chunks, rest) = span.as_chunks::<LANES>();
+fn add_up_body<L: Lanes>(on: L, row: &[f32], max: f32, scale: Scale, masses: &mut [u64]) {
+    let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {
-        for lane in 0..LANES {
-            counts[lane] += u32::from(chunk[lane] >= bound);
+        add_chunk(on, on.load(chunk), max, scale, masses);
+    }
+    add_chunk(on, on.load_part(rest, f32::NEG_INFINITY), max, scale, masses);
+}
+
+#[inline(always)]
+fn add_chunk<L: Lanes>(on: L, logits: L::V, max: f32, scale: Scale, masses: &mut [u64]) {
+    let differences = on.sub(logits, on.splat(max));
+    let weights = Halves::new(on, real_weights(on, differences, scale)).values(on);
+    let buckets = on.bits(buckets_of(on, differences, scale));
+    let buckets = on.int_array(on.and(buckets, on.splat_int(0x7F_FFFF)));
+    for lane in 0..LANES {
+        masses[buckets[lane] as usize * COPIES + lane % COPIES] += weights[lane];
+    }
+}
+
+#[inline(always)]
+fn gather_body<L: Lanes>(
+    on: L,
+    row: &[f32],
+    max: f32,
+    scale: Scale,
+    bucket: u32,
+    out: &mut Vec<Candidate>,
+) {
+    out.clear();
+    let (maxima, wanted) = (on.splat(max), on.splat(ROUNDER + bucket as f32));
+    for (index, chunk) in row.chunks(LANES).enumerate() {
+        let logits = match chunk.try_into() {
+            Ok(whole) => on.load(whole),
+            Err(_) => on.load_part(chunk, f32::NEG_INFINITY),
+        };
+        let buckets = buckets_of(on, on.sub(logits, maxima), scale);
+        let mut hits = on.at_least(buckets, wanted) & on.at_least(wanted, buckets);
+        while hits != 0 {
+            let lane = hits.trailing_zeros() as usize;
+            if let Some(&logit) = chunk.get(lane) {
+                out.push(Candidate::new(logit, index * LANES + lane));
+            }
+            hits &= hits - 1;
         }
     }
-    let rest = rest.iter().filter(|&&x| x >= bound).count();
-    u64::from(counts.iter().sum::<u32>()) + rest as u64
+}
+
+#[inline(always)]
+fn count_reaching_body<L: Lanes>(on: L, span: &[f32], bound: f32) -> u64 {
+    let bounds = on.splat(bound);
+    let (chunks, rest) = span.as_chunks::<LANES>();
+    let all: u32 = chunks.iter().map(|x| on.at_least(on.load(x), bounds).count_ones()).sum();
+    u64::from(all) + rest.iter().filter(|&&x| x >= bound).count() as u64
 }
 
 #[cfg(test)]

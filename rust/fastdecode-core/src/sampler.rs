@@ -4,13 +4,14 @@ use crate::edits::EditScratch;
 use crate::error::{Error, Result};
 use crate::exp::exp;
 use crate::key::{Key, Purpose};
+use crate::lanes::LANES;
 use crate::law::{BLOCK, Draw, Law, Total};
-use crate::level::{Level, kernel};
+use crate::level::Level;
 use crate::ln::ln;
 use crate::nucleus::target_mass;
 use crate::order::Candidate;
 use crate::params::{DynamicTemperature, Params};
-use crate::scan::{LANES, Tops, survey};
+use crate::scan::{Tops, survey};
 use crate::survivors::{Listed, Survivors};
 use crate::weight::Scale;
 
@@ -206,7 +207,7 @@ impl Sampler {
         }
         left.rescale(Scale::new(temperature));
         if let Some(n) = params.top_n_sigma {
-            left.keep_logits(f64::from(max) - n * deviation(self.level, row, max));
+            left.keep_logits(f64::from(max) - n * deviation(row, max));
         }
         if let Some(k) = params.top_k {
             left.keep_first(usize::try_from(k).unwrap_or(usize::MAX));
@@ -274,21 +275,16 @@ impl Draw {
 }
 
 /// The standard deviation of a row's finite logits.
-fn deviation(level: Level, row: &[f32], max: f32) -> f64 {
-    let (count, sum, squares) = spread(level, row, max);
+fn deviation(row: &[f32], max: f32) -> f64 {
+    let (count, sum, squares) = spread(row, max);
     let mean = sum / count;
     (squares / count - mean * mean).max(0.0).sqrt()
-}
-
-kernel! {
-    fn spread(row: &[f32], max: f32) -> (f64, f64, f64) = spread_body;
 }
 
 /// The number of finite logits, the sum of their distances from the maximum, and that of the
 /// squares. Each lane adds up its own in order, and banned tokens add zero, so neither the
 /// instruction set nor padding changes a bit.
-#[inline(always)]
-fn spread_body(row: &[f32], max: f32) -> (f64, f64, f64) {
+fn spread(row: &[f32], max: f32) -> (f64, f64, f64) {
     let mut counts = [0.0f64; LANES];
     let mut sums = [0.0f64; LANES];
     let mut squares = [0.0f64; LANES];

@@ -2,12 +2,10 @@
 //! groups, which tell every later pass where to look.
 
 use crate::error::{Error, Result};
-use crate::level::{Level, kernel};
+use crate::lanes::{LANES, Lanes, kernel};
+use crate::level::Level;
 use crate::sampler::Scratch;
 use crate::weight::MAX_VOCABULARY;
-
-/// Lanes of a chunk: one AVX-512 register of float32.
-pub(crate) const LANES: usize = 16;
 
 /// Logits under one entry of [`Tops`].
 pub(crate) const SPAN: usize = 8 * LANES;
@@ -51,7 +49,7 @@ kernel! {
     fn maxima(row: &[f32], tops: &mut [[f32; LANES]]) -> (f32, bool) = maxima_body;
 }
 kernel! {
-    /// The first index at which `row` equals `value`, which is in it.
+    /// The first index at which `row` equals `value`, its maximum.
     pub(crate) fn first_equal(row: &[f32], tops: &[[f32; LANES]], value: f32) -> usize = first_equal_body;
 }
 
@@ -61,60 +59,49 @@ fn is_logit(x: f32) -> bool {
     x < f32::INFINITY
 }
 
-#[inline(always)]
-pub(crate) fn larger(a: f32, b: f32) -> f32 {
-    if a > b { a } else { b }
-}
-
 /// Fills `tops`; gives the maximum, and whether the row needs a closer look: a sum is NaN or +inf
 /// wherever a summand is (and at worst where finite ones overflow). An addition costs nothing
 /// beside a maximum, a second comparison would.
 #[inline(always)]
-fn maxima_body(row: &[f32], tops: &mut [[f32; LANES]]) -> (f32, bool) {
+fn maxima_body<L: Lanes>(on: L, row: &[f32], tops: &mut [[f32; LANES]]) -> (f32, bool) {
+    let least = on.splat(f32::NEG_INFINITY);
+    let mut all = least;
     // Two of each, so that they need not wait for each other.
-    let mut sums = [[0.0f32; LANES]; 2];
-    let mut all = [f32::NEG_INFINITY; LANES];
+    let mut sums = [on.splat(0.0); 2];
     let (spans, rest) = row.as_chunks::<SPAN>();
     for (span, top) in spans.iter().zip(&mut *tops) {
-        let mut max = [[f32::NEG_INFINITY; LANES]; 2];
-        for j in 0..SPAN / LANES {
-            for i in 0..LANES {
-                let x = span[j * LANES + i];
-                max[j % 2][i] = larger(x, max[j % 2][i]);
-                sums[j % 2][i] += x;
-            }
+        let (chunks, _) = span.as_chunks::<LANES>();
+        let mut max = [least; 2];
+        for (j, chunk) in chunks.iter().enumerate() {
+            let x = on.load(chunk);
+            max[j % 2] = on.max(x, max[j % 2]);
+            sums[j % 2] = on.add(x, sums[j % 2]);
         }
-        for i in 0..LANES {
-            top[i] = larger(max[0][i], max[1][i]);
-            all[i] = larger(top[i], all[i]);
+        let max = on.max(max[0], max[1]);
+        on.store(max, top);
+        all = on.max(max, all);
+    }
+    if let Some(top) = tops.get_mut(spans.len()) {
+        let mut max = least;
+        for chunk in rest.chunks(LANES) {
+            max = on.max(on.load_part(chunk, f32::NEG_INFINITY), max);
+            sums[0] = on.add(on.load_part(chunk, 0.0), sums[0]);
         }
+        on.store(max, top);
+        all = on.max(max, all);
     }
-    if !rest.is_empty() {
-        let top = &mut tops[spans.len()];
-        *top = [f32::NEG_INFINITY; LANES];
-        for (i, &x) in rest.iter().enumerate() {
-            top[i % LANES] = larger(x, top[i % LANES]);
-            all[i % LANES] = larger(x, all[i % LANES]);
-            sums[0][i % LANES] += x;
-        }
-    }
-    let mut max = f32::NEG_INFINITY;
-    let mut sum = 0.0;
-    for i in 0..LANES {
-        max = larger(all[i], max);
-        sum += sums[0][i] + sums[1][i];
-    }
+    let max = on.array(all).into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f32 = on.array(on.add(sums[0], sums[1])).into_iter().sum();
     (max, !is_logit(sum))
 }
 
 #[inline(always)]
-fn first_equal_body(row: &[f32], tops: &[[f32; LANES]], value: f32) -> usize {
+fn first_equal_body<L: Lanes>(on: L, row: &[f32], tops: &[[f32; LANES]], value: f32) -> usize {
+    let bound = on.splat(value);
     for (span, (top, chunk)) in tops.iter().zip(row.chunks(SPAN)).enumerate() {
-        let mut any = false;
-        for x in top {
-            any |= *x == value;
-        }
-        if any && let Some(index) = chunk.iter().position(|&x| x == value) {
+        if on.at_least(on.load(top), bound) != 0
+            && let Some(index) = chunk.iter().position(|&x| x == value)
+        {
             return span * SPAN + index;
         }
     }

@@ -5,10 +5,11 @@
 //! groups that reach the bound.
 
 use crate::error::{Error, Result};
-use crate::level::{Level, kernel};
+use crate::lanes::{LANES, Lanes, kernel};
+use crate::level::Level;
 use crate::order::Candidate;
 use crate::sampler::Scratch;
-use crate::scan::{LANES, SPAN, Tops, larger, survey};
+use crate::scan::{SPAN, Tops, survey};
 
 /// The first `k` tokens of a surveyed row in the total order, listed by id; all of them where
 /// there are fewer. `folded` and `keys` are scratch space.
@@ -115,63 +116,52 @@ kernel! {
 }
 
 #[inline(always)]
-fn fold_body(tops: &[[f32; LANES]], fold: usize, out: &mut Tops) {
+fn fold_body<L: Lanes>(on: L, tops: &[[f32; LANES]], fold: usize, out: &mut Tops) {
     out.clear();
     for group in tops.chunks(fold) {
-        let mut max = [f32::NEG_INFINITY; LANES];
+        let mut max = on.splat(f32::NEG_INFINITY);
         for top in group {
-            for i in 0..LANES {
-                max[i] = larger(top[i], max[i]);
-            }
+            max = on.max(on.load(top), max);
         }
-        out.push(max);
+        out.push(on.array(max));
     }
 }
 
 #[inline(always)]
-fn count_body(groups: &[[f32; LANES]], bound: f32) -> usize {
-    let mut counts = [0u32; LANES];
-    for group in groups {
-        for i in 0..LANES {
-            counts[i] += u32::from(group[i] >= bound);
-        }
-    }
-    counts.iter().sum::<u32>() as usize
+fn count_body<L: Lanes>(on: L, groups: &[[f32; LANES]], bound: f32) -> usize {
+    let bound = on.splat(bound);
+    groups.iter().map(|group| on.at_least(on.load(group), bound).count_ones() as usize).sum()
 }
 
 #[inline(always)]
-fn reaches(lanes: &[f32; LANES], bound: f32) -> bool {
-    let mut any = false;
-    for &x in lanes {
-        any |= x >= bound;
-    }
-    any
-}
-
-#[inline(always)]
-fn gather_body(row: &[f32], tops: &[[f32; LANES]], bound: f32, out: &mut Vec<Candidate>) {
+fn gather_body<L: Lanes>(
+    on: L,
+    row: &[f32],
+    tops: &[[f32; LANES]],
+    bound: f32,
+    out: &mut Vec<Candidate>,
+) {
     out.clear();
+    let bounds = on.splat(bound);
     for (span, (top, chunk)) in tops.iter().zip(row.chunks(SPAN)).enumerate() {
-        if !reaches(top, bound) {
+        if on.at_least(on.load(top), bounds) == 0 {
             continue;
         }
-        let (lanes, rest) = chunk.as_chunks::<LANES>();
+        let (chunks, rest) = chunk.as_chunks::<LANES>();
         let mut start = span * SPAN;
-        for lane in lanes {
-            if reaches(lane, bound) {
-                push_reaching(lane, start, bound, out);
+        for chunk in chunks {
+            let mut hits = on.at_least(on.load(chunk), bounds);
+            while hits != 0 {
+                let lane = hits.trailing_zeros() as usize;
+                out.push(Candidate::new(chunk[lane], start + lane));
+                hits &= hits - 1;
             }
             start += LANES;
         }
-        push_reaching(rest, start, bound, out);
-    }
-}
-
-#[inline(always)]
-fn push_reaching(lanes: &[f32], start: usize, bound: f32, out: &mut Vec<Candidate>) {
-    for (i, &logit) in lanes.iter().enumerate() {
-        if logit >= bound {
-            out.push(Candidate::new(logit, start + i));
+        for (lane, &logit) in rest.iter().enumerate() {
+            if logit >= bound {
+                out.push(Candidate::new(logit, start + lane));
+            }
         }
     }
 }

@@ -7,14 +7,14 @@
 
 use crate::entropy::{Entropy, depth};
 use crate::key::Key;
+use crate::lanes::{LANES, Lanes, kernel};
 use crate::law::{Bounds, Draw, Law, Total, first_above};
-use crate::level::kernel;
 use crate::nucleus::{self, target_mass};
 use crate::order::Candidate;
 use crate::sampler::Scratch;
-use crate::scan::{self, LANES};
+use crate::scan;
 use crate::select;
-use crate::weight::{Scale, bounded_weight, real_weight, weight};
+use crate::weight::{Scale, bounded_weights, real_weights, weight};
 
 /// A listed survivor.
 #[derive(Debug, Clone, Copy)]
@@ -386,32 +386,39 @@ kernel! {
 
 /// A guess at the mass of the tokens below `bound`, from a sample of the row.
 #[inline(always)]
-fn sampled_mass_body(row: &[f32], bound: f32, max: f32, scale: Scale) -> f64 {
-    let mut sums = [0.0f32; LANES];
+fn sampled_mass_body<L: Lanes>(on: L, row: &[f32], bound: f32, max: f32, scale: Scale) -> f64 {
+    let (maxima, zero) = (on.splat(max), on.splat(0.0));
+    let (low, high) = (on.splat(f32::NEG_INFINITY), on.splat(bound));
+    let mut sums = zero;
     let (chunks, _) = row.as_chunks::<LANES>();
     for chunk in chunks.iter().step_by(SAMPLED) {
-        for lane in 0..LANES {
-            let real = real_weight(chunk[lane] - max, scale);
-            sums[lane] += if chunk[lane] < bound { real } else { 0.0 };
-        }
+        let logits = on.load(chunk);
+        let real = real_weights(on, on.sub(logits, maxima), scale);
+        sums = on.add(sums, on.between(logits, low, high, real, zero));
     }
-    sums.iter().map(|&sum| f64::from(sum)).sum::<f64>() * SAMPLED as f64
+    on.array(sums).into_iter().map(f64::from).sum::<f64>() * SAMPLED as f64
 }
 
 /// The lowest logit inside the bounds whose weight is at least `least`; +inf where there is none.
 #[inline(always)]
-fn lowest_reaching_body(span: &[f32], bounds: Bounds, max: f32, scale: Scale, least: u64) -> f32 {
+fn lowest_reaching_body<L: Lanes>(
+    on: L,
+    span: &[f32],
+    bounds: Bounds,
+    max: f32,
+    scale: Scale,
+    least: u64,
+) -> f32 {
     // An integer weight reaches `least` where the real one does; the float that does is the next
     // one up where `least` is not a float itself.
     let nearest = least as f32;
-    let least = if (nearest as u64) < least { nearest.next_up() } else { nearest };
-    let mut lowest = [f32::INFINITY; LANES];
+    let least = on.splat(if (nearest as u64) < least { nearest.next_up() } else { nearest });
+    let none = on.splat(f32::INFINITY);
+    let mut lowest = none;
     for chunk in span.chunks(LANES) {
-        for (lane, &logit) in chunk.iter().enumerate() {
-            let reached = bounded_weight(logit, bounds, max, scale) >= least;
-            let logit = if reached { logit } else { f32::INFINITY };
-            lowest[lane] = if logit < lowest[lane] { logit } else { lowest[lane] };
-        }
+        let logits = on.load_part(chunk, f32::NEG_INFINITY);
+        let real = bounded_weights(on, logits, bounds, max, scale);
+        lowest = on.min(lowest, on.between(real, least, none, logits, none));
     }
-    lowest.into_iter().fold(f32::INFINITY, f32::min)
+    on.array(lowest).into_iter().fold(f32::INFINITY, f32::min)
 }

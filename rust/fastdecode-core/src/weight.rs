@@ -5,6 +5,7 @@
 //! that is drawn from is exactly `w / W`. The largest weight is 2^42 and a row has fewer than 2^22
 //! tokens, so a total fits in 64 bits.
 
+use crate::lanes::{LANES, Lanes};
 use crate::law::Bounds;
 use crate::ln::ln;
 
@@ -37,9 +38,14 @@ impl Scale {
         Self { octaves_per_logit, limit: FLOOR / octaves_per_logit }
     }
 
-    /// The scaled difference, in octaves: monotone in `difference`, and at least `FLOOR`.
+    /// The scaled differences, in octaves: monotone, and at least `FLOOR`.
     #[inline(always)]
-    pub(crate) fn octaves(self, difference: f32) -> f32 {
+    pub(crate) fn octaves<L: Lanes>(self, on: L, differences: L::V) -> L::V {
+        on.mul(on.max(differences, on.splat(self.limit)), on.splat(self.octaves_per_logit))
+    }
+
+    /// The same of one difference.
+    pub(crate) fn octave(self, difference: f32) -> f32 {
         self.clamped(difference) * self.octaves_per_logit
     }
 
@@ -64,90 +70,110 @@ const FLOOR: f32 = -100.0;
 /// bits; the weight's own power of two rides along.
 const ROUNDER: f32 = 12_582_912.0 + WEIGHT_BITS as f32;
 
-/// The weight before its fraction is dropped, of a token `difference <= 0` below the maximum.
-///
-/// Branch-free, so that a loop over it becomes vector code. 2^f on [-1/2, 1/2] is a polynomial
-/// of degree 5 with relative error 1.1e-7 before rounding (minimax, by linear programming), 1.0 at
-/// f = 0 exactly.
-#[inline(always)]
+/// 2^f on [-1/2, 1/2]: relative error 1.1e-7 before rounding (minimax, by linear programming), and
+/// 1 at f = 0 exactly. From the highest power down.
 #[expect(clippy::approx_constant, reason = "the minimax coefficient, which is not ln 2")]
-pub(crate) fn real_weight(difference: f32, scale: Scale) -> f32 {
+const POLYNOMIAL: [f32; 6] = [0.0013264727, 0.009671513, 0.055507336, 0.24022242, 0.693147, 1.0];
+
+/// The weights before their fractions are dropped, of tokens `difference <= 0` below the maximum;
+/// between 2^-59 and 2^42.
+#[inline(always)]
+pub(crate) fn real_weights<L: Lanes>(on: L, differences: L::V, scale: Scale) -> L::V {
+    let rounder = on.splat(ROUNDER);
+    let octaves = on.splat(scale.octaves_per_logit);
+    let differences = on.max(differences, on.splat(scale.limit));
+    let shifted = on.fma(differences, octaves, rounder);
+    let whole = on.sub(shifted, rounder);
+    let f = on.fma(differences, octaves, on.sub(on.splat(0.0), whole));
+    let mut p = on.splat(POLYNOMIAL[0]);
+    for coefficient in &POLYNOMIAL[1..] {
+        p = on.fma(p, f, on.splat(*coefficient));
+    }
+    // Times 2^(whole + 42), by way of the exponent; what is above the low bits is shifted out.
+    on.of_bits(on.add_int(on.bits(p), on.to_exponent(on.bits(shifted))))
+}
+
+/// [`real_weights`] of one token, by the same operations.
+fn real_weight(difference: f32, scale: Scale) -> f32 {
     let difference = scale.clamped(difference);
     let shifted = difference.mul_add(scale.octaves_per_logit, ROUNDER);
-    let whole = shifted - ROUNDER;
-    let f = difference.mul_add(scale.octaves_per_logit, -whole);
-
-    let mut p = 0.0013264727f32;
-    p = p.mul_add(f, 0.009671513);
-    p = p.mul_add(f, 0.055507336);
-    p = p.mul_add(f, 0.24022242);
-    p = p.mul_add(f, 0.693147);
-    p = p.mul_add(f, 1.0);
-    // Times 2^(whole + 42), by way of the exponent; what is above the low bits is shifted out.
-    f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
+    let f = difference.mul_add(scale.octaves_per_logit, -(shifted - ROUNDER));
+    let p = POLYNOMIAL.into_iter().reduce(|p, coefficient| p.mul_add(f, coefficient));
+    f32::from_bits(p.unwrap_or(1.0).to_bits().wrapping_add(shifted.to_bits() << 23))
 }
 
 /// The weight of a token `difference <= 0` below the row's maximum; -inf has weight 0.
-#[inline(always)]
 #[must_use]
 pub fn weight(difference: f32, scale: Scale) -> u64 {
     real_weight(difference, scale) as u64
 }
 
-/// A weight, or a sum of up to 1023 of them, in two words of 32 bits: vector units convert floats
-/// to these at every level, and need no wide lanes for the sum (a third faster than 64-bit lanes
-/// with AVX-512, several times with less).
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Halves {
-    pub high: u32,
-    pub low: u32,
+/// Weights, or sums of up to 1023 of them, in two words of 32 bits: vector units convert floats to
+/// these at every level, and need no wide lanes for the sum (a third faster than 64-bit lanes with
+/// AVX-512, several times with less).
+#[derive(Clone, Copy)]
+pub(crate) struct Halves<L: Lanes> {
+    pub high: L::I,
+    pub low: L::I,
 }
 
-impl Halves {
-    /// Bits of `low`, while it is of one weight.
-    pub const LOW_BITS: u32 = WEIGHT_BITS / 2;
+/// Bits of the lower half, while it is of one weight.
+pub(crate) const LOW_BITS: u32 = WEIGHT_BITS / 2;
 
-    /// Weights that can be added before a half overflows.
-    pub const CAPACITY: usize = (1 << (31 - Self::LOW_BITS)) - 1;
+/// Weights that can be added before a half overflows.
+pub(crate) const CAPACITY: usize = (1 << (31 - LOW_BITS)) - 1;
 
-    /// Drops the fraction of a [`real_weight`].
+impl<L: Lanes> Halves<L> {
     #[inline(always)]
-    pub fn new(real: f32) -> Self {
-        let shifted = f32::from_bits(real.to_bits().wrapping_sub(Self::LOW_BITS << 23));
-        // SAFETY: `real` is between 2^-59 and 2^42 (see FLOOR), so this is at most 2^21, and not
-        // NaN. `as` would saturate, which keeps loops scalar.
-        let high: i32 = unsafe { shifted.to_int_unchecked() };
-        let rest = (high as f32).mul_add(-((1 << Self::LOW_BITS) as f32), real);
-        // SAFETY: what truncation left is at least 0 and below 2^21.
-        let low: i32 = unsafe { rest.to_int_unchecked() };
-        Self { high: high as u32, low: low as u32 }
+    pub fn zero(on: L) -> Self {
+        Self { high: on.splat_int(0), low: on.splat_int(0) }
+    }
+
+    /// Drops the fractions of [`real_weights`].
+    #[inline(always)]
+    pub fn new(on: L, real: L::V) -> Self {
+        // 2^-21 of each, by way of the exponent.
+        let down = on.splat_int((LOW_BITS << 23).wrapping_neg());
+        let high = on.truncate(on.of_bits(on.add_int(on.bits(real), down)));
+        let rest = on.fma(on.to_float(high), on.splat(-((1 << LOW_BITS) as f32)), real);
+        Self { high, low: on.truncate(rest) }
     }
 
     #[inline(always)]
-    pub fn add(&mut self, other: Self) {
-        self.high += other.high;
-        self.low += other.low;
+    pub fn add(self, on: L, other: Self) -> Self {
+        Self { high: on.add_int(self.high, other.high), low: on.add_int(self.low, other.low) }
     }
 
+    /// Each lane's value.
     #[inline(always)]
-    pub fn value(self) -> u64 {
-        (u64::from(self.high) << Self::LOW_BITS) + u64::from(self.low)
+    pub fn values(self, on: L) -> [u64; LANES] {
+        let (high, low) = (on.int_array(self.high), on.int_array(self.low));
+        std::array::from_fn(|i| (u64::from(high[i]) << LOW_BITS) + u64::from(low[i]))
     }
 }
 
 /// A real weight whose integer is zero, for what is cut.
 const NOTHING: f32 = 1.0 / (1u64 << 40) as f32;
 
-/// [`real_weight`] of a logit inside the bounds, otherwise nothing.
+/// [`real_weights`] of the logits inside the bounds, otherwise nothing.
 #[inline(always)]
-pub(crate) fn bounded_weight(logit: f32, bounds: Bounds, max: f32, scale: Scale) -> f32 {
-    let real = real_weight(logit - max, scale);
-    if bounds.contain(logit) { real } else { NOTHING }
+pub(crate) fn bounded_weights<L: Lanes>(
+    on: L,
+    logits: L::V,
+    bounds: Bounds,
+    max: f32,
+    scale: Scale,
+) -> L::V {
+    let real = real_weights(on, on.sub(logits, on.splat(max)), scale);
+    let (low, high) = (on.splat(bounds.low), on.splat(bounds.high));
+    on.between(logits, low, high, real, on.splat(NOTHING))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Halves, Scale, WEIGHT_BITS, real_weight, weight};
+    use super::{Halves, Scale, WEIGHT_BITS, real_weights, weight};
+    use crate::lanes::{LANES, Lanes, kernel};
+    use crate::level::Level;
 
     const ONE: f64 = (1u64 << WEIGHT_BITS) as f64;
 
@@ -169,28 +195,53 @@ mod tests {
         assert_eq!(weight(-1.0, Scale::new(1e300)), 1 << WEIGHT_BITS);
     }
 
-    /// Every float32 from 0 to beyond the last non-zero weight, against the platform's f64 exp,
-    /// and in both forms.
+    kernel! {
+        fn weights(differences: &[f32; LANES], scale: Scale) -> [u64; LANES] = weights_body;
+    }
+
+    #[inline(always)]
+    fn weights_body<L: Lanes>(on: L, differences: &[f32; LANES], scale: Scale) -> [u64; LANES] {
+        Halves::new(on, real_weights(on, on.load(differences), scale)).values(on)
+    }
+
+    /// Every float32 from 0 to beyond the last non-zero weight, against the platform's f64 exp.
     #[test]
     fn every_float_in_range_at_temperature_one() {
-        let scale = Scale::new(1.0);
+        let (scale, level) = (Scale::new(1.0), Level::detect());
         let mut worst = 0.0f64;
         let mut before = 1 << WEIGHT_BITS;
-        let last = 30.0f32.to_bits();
-        for bits in 0..=last {
-            let difference = -f32::from_bits(bits);
-            let got = weight(difference, scale);
-            assert_eq!(Halves::new(real_weight(difference, scale)).value(), got);
-            let exact = f64::from(difference).exp() * ONE;
-            // One unit for the floor, the rest is relative.
-            let error = ((got as f64 - exact).abs() - 1.0).max(0.0) / exact;
-            worst = worst.max(error);
-            // Rounding may turn the order of two neighbours, by no more than two units in the
-            // last place: whatever needs an order takes the logits'.
-            assert!(got <= before + (before >> 22), "{difference}");
-            before = got;
+        for first in (0..=30.0f32.to_bits()).step_by(LANES) {
+            let differences = std::array::from_fn(|i| -f32::from_bits(first + i as u32));
+            for (difference, got) in
+                differences.into_iter().zip(weights(level, &differences, scale))
+            {
+                let exact = f64::from(difference).exp() * ONE;
+                // One unit for the floor, the rest is relative.
+                let error = ((got as f64 - exact).abs() - 1.0).max(0.0) / exact;
+                worst = worst.max(error);
+                // Rounding may turn the order of two neighbours, by no more than two units in the
+                // last place: whatever needs an order takes the logits'.
+                assert!(got <= before + (before >> 22), "{difference}");
+                before = got;
+            }
         }
         assert!(worst < 6e-7, "worst relative error {worst:e}");
+    }
+
+    /// The same bits from one token alone and from each instruction set.
+    #[test]
+    fn levels_and_single_tokens_agree() {
+        for temperature in [1e-3, 0.7, 1.0, 3.0, 1e300] {
+            let scale = Scale::new(temperature);
+            for first in (0..=(f32::INFINITY.to_bits())).step_by(65_521) {
+                let differences =
+                    std::array::from_fn(|i| -f32::from_bits(first.saturating_sub(i as u32)));
+                let single = differences.map(|difference| weight(difference, scale));
+                for level in Level::available() {
+                    assert_eq!(weights(level, &differences, scale), single, "{differences:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,15 +1,20 @@
 //! `Draws`: what a call to `sample` gives back, one entry a row.
 
-use fastdecode_core::Draw;
+use fastdecode_core::{Draw, Ledger};
 use numpy::{Element, IntoPyArray, PyArray1};
+use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 
 /// Tokens drawn, one a row, with the numbers that led to them.
 ///
-/// Each attribute makes its array, of shape (rows,), when it is read.
+/// Each attribute makes its array, of shape (rows,), when it is read. With `sample(ledger=True)`
+/// there are also raw_logprobs, ranks, kept_logprobs, entropies_before, entropies_after and
+/// alternatives.
 #[pyclass(frozen, module = "fastdecode._core")]
 pub struct Draws {
-    pub draws: Vec<Draw>,
+    pub rows: Vec<Draw>,
+    pub mus: Vec<f64>,
+    pub ledgers: Option<Vec<Ledger>>,
 }
 
 impl Draws {
@@ -18,7 +23,21 @@ impl Draws {
         py: Python<'py>,
         field: impl Fn(&Draw) -> T,
     ) -> Bound<'py, PyArray1<T>> {
-        self.draws.iter().map(field).collect::<Vec<T>>().into_pyarray(py)
+        self.rows.iter().map(field).collect::<Vec<T>>().into_pyarray(py)
+    }
+
+    fn ledgers(&self) -> PyResult<&[Ledger]> {
+        self.ledgers.as_deref().ok_or_else(|| {
+            PyAttributeError::new_err("this was not noted; call sample(..., ledger=True)")
+        })
+    }
+
+    fn noted<'py, T: Element>(
+        &self,
+        py: Python<'py>,
+        field: impl Fn(&Ledger) -> T,
+    ) -> PyResult<Bound<'py, PyArray1<T>>> {
+        Ok(self.ledgers()?.iter().map(field).collect::<Vec<T>>().into_pyarray(py))
     }
 }
 
@@ -54,14 +73,56 @@ impl Draws {
         self.column(py, |draw| draw.total)
     }
 
+    /// Mirostat's state after each draw, in bits; NaN where mirostat is off (float64).
+    #[getter]
+    fn mus<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+        self.mus.clone().into_pyarray(py)
+    }
+
+    /// ln of each token's probability as the model gave it, in nats (float64).
+    #[getter]
+    fn raw_logprobs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        self.noted(py, |ledger| ledger.raw_logprob)
+    }
+
+    /// Each token's place in the model's own order, from 1 (int64).
+    #[getter]
+    fn ranks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
+        self.noted(py, |ledger| i64::from(ledger.rank))
+    }
+
+    /// ln of the share of the mass that the truncations left, in nats (float64).
+    #[getter]
+    fn kept_logprobs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        self.noted(py, |ledger| ledger.kept_logprob)
+    }
+
+    /// Entropy of the model's distribution, in nats (float64).
+    #[getter]
+    fn entropies_before<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        self.noted(py, |ledger| ledger.entropy_before)
+    }
+
+    /// Entropy of the law that was drawn from, in nats (float64).
+    #[getter]
+    fn entropies_after<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        self.noted(py, |ledger| ledger.entropy_after)
+    }
+
+    /// For each row the model's likeliest token ids and ln of their probabilities, in nats.
+    #[getter]
+    fn alternatives(&self) -> PyResult<Vec<Vec<(u32, f64)>>> {
+        Ok(self.ledgers()?.iter().map(|ledger| ledger.alternatives.clone()).collect())
+    }
+
     fn __len__(&self) -> usize {
-        self.draws.len()
+        self.rows.len()
     }
 
     fn __repr__(&self) -> String {
         let tokens: Vec<String> =
-            self.draws.iter().take(8).map(|draw| draw.token.to_string()).collect();
-        let more = if self.draws.len() > 8 { ", ..." } else { "" };
+            self.rows.iter().take(8).map(|draw| draw.token.to_string()).collect();
+        let more = if self.rows.len() > 8 { ", ..." } else { "" };
         format!("Draws(tokens=[{}{more}])", tokens.join(", "))
     }
 }

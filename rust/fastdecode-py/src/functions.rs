@@ -1,14 +1,14 @@
 //! The functions of `fastdecode.core`.
 
-use fastdecode_core::{Key, Level, Params, Sampler, logprob, philox, scan, select};
+use fastdecode_core::{Draw, Key, Level, Sampler, Scratch, Turn, logprob, philox, scan, select};
 use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods};
 use pyo3::prelude::*;
 
 use crate::arguments;
+use crate::asked::{Asked, Keys, Past};
 use crate::borrow::Borrowed;
 use crate::draws::Draws;
-use crate::outcome::{detached, refusal};
-use crate::params::Sample;
+use crate::outcome::detached;
 
 /// One value or row of values for each row of logits, as an array without the batch axis where
 /// there was none in the logits.
@@ -20,13 +20,6 @@ fn shaped<'py, T: Element>(
 ) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
     let shape = if single { &shape[1..] } else { shape };
     PyArray1::from_vec(py, values).reshape(shape)
-}
-
-fn sampler_of(params: Option<PyRef<'_, Sample>>) -> PyResult<Sampler> {
-    match params {
-        Some(params) => Ok(params.sampler),
-        None => Sampler::new(Params::default()).map_err(|error| refusal(&error)),
-    }
 }
 
 /// The likeliest token of each row, ties to the lower id.
@@ -46,7 +39,9 @@ pub fn argmax<'py>(
     let array = Borrowed::new(logits)?;
     let logits = array.logits();
     let level = Level::detect();
-    let ids = detached(py, || logits.map(|_, row, _| Ok(i64::from(scan::argmax(level, row)?))))?;
+    let ids = detached(py, || {
+        logits.map(|_, row, scratch| Ok(i64::from(scan::argmax(level, row, scratch)?)))
+    })?;
     shaped(py, ids, array.single, &[logits.rows])
 }
 
@@ -86,24 +81,38 @@ pub fn top_k<'py>(
 /// The probabilities that `sample` draws from, exactly: weight over total weight.
 ///
 /// Within 1e-6 in total variation of the softmax of the logits after the same truncation.
+/// The further arguments are those of `sample`; a seed is only needed where the law depends on it
+/// (xtc).
 ///
 /// Parameters
 /// ----------
 /// logits : array or tensor, (vocab,) or (batch, vocab)
-/// params : Sample, optional
+/// params : Sample or sequence of Sample, optional
 ///
 /// Returns
 /// -------
 /// float64 array, of the shape of the logits
 #[pyfunction]
-#[pyo3(signature = (logits, params=None))]
+#[pyo3(signature = (
+    logits, params=None, *, seed=None, streams=None, samples=None, positions=None,
+    histories=None, prompt_lengths=None, mus=None,
+))]
+#[expect(clippy::too_many_arguments, reason = "the arguments of `sample`")]
 pub fn distribution<'py>(
     py: Python<'py>,
     logits: &Bound<'py, PyAny>,
-    params: Option<PyRef<'py, Sample>>,
+    params: Option<&Bound<'py, PyAny>>,
+    seed: Option<&Bound<'py, PyAny>>,
+    streams: Option<&Bound<'py, PyAny>>,
+    samples: Option<&Bound<'py, PyAny>>,
+    positions: Option<&Bound<'py, PyAny>>,
+    histories: Option<&Bound<'py, PyAny>>,
+    prompt_lengths: Option<&Bound<'py, PyAny>>,
+    mus: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
-    let sampler = sampler_of(params)?;
-    per_token(py, logits, |row, scratch| sampler.distribution(row, scratch))
+    let keys = Keys { seed, streams, samples, positions };
+    let past = Past { histories, prompt_lengths, mus };
+    per_law(py, logits, params, &keys, &past, Sampler::distribution)
 }
 
 /// The law as it is: a non-negative integer for each token, 2**42 for the likeliest, 0 for a
@@ -115,20 +124,32 @@ pub fn distribution<'py>(
 /// Parameters
 /// ----------
 /// logits : array or tensor, (vocab,) or (batch, vocab)
-/// params : Sample, optional
+/// params : Sample or sequence of Sample, optional
 ///
 /// Returns
 /// -------
 /// uint64 array, of the shape of the logits
 #[pyfunction]
-#[pyo3(signature = (logits, params=None))]
+#[pyo3(signature = (
+    logits, params=None, *, seed=None, streams=None, samples=None, positions=None,
+    histories=None, prompt_lengths=None, mus=None,
+))]
+#[expect(clippy::too_many_arguments, reason = "the arguments of `sample`")]
 pub fn weights<'py>(
     py: Python<'py>,
     logits: &Bound<'py, PyAny>,
-    params: Option<PyRef<'py, Sample>>,
+    params: Option<&Bound<'py, PyAny>>,
+    seed: Option<&Bound<'py, PyAny>>,
+    streams: Option<&Bound<'py, PyAny>>,
+    samples: Option<&Bound<'py, PyAny>>,
+    positions: Option<&Bound<'py, PyAny>>,
+    histories: Option<&Bound<'py, PyAny>>,
+    prompt_lengths: Option<&Bound<'py, PyAny>>,
+    mus: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyArrayDyn<u64>>> {
-    let sampler = sampler_of(params)?;
-    per_token(py, logits, |row, scratch| sampler.weights(row, scratch))
+    let keys = Keys { seed, streams, samples, positions };
+    let past = Past { histories, prompt_lengths, mus };
+    per_law(py, logits, params, &keys, &past, Sampler::weights)
 }
 
 /// ln of every token's probability, in nats; -inf for a banned token.
@@ -151,13 +172,34 @@ pub fn log_softmax<'py>(
     per_token(py, logits, |row, scratch| logprob::log_softmax(level, row, scratch))
 }
 
+/// A value for each token of each row, of the law that the row is drawn from.
+fn per_law<'py, T: Element + Clone + Send>(
+    py: Python<'py>,
+    logits: &Bound<'py, PyAny>,
+    params: Option<&Bound<'py, PyAny>>,
+    keys: &Keys<'_, 'py>,
+    past: &Past<'_, 'py>,
+    of: impl Fn(&Sampler, &[f32], Turn, &mut Scratch) -> fastdecode_core::Result<Vec<T>> + Sync,
+) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+    let array = Borrowed::new(logits)?;
+    let logits = array.logits();
+    let asked = Asked::new(logits.rows, params, keys, past)?;
+    let rows = detached(py, || {
+        logits.map(|index, row, scratch| {
+            let (pipeline, request) = (asked.pipeline(index), asked.request(index));
+            pipeline.on_edited(row, request.history, scratch, |row, scratch| {
+                of(pipeline.sampler(), row, request.turn, scratch)
+            })
+        })
+    })?;
+    shaped(py, rows.concat(), array.single, &[logits.rows, logits.vocabulary])
+}
+
 /// A value for each token of each row.
 fn per_token<'py, T: Element + Clone + Send>(
     py: Python<'py>,
     logits: &Bound<'py, PyAny>,
-    work: impl Fn(&[f32], &mut fastdecode_core::Scratch) -> fastdecode_core::Result<Vec<T>>
-    + Sync
-    + Send,
+    work: impl Fn(&[f32], &mut Scratch) -> fastdecode_core::Result<Vec<T>> + Sync + Send,
 ) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
     let array = Borrowed::new(logits)?;
     let logits = array.logits();
@@ -172,12 +214,22 @@ fn per_token<'py, T: Element + Clone + Send>(
 /// Parameters
 /// ----------
 /// logits : array or tensor, (vocab,) or (batch, vocab)
-/// params : Sample, optional
-///     Temperature and truncations; by default the model's own distribution.
+/// params : Sample or sequence of Sample, optional
+///     For all rows or one a row; by default the model's own distribution.
 /// seed : int
 ///     0..2**64-1.
 /// streams, samples, positions : int or sequence of int, optional
 ///     0..2**32-1, one for all rows or one a row. By default the row's index, 0 and 0.
+/// histories : sequence of sequences of int, optional
+///     The token ids of each row's prompt and text so far, for parameters that depend on them.
+/// prompt_lengths : int or sequence of int, optional
+///     How many of them are the prompt's (min_new_tokens counts the others). By default all.
+/// mus : sequence of float, optional
+///     Mirostat's state, from `Draws.mus` of the step before; NaN (the default) at the start.
+/// ledger : bool, default False
+///     Also note what led to each token: see `Draws`.
+/// alternatives : int, default 0
+///     With the ledger, how many of the model's likeliest tokens to note.
 ///
 /// Returns
 /// -------
@@ -190,73 +242,112 @@ fn per_token<'py, T: Element + Clone + Send>(
 /// TypeError
 ///     Logits of another dtype, or an argument that is no integer.
 #[pyfunction]
-#[pyo3(signature = (logits, params=None, *, seed, streams=None, samples=None, positions=None))]
+#[pyo3(signature = (
+    logits, params=None, *, seed, streams=None, samples=None, positions=None,
+    histories=None, prompt_lengths=None, mus=None, ledger=false, alternatives=None,
+))]
+#[expect(clippy::too_many_arguments, reason = "by keyword in Python")]
 pub fn sample<'py>(
     py: Python<'py>,
     logits: &Bound<'py, PyAny>,
-    params: Option<PyRef<'py, Sample>>,
+    params: Option<&Bound<'py, PyAny>>,
     seed: &Bound<'py, PyAny>,
     streams: Option<&Bound<'py, PyAny>>,
     samples: Option<&Bound<'py, PyAny>>,
     positions: Option<&Bound<'py, PyAny>>,
+    histories: Option<&Bound<'py, PyAny>>,
+    prompt_lengths: Option<&Bound<'py, PyAny>>,
+    mus: Option<&Bound<'py, PyAny>>,
+    ledger: bool,
+    alternatives: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Draws> {
-    let sampler = sampler_of(params)?;
     let array = Borrowed::new(logits)?;
     let logits = array.logits();
-    let seed = arguments::seed(seed)?;
-    let streams = arguments::words(streams, "streams", logits.rows, |row| row as u32)?;
-    let samples = arguments::words(samples, "samples", logits.rows, |_| 0)?;
-    let positions = arguments::words(positions, "positions", logits.rows, |_| 0)?;
-    let key = |row: usize| Key {
-        seed,
-        stream: streams[row],
-        sample: samples[row],
-        position: positions[row],
+    let keys = Keys { seed: Some(seed), streams, samples, positions };
+    let past = Past { histories, prompt_lengths, mus };
+    let asked = Asked::new(logits.rows, params, &keys, &past)?;
+    let next_mu = |index: usize, draw: &Draw| {
+        let turn = asked.request(index).turn;
+        asked.pipeline(index).sampler().next_mu(turn, draw).unwrap_or(f64::NAN)
     };
-    let draws = detached(py, || {
-        logits.map(|index, row, scratch| sampler.sample(row, key(index), scratch))
+    let most = alternatives.map_or(Ok(0), |value| arguments::word(value, "alternatives"))? as usize;
+    if !ledger && most == 0 {
+        let draws = detached(py, || {
+            logits.map(|index, row, scratch| {
+                asked.pipeline(index).sample(row, asked.request(index), scratch)
+            })
+        })?;
+        let mus = draws.iter().enumerate().map(|(index, draw)| next_mu(index, draw)).collect();
+        return Ok(Draws { rows: draws, mus, ledgers: None });
+    }
+    let both = detached(py, || {
+        logits.map(|index, row, scratch| {
+            let request = asked.request(index);
+            asked.pipeline(index).sample_with_ledger(row, request, most, scratch)
+        })
     })?;
-    Ok(Draws { draws })
+    let (draws, ledgers): (Vec<_>, Vec<_>) = both.into_iter().unzip();
+    let mus = draws.iter().enumerate().map(|(index, draw)| next_mu(index, draw)).collect();
+    Ok(Draws { rows: draws, mus, ledgers: Some(ledgers) })
 }
 
-/// Draw `num_samples` tokens for each row, with replacement: samples 0, 1, ... of `sample`.
+/// Draw `num_samples` tokens for each row: those that `sample` draws for samples 0, 1, ...
+///
+/// Without replacement the i-th token is drawn, with sample i's key, from the law without those
+/// before it: the distribution of Gumbel-top-k (Kool et al., 2019), in exact integers.
 ///
 /// Parameters
 /// ----------
 /// logits : array or tensor, (vocab,) or (batch, vocab)
 /// num_samples : int
-/// params : Sample, optional
+/// params : Sample or sequence of Sample, optional
+/// replacement : bool, default True
 /// seed : int
 ///     0..2**64-1.
-/// streams, positions : int or sequence of int, optional
-///     0..2**32-1, as for `sample`.
+/// streams, positions, histories, prompt_lengths : optional
+///     As for `sample`.
 ///
 /// Returns
 /// -------
 /// int64 array, (num_samples,) or (batch, num_samples)
 #[pyfunction]
-#[pyo3(signature = (logits, num_samples, params=None, *, seed, streams=None, positions=None))]
+#[pyo3(signature = (
+    logits, num_samples, params=None, *, replacement=true, seed, streams=None, positions=None,
+    histories=None, prompt_lengths=None,
+))]
+#[expect(clippy::too_many_arguments, reason = "by keyword in Python")]
 pub fn multinomial<'py>(
     py: Python<'py>,
     logits: &Bound<'py, PyAny>,
     num_samples: &Bound<'py, PyAny>,
-    params: Option<PyRef<'py, Sample>>,
+    params: Option<&Bound<'py, PyAny>>,
+    replacement: bool,
     seed: &Bound<'py, PyAny>,
     streams: Option<&Bound<'py, PyAny>>,
     positions: Option<&Bound<'py, PyAny>>,
+    histories: Option<&Bound<'py, PyAny>>,
+    prompt_lengths: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyArrayDyn<i64>>> {
-    let sampler = sampler_of(params)?;
     let array = Borrowed::new(logits)?;
     let logits = array.logits();
     let count = arguments::word(num_samples, "num_samples")? as usize;
-    let seed = arguments::seed(seed)?;
-    let streams = arguments::words(streams, "streams", logits.rows, |row| row as u32)?;
-    let positions = arguments::words(positions, "positions", logits.rows, |_| 0)?;
-    let key = |row: usize| Key { seed, stream: streams[row], sample: 0, position: positions[row] };
+    let keys = Keys { seed: Some(seed), streams, positions, samples: None };
+    let past = Past { histories, prompt_lengths, mus: None };
+    let asked = Asked::new(logits.rows, params, &keys, &past)?;
     let rows = detached(py, || {
-        logits.map(|index, row, scratch| sampler.sample_many(row, key(index), count, scratch))
+        logits.map(|index, row, scratch| {
+            let (pipeline, request) = (asked.pipeline(index), asked.request(index));
+            pipeline.on_edited(row, request.history, scratch, |row, scratch| {
+                let sampler = pipeline.sampler();
+                if !replacement {
+                    return sampler.sample_distinct(row, request.turn, count, scratch);
+                }
+                let draws = sampler.sample_many(row, request.turn, count, scratch)?;
+                Ok(draws.iter().map(|draw| draw.token).collect())
+            })
+        })
     })?;
-    let tokens = rows.iter().flatten().map(|draw| i64::from(draw.token)).collect();
+    let tokens = rows.into_iter().flatten().map(i64::from).collect();
     shaped(py, tokens, array.single, &[logits.rows, count])
 }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::doc_markdown, reason = "docstrings are read in Python")]
 
 mod arguments;
+mod asked;
 mod borrow;
 mod draws;
 mod functions;

@@ -99,7 +99,7 @@ fn plain_weights(sampler: &Sampler, row: &[f32], turn: Turn) -> Vec<u64> {
         left.truncate(last + 1);
     };
     if let Some(n) = params.top_n_sigma {
-        let bound = f64::from(max) - n * super::deviation(Level::Portable, row, max);
+        let bound = f64::from(max) - n * super::deviation(row, max);
         left.retain(|c| f64::from(c.logit) >= bound);
     }
     left.truncate(params.top_k.map_or(usize::MAX, |k| k as usize));
