@@ -6,8 +6,7 @@ import numpy as np
 
 WEIGHT_BITS = 42
 POLYNOMIAL = [
-    np.float32(c)
-    for c in (0.00015353279, 0.0013398977, 0.009618439, 0.055503324, 0.24022648, 0.6931472, 1.0)
+    np.float32(c) for c in (0.0013264727, 0.009671513, 0.055507336, 0.24022242, 0.693147, 1.0)
 ]
 
 
@@ -60,20 +59,15 @@ def fma(a, b, c) -> np.float32:
 
 def weight(difference: np.float32, temperature: float) -> int:
     """The law's integer weight of a logit `difference` below the maximum."""
-    exact = min(max(float(np.log2(np.e)) / temperature, 3e-37), 1e38)
-    high = np.float32(exact)
-    low = np.float32(exact - float(high))
-    with np.errstate(over="ignore"):
-        octaves = np.float32(difference) * high
-    if octaves < -100:
-        return 0
-    whole = np.rint(octaves)
-    f = fma(difference, low, fma(difference, high, -whole))
+    scale = np.float32(min(max(float(np.log2(np.e)) / temperature, 3e-37), 1e38))
+    difference = max(np.float32(difference), np.float32(-100.0) / scale)
+    shifted = fma(difference, scale, np.float32(12_582_912.0 + WEIGHT_BITS))
+    whole = shifted - np.float32(12_582_912.0 + WEIGHT_BITS)
+    f = fma(difference, scale, -whole)
     p = POLYNOMIAL[0]
     for coefficient in POLYNOMIAL[1:]:
         p = fma(p, f, coefficient)
-    mantissa = int(float(p) * 2**24)
-    return (mantissa << (WEIGHT_BITS - 24)) >> min(int(-whole), 63)
+    return int(Fraction(float(p)) * Fraction(2) ** (int(whole) + WEIGHT_BITS))
 
 
 def order(row):

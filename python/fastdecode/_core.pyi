@@ -1,6 +1,6 @@
 """The Rust core, as Python sees it. `fastdecode.core` is the public name of what stands here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, SupportsIndex, final
 
 import numpy as np
@@ -34,6 +34,25 @@ class Sample:
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
+        *,
+        min_p: float | None = None,
+        typical_p: float | None = None,
+        epsilon_cutoff: float | None = None,
+        eta_cutoff: float | None = None,
+        top_n_sigma: float | None = None,
+        dynamic_temperature: Sequence[float] | None = None,
+        mirostat: Sequence[float] | None = None,
+        xtc: Sequence[float] | None = None,
+        repetition_penalty: float = 1.0,
+        frequency_penalty: float = 0.0,
+        presence_penalty: float = 0.0,
+        dry: Mapping[str, Any] | None = None,
+        no_repeat_ngram_size: int = 0,
+        logit_bias: Any = None,
+        bad_words: Sequence[Sequence[int]] | None = None,
+        min_new_tokens: int = 0,
+        allowed: Sequence[int] | None = None,
+        eos_token_id: Sequence[int] | None = None,
     ) -> Sample: ...
     @property
     def temperature(self) -> float: ...
@@ -41,9 +60,16 @@ class Sample:
     def top_k(self) -> int | None: ...
     @property
     def top_p(self) -> float | None: ...
+    @property
+    def needs_history(self) -> bool: ...
+    @property
+    def adapts(self) -> bool: ...
+    def settings(self) -> dict[str, Any]: ...
+    def with_eos(self, eos_token_id: Sequence[int]) -> Sample: ...
+    def check_vocabulary(self, size: int) -> None: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
-    def __getnewargs__(self) -> tuple[float, int | None, float | None]: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]: ...
 
 @final
 class Draws:
@@ -57,29 +83,73 @@ class Draws:
     def tickets(self) -> NDArray[np.uint64]: ...
     @property
     def totals(self) -> NDArray[np.uint64]: ...
+    @property
+    def mus(self) -> NDArray[np.float64]: ...
+    @property
+    def raw_logprobs(self) -> NDArray[np.float64]: ...
+    @property
+    def ranks(self) -> NDArray[np.int64]: ...
+    @property
+    def kept_logprobs(self) -> NDArray[np.float64]: ...
+    @property
+    def entropies_before(self) -> NDArray[np.float64]: ...
+    @property
+    def entropies_after(self) -> NDArray[np.float64]: ...
+    @property
+    def alternatives(self) -> list[list[tuple[int, float]]]: ...
     def __len__(self) -> int: ...
 
 def argmax(logits: Any) -> NDArray[np.int64]: ...
 def top_k(logits: Any, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]: ...
-def distribution(logits: Any, params: Sample | None = None) -> NDArray[np.float64]: ...
-def weights(logits: Any, params: Sample | None = None) -> NDArray[np.uint64]: ...
+def distribution(
+    logits: Any,
+    params: Sample | Sequence[Sample] | None = None,
+    *,
+    seed: SupportsIndex | None = None,
+    streams: Any = None,
+    samples: Any = None,
+    positions: Any = None,
+    histories: Any = None,
+    prompt_lengths: Any = None,
+    mus: Any = None,
+) -> NDArray[np.float64]: ...
+def weights(
+    logits: Any,
+    params: Sample | Sequence[Sample] | None = None,
+    *,
+    seed: SupportsIndex | None = None,
+    streams: Any = None,
+    samples: Any = None,
+    positions: Any = None,
+    histories: Any = None,
+    prompt_lengths: Any = None,
+    mus: Any = None,
+) -> NDArray[np.uint64]: ...
 def sample(
     logits: Any,
-    params: Sample | None = None,
+    params: Sample | Sequence[Sample] | None = None,
     *,
     seed: SupportsIndex,
     streams: Any = None,
     samples: Any = None,
     positions: Any = None,
+    histories: Any = None,
+    prompt_lengths: Any = None,
+    mus: Any = None,
+    ledger: bool = False,
+    alternatives: SupportsIndex | None = None,
 ) -> Draws: ...
 def multinomial(
     logits: Any,
     num_samples: SupportsIndex,
-    params: Sample | None = None,
+    params: Sample | Sequence[Sample] | None = None,
     *,
+    replacement: bool = True,
     seed: SupportsIndex,
     streams: Any = None,
     positions: Any = None,
+    histories: Any = None,
+    prompt_lengths: Any = None,
 ) -> NDArray[np.int64]: ...
 def uniform(
     seed: SupportsIndex,

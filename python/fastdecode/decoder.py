@@ -17,7 +17,7 @@ from fastdecode.generations import Generation, Generations, Stats
 from fastdecode.loop import Plan, Prompt, Row, Timer, decode
 from fastdecode.scores import Score, Scores
 from fastdecode.steps import Step
-from fastdecode.strategies import Strategy, describe
+from fastdecode.strategies import Greedy, Strategy, describe
 from fastdecode.text import decode as decode_text
 
 _DEFAULT_NEW_TOKENS = 20
@@ -293,6 +293,7 @@ class Decoder:
             if said.eos_token_id is None
             else checks.eos(said.eos_token_id, vocab)
         )
+        chosen = self._fitted(said.strategy, eos)
         if max_new_tokens is not None:
             max_new_tokens = checks.integer("max_new_tokens", max_new_tokens, 1)
         if said.max_length is not None:
@@ -310,7 +311,7 @@ class Decoder:
         plan = Plan(
             prompts=jobs,
             n=n,
-            strategy=said.strategy,
+            strategy=chosen,
             seed=seed,
             batch_size=checks.integer("batch_size", batch_size, 1),
             eos_ids=eos,
@@ -336,6 +337,15 @@ class Decoder:
             "rng": core.RNG_VERSION,
         }
         return plan, texts, call
+
+    def _fitted(self, strategy: Strategy, eos: Sequence[int]) -> Strategy:
+        """The strategy with the model's end tokens, its token ids checked."""
+        if isinstance(strategy, Greedy):
+            return strategy
+        if not strategy.settings().get("eos_token_id"):
+            strategy = strategy.with_eos(list(eos))
+        strategy.check_vocabulary(self.engine.vocab_size)
+        return strategy
 
     def _room(
         self, row: int, length: int, max_new_tokens: int | None, max_length: int | None

@@ -10,7 +10,43 @@ from typing import Any
 
 from fastdecode.strategies import Greedy, Sample, Strategy
 
-_SAMPLING = ("temperature", "top_k", "top_p")
+# Each with the value that switches it off, as transformers has it, besides None.
+_SAMPLING: dict[str, Any] = {
+    "temperature": None,
+    "top_k": 0,
+    "top_p": None,
+    "min_p": None,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "top_n_sigma": None,
+    "dynamic_temperature": None,
+    "mirostat": None,
+    "xtc": None,
+    "repetition_penalty": 1.0,
+    "frequency_penalty": 0.0,
+    "presence_penalty": 0.0,
+    "dry": None,
+    "no_repeat_ngram_size": 0,
+    "logit_bias": None,
+    "bad_words": None,
+    "min_new_tokens": 0,
+    "allowed": None,
+}
+# Those that act on a greedy choice too: without do_sample they do not ask for sampling.
+_EDITS = (
+    "repetition_penalty",
+    "frequency_penalty",
+    "presence_penalty",
+    "dry",
+    "no_repeat_ngram_size",
+    "logit_bias",
+    "bad_words",
+    "min_new_tokens",
+    "allowed",
+)
+# transformers' names for what has another here.
+_ALIASES = {"bad_words_ids": "bad_words", "sequence_bias": "logit_bias"}
 _OTHERS = ("do_sample", "num_return_sequences", "max_length", "eos_token_id", "stop_strings")
 # Known to transformers and accepted where they change nothing here.
 _IGNORED = ("pad_token_id", "use_cache", "return_dict_in_generate")
@@ -21,24 +57,9 @@ _LATER: dict[str, Any] = {
     "length_penalty": 1.0,
     "early_stopping": False,
     "diversity_penalty": 0.0,
-    "repetition_penalty": 1.0,
     "encoder_repetition_penalty": 1.0,
-    "frequency_penalty": 0.0,
-    "presence_penalty": 0.0,
-    "no_repeat_ngram_size": 0,
-    "min_p": None,
-    "typical_p": 1.0,
-    "epsilon_cutoff": 0.0,
-    "eta_cutoff": 0.0,
-    "top_n_sigma": None,
     "penalty_alpha": None,
-    "bad_words_ids": None,
-    "bad_words": None,
-    "logit_bias": None,
-    "sequence_bias": None,
     "min_length": 0,
-    "min_new_tokens": 0,
-    "allowed": None,
     "suppress_tokens": None,
     "begin_suppress_tokens": None,
     "forced_bos_token_id": None,
@@ -70,7 +91,7 @@ _ARGUMENTS = (
     "progress",
     "batch_size",
 )
-KNOWN = frozenset((*_SAMPLING, *_OTHERS, *_IGNORED, *_LATER, *_ARGUMENTS))
+KNOWN = frozenset((*_SAMPLING, *_ALIASES, *_OTHERS, *_IGNORED, *_LATER, *_ARGUMENTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +108,11 @@ class Keywords:
 def read(keywords: Mapping[str, Any], strategy: Strategy | None, n: int = 1) -> Keywords:
     """Check `keywords` and build the strategy that they describe.
 
-    No keyword: greedy. `do_sample=True`, or any of `temperature`, `top_k`, `top_p`, or more than
-    one sample, without `do_sample`: sampling (n greedy texts would be n times the same). Nothing is
-    added that was not said: no hidden top-k (transformers adds 50). `top_k=0` switches top-k off,
-    as in transformers.
+    No keyword: greedy. `do_sample=True`, or a temperature or truncation (`temperature`, `top_k`,
+    `top_p`, ...), or more than one sample, without `do_sample`: sampling (n greedy texts would be n
+    times the same). Penalties and bans alone edit the logits of the greedy choice. Nothing is added
+    that was not said: no hidden top-k (transformers adds 50). `top_k=0` switches top-k off, as in
+    transformers.
 
     Raises:
         TypeError: for an unknown keyword, with the nearest known one; for a wrong type.
@@ -104,7 +126,7 @@ def read(keywords: Mapping[str, Any], strategy: Strategy | None, n: int = 1) -> 
             raise ValueError(
                 f"{name}={value!r} is not available in this version of fastdecode; leave it out"
             )
-    said = {name: keywords[name] for name in _SAMPLING if keywords.get(name) is not None}
+    said = _said(keywords)
     do_sample = keywords.get("do_sample")
     if do_sample is not None and not isinstance(do_sample, bool):
         raise TypeError(f"do_sample must be True or False, not {do_sample!r}")
@@ -132,14 +154,30 @@ def read(keywords: Mapping[str, Any], strategy: Strategy | None, n: int = 1) -> 
     )
 
 
+def _said(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling keywords that are on, by this package's names."""
+    said: dict[str, Any] = {}
+    for given, value in keywords.items():
+        name = _ALIASES.get(given, given)
+        if name not in _SAMPLING or value is None:
+            continue
+        if name in said:
+            raise ValueError(f"{given} and {name} say the same; give one of the two")
+        off = _SAMPLING[name]
+        if off is None or isinstance(value, bool) or value != off:
+            said[name] = value
+    return said
+
+
 def _strategy(said: dict[str, Any], do_sample: bool | None, several: bool) -> Strategy:
-    if said.get("top_k") == 0 and not isinstance(said["top_k"], bool):
-        said.pop("top_k")
     sample = Sample(**said)
+    edits = {name: value for name, value in said.items() if name in _EDITS}
     if do_sample is False:
-        if said:
+        idle = [name for name in said if name not in _EDITS]
+        if idle:
             warnings.warn(
-                f"do_sample=False decodes greedily, without {', '.join(said)}", stacklevel=4
+                f"do_sample=False decodes greedily, without {', '.join(idle)}", stacklevel=4
             )
-        return Greedy()
-    return sample if do_sample or said or several else Greedy()
+    elif do_sample or len(said) > len(edits) or several:
+        return sample
+    return Sample(temperature=0.0, **edits) if edits else Greedy()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fastdecode import core
 from fastdecode.engines.base import Engine
 from fastdecode.stopping import StopCutter
-from fastdecode.strategies import Strategy, as_u32, choose
+from fastdecode.strategies import Sample, Strategy, as_u32, choose
 from fastdecode.text import TextCursor, continuation
 
 # A window of this many batches is sorted by length, so that a batch holds like with like.
@@ -125,16 +125,22 @@ def _decode_batch(engine: Engine, plan: Plan, live: list[Row], timer: Timer) -> 
     samples = as_u32([row.sample for row in live])
     positions = as_u32([len(row.prompt.ids) for row in live])
     limits = np.array([row.prompt.limit for row in live])
+    strategy = plan.strategy
+    remembers = isinstance(strategy, Sample) and strategy.needs_history
+    mus = np.full(len(live), np.nan) if isinstance(strategy, Sample) and strategy.adapts else None
     taken = 0
     while True:
         clock = perf_counter()
-        tokens = choose(
+        tokens, mus = choose(
             logits,
-            plan.strategy,
+            strategy,
             seed=plan.seed,
             streams=streams,
             samples=samples,
             positions=positions,
+            histories=[as_u32(row.prompt.ids + row.ids) for row in live] if remembers else None,
+            prompt_lengths=as_u32([len(row.prompt.ids) for row in live]) if remembers else None,
+            mus=mus,
         )
         if plan.logprobs is not None:
             _note_logprobs(live, logits, tokens, plan.logprobs)
@@ -152,6 +158,7 @@ def _decode_batch(engine: Engine, plan: Plan, live: list[Row], timer: Timer) -> 
             live = [live[i] for i in going]
             streams, samples, positions = streams[going], samples[going], positions[going]
             limits, tokens = limits[going], tokens[going]
+            mus = None if mus is None else mus[going]
             clock = perf_counter()
             rows.keep(going)
             timer.forward += perf_counter() - clock

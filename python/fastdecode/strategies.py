@@ -31,7 +31,10 @@ def choose(
     streams: NDArray[np.uint32],
     samples: NDArray[np.uint32],
     positions: NDArray[np.uint32],
-) -> NDArray[np.int64]:
+    histories: Sequence[NDArray[np.uint32]] | None = None,
+    prompt_lengths: NDArray[np.uint32] | None = None,
+    mus: NDArray[np.float64] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
     """One token a row.
 
     Args:
@@ -41,27 +44,35 @@ def choose(
         streams: stream of each row.
         samples: sample of each row.
         positions: tokens that stand before the drawn one in its own sequence.
+        histories: token ids of each row's prompt and text, where `needs_history`.
+        prompt_lengths: how many of them are the prompt's.
+        mus: mirostat's state of each row, NaN at the start, where `adapts`.
 
     Returns:
-        Token ids, int64, shape (rows,).
+        Token ids, int64, shape (rows,), and mirostat's next states.
     """
     if isinstance(strategy, Greedy):
-        return core.argmax(logits)
-    return core.sample(
-        logits, strategy, seed=seed, streams=streams, samples=samples, positions=positions
-    ).tokens
+        return core.argmax(logits), None
+    draws = core.sample(
+        logits,
+        strategy,
+        seed=seed,
+        streams=streams,
+        samples=samples,
+        positions=positions,
+        histories=histories,
+        prompt_lengths=prompt_lengths,
+        mus=mus,
+    )
+    return draws.tokens, draws.mus if strategy.adapts else None
 
 
 def describe(strategy: Strategy) -> dict[str, Any]:
     """A strategy as plain data for JSON; `restore` is its inverse."""
     if isinstance(strategy, Greedy):
         return {"name": "greedy"}
-    return {
-        "name": "sample",
-        "temperature": strategy.temperature,
-        "top_k": strategy.top_k,
-        "top_p": strategy.top_p,
-    }
+    named = {"temperature": strategy.temperature, "top_k": strategy.top_k, "top_p": strategy.top_p}
+    return {"name": "sample", **named, **strategy.settings()}
 
 
 def restore(data: dict[str, Any]) -> Strategy:
