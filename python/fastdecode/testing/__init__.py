@@ -28,6 +28,7 @@ choose another).
 `fastdecode.testing.strategies` makes more of them for hypothesis, which only that module needs.
 """
 
+from fastdecode.testing import rows
 from fastdecode.testing.batches import check_batch_invariance, check_replay
 from fastdecode.testing.betting import Bets
 from fastdecode.testing.draws import check_cumulative, check_fit, check_support
@@ -48,5 +49,6 @@ __all__ = [
     "check_support",
     "check_ticket_map",
     "core_sampler",
+    "rows",
     "torch_sampler",
 ]
