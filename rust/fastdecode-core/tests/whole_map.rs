@@ -47,8 +47,11 @@ fn prove(sampler: &Sampler, row: &[f32], scratch: &mut Scratch) {
 fn thousands_of_small_rows() {
     let mut scratch = Scratch::default();
     let samplers = samplers();
-    for len in [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 100, 255, 257] {
-        for seed in 0..6 {
+    let lens = [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 100, 255, 257];
+    // Miri, which is some thousand times slower, looks at one length once.
+    let (lens, seeds) = if cfg!(miri) { (&lens[4..5], 1) } else { (&lens[..], 6) };
+    for &len in lens {
+        for seed in 0..seeds {
             for row in rows(len, seed) {
                 for sampler in &samplers {
                     prove(sampler, &row, &mut scratch);
@@ -59,6 +62,7 @@ fn thousands_of_small_rows() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too slow for Miri")]
 fn rows_around_the_blocks() {
     let mut scratch = Scratch::default();
     for len in [511, 512, 513, 1023, 1025, 4095, 5000] {
@@ -71,6 +75,7 @@ fn rows_around_the_blocks() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too slow for Miri")]
 fn vocabularies_of_models() {
     let mut scratch = Scratch::default();
     for (len, seed) in [(50_257, 1), (300_000, 2)] {
@@ -84,6 +89,7 @@ fn vocabularies_of_models() {
 
 /// Where `FASTDECODE_GPT2_LOGITS` names a folder of real rows (`row*.f32`).
 #[test]
+#[cfg_attr(miri, ignore = "too slow for Miri")]
 fn real_rows() {
     let Some(folder) = std::env::var_os("FASTDECODE_GPT2_LOGITS") else { return };
     let mut scratch = Scratch::default();
@@ -108,6 +114,7 @@ fn real_rows() {
 /// two, so that all tickets fall into 2^16 cells or fewer. Each cell's ends are tried, by the path
 /// that draws, and each token has the cells its weight says.
 #[test]
+#[cfg_attr(miri, ignore = "too slow for Miri")]
 fn every_cell_of_small_laws() {
     const DEPTH: u32 = 12;
     let temperature = std::f64::consts::LOG2_E;
@@ -157,6 +164,7 @@ fn a_ticket_beyond_the_total_is_refused() {
 
 /// A key's draw is the draw of its ticket.
 #[test]
+#[cfg_attr(miri, ignore = "too slow for Miri")]
 fn keys_and_tickets_agree() {
     let mut scratch = Scratch::default();
     for (seed, row) in (0..).zip(rows(700, 3)) {
