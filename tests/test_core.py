@@ -6,25 +6,12 @@ import numpy as np
 import pytest
 import reference
 from fastdecode import core
+from fastdecode.testing import strategies
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
-logit = st.one_of(
-    st.floats(-12, 12, width=32),
-    st.integers(-3, 3).map(float),
-    st.just(-np.inf),
-    st.floats(allow_nan=False, allow_infinity=False, width=32),
-)
-rows = hnp.arrays(np.float32, st.integers(1, 60), elements=logit).filter(
-    lambda row: np.isfinite(row).any()
-)
-params = st.builds(
-    dict,
-    temperature=st.one_of(st.just(0.0), st.just(1.0), st.floats(0.05, 5)),
-    top_k=st.none() | st.integers(1, 70),
-    top_p=st.none() | st.floats(0, 1),
-)
+rows = strategies.rows()
+params = strategies.parameters()
 word = st.integers(0, 2**32 - 1)
 
 
