@@ -49,6 +49,7 @@ def test_adversarial_rows(vocabulary):
 
 @pytest.mark.parametrize("vocabulary", [50_257, 300_000])
 def test_large_vocabularies(vocabulary):
+    """Among them one token against 299,999 of the same mass together, the hardest for rounding."""
     for name, row in rows.adversarial(vocabulary).items():
         # Rows whose numbers are all different take seconds each at this precision.
         if len(np.unique(row)) < 1000 or (name == "ordinary" and vocabulary < 100_000):

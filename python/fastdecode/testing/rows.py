@@ -48,6 +48,7 @@ def adversarial(vocabulary: int, seed: int = 0) -> dict[str, Row]:
         "geometric": -np.log(2) * ids,
         "edge of the weights": -(29 + 0.3 * uniform) * (ids > 0),
         "large offset": normal + 30_000,
+        "one against many": 0.3 + (ids == 0) * np.log(max(vocabulary - 1, 1)),
         "long tail": long_tail(vocabulary),
     }
     return {name: row.astype(np.float32) for name, row in made.items()}

@@ -95,6 +95,11 @@ _PARAMETERS: dict[str, st.SearchStrategy[Any]] = {
     "temperature": st.one_of(st.just(0.0), st.just(1.0), st.floats(0.05, 5)),
     "top_k": st.none() | st.integers(1, 70),
     "top_p": st.none() | st.floats(0, 1),
+    "min_p": st.none() | st.floats(0, 1),
+    "typical_p": st.none() | st.floats(0.01, 1),
+    "epsilon_cutoff": st.none() | st.floats(1e-6, 0.9),
+    "eta_cutoff": st.none() | st.floats(1e-6, 0.9),
+    "top_n_sigma": st.none() | st.floats(0.01, 5),
 }
 
 

@@ -1,6 +1,4 @@
-//! Rows and samplers that the integration tests share.
-
-use fastdecode_core::{Params, Sampler};
+//! Rows that the integration tests share.
 
 /// A small generator for tests (xorshift64*), so that a failure can be run again.
 pub struct Dice(u64);
@@ -55,22 +53,4 @@ const KINDS: [fn(usize, usize, &mut Dice) -> f32; 14] = [
 pub fn rows(len: usize, seed: u64) -> impl Iterator<Item = Vec<f32>> {
     let mut dice = Dice::new(seed);
     KINDS.iter().map(move |kind| (0..len).map(|id| kind(id, len, &mut dice)).collect())
-}
-
-pub fn sampler(temperature: f64, top_k: Option<i64>, top_p: Option<f64>) -> Sampler {
-    Sampler::new(Params { temperature, top_k, top_p }).unwrap()
-}
-
-/// Every path through the core.
-pub fn samplers() -> Vec<Sampler> {
-    vec![
-        sampler(1.0, None, None),
-        sampler(0.7, None, None),
-        sampler(0.0, None, None),
-        sampler(1.3, Some(5), None),
-        sampler(1.0, Some(100), None),
-        sampler(1.0, None, Some(0.9)),
-        sampler(2.5, None, Some(0.3)),
-        sampler(0.9, Some(50), Some(0.95)),
-    ]
 }
