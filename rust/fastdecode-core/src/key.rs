@@ -42,9 +42,8 @@ impl Key {
     #[must_use]
     pub fn bits(&self, purpose: Purpose, attempt: u32) -> u64 {
         debug_assert!(attempt < 1 << 24);
-        let tag = (purpose as u32) << 24 | attempt;
         let block = philox4x32(
-            [tag, self.position, self.sample, self.stream],
+            [tag(purpose as u8, attempt), self.position, self.sample, self.stream],
             [self.seed as u32, (self.seed >> 32) as u32],
         );
         u64::from(block[0]) | u64::from(block[1]) << 32
@@ -75,9 +74,14 @@ impl Key {
     }
 }
 
+/// The first word of the counter.
+fn tag(purpose: u8, attempt: u32) -> u32 {
+    u32::from(purpose) << 24 | attempt
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Key, Purpose};
+    use super::{Key, Purpose, tag};
 
     fn key(seed: u64, stream: u32, sample: u32, position: u32) -> Key {
         Key { seed, stream, sample, position }
@@ -107,6 +111,12 @@ mod tests {
         0xd352f778edb76834,
         0xfa7e58b6fdde3e0b,
     ];
+
+    #[test]
+    fn purposes_and_attempts_share_no_bits() {
+        assert_eq!(tag(0, 5), 5);
+        assert_eq!(tag(3, 0x00AB_CDEF), 0x03AB_CDEF);
+    }
 
     #[test]
     fn every_field_matters() {
