@@ -81,18 +81,6 @@ def test_top_k_equals_a_stable_sort(k, seed):
     np.testing.assert_array_equal(core.argmax(logits), expected[:, 0])
 
 
-@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
-@pytest.mark.parametrize("vocabulary", [2, 1000, 50_257, 300_000])
-def test_distance_to_the_softmax(temperature, vocabulary):
-    generator = np.random.default_rng(vocabulary)
-    logits = (generator.normal(size=(4, vocabulary)) * [[0.1], [1], [3], [9]]).astype(np.float32)
-    exact = logits.astype(np.longdouble) / temperature
-    exact = np.exp(exact - exact.max(axis=1, keepdims=True))
-    exact /= exact.sum(axis=1, keepdims=True)
-    got = core.distribution(logits, core.Sample(temperature=temperature))
-    assert (abs(got - exact).sum(axis=1) / 2).max() < 1e-6
-
-
 def test_log_probabilities():
     logits = np.random.default_rng(1).normal(size=(5, 4000)).astype(np.float32) * 4
     exact = logits.astype(np.float64)

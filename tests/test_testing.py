@@ -6,6 +6,8 @@ false-alarm rate of at most 1e-6, and the core passes every one of them.
 
 import itertools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import planted
@@ -197,6 +199,12 @@ def test_explanations_are_sentences():
     assert "in the batch and" in said
     assert "in reverse order." in said
     assert str(fit(RIGHT)).startswith("fit: passed: after 100,000 draws the odds against")
+
+
+def test_hypothesis_is_needed_by_the_strategies_only():
+    code = "import sys, fastdecode.testing; print('hypothesis' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert said.stdout == "False\n"
 
 
 # The evidence itself
