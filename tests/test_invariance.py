@@ -1,5 +1,9 @@
 """What a draw depends on, for any batch and any parameters: its row and its key alone."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 from fastdecode import core, testing
 from fastdecode.testing import strategies
@@ -52,6 +56,29 @@ def test_half_precision_rows_are_their_single_precision_selves(row, key, data):
 @settings(max_examples=50)
 def test_parameters_make_samples(row, sample):
     assert core.Sample(*sample.__getnewargs__()) == sample
+
+
+DRAW = """
+import numpy as np
+from fastdecode import core
+logits = np.random.default_rng(0).normal(size=(64, 6000)).astype(np.float32)
+for sample in (core.Sample(), core.Sample(top_k=40), core.Sample(temperature=0.8, top_p=0.9)):
+    print(core.sample(logits, sample, seed=1).tokens.tolist())
+"""
+
+
+def test_the_number_of_threads_changes_nothing():
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", DRAW],
+            check=True,
+            capture_output=True,
+            env=os.environ | {"RAYON_NUM_THREADS": threads},
+        ).stdout
+        for threads in ("1", "2", "5")
+    ]
+    assert len(said[0]) > 600
+    assert said[0] == said[1] == said[2]
 
 
 def test_the_strategies_reach_every_kind_of_row():

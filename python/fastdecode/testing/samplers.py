@@ -11,6 +11,7 @@ from fastdecode import core
 # No more logits than this are handed to a sampler at once where one row is drawn from many times.
 LOGITS_AT_ONCE = 1 << 24
 FIRST_DRAWS = 1 << 12
+SEEDS = 2**64
 
 
 class Sampler(Protocol):
@@ -99,5 +100,5 @@ def many_draws(
         count = min(size, most, draws - done)
         streams = np.arange(count, dtype=np.int64)
         logits = np.broadcast_to(row, (count, len(row)))
-        yield tokens_of(sampler, logits, seed + piece, streams)
+        yield tokens_of(sampler, logits, (seed + piece) % SEEDS, streams)
         done, piece, size = done + count, piece + 1, 2 * size
