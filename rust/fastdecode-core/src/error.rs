@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn only_percentages_get_the_hint() {
-        let said = |p| Error::TopP(p).to_string();
+        let said = |value| Error::Probability { name: "top_p", value }.to_string();
         assert_eq!(said(90.0), "top_p=90 must be between 0 and 1; for 90% write 0.9");
         assert_eq!(said(100.0), "top_p=100 must be between 0 and 1; for 100% write 1");
         assert_eq!(said(1.0), "top_p=1 must be between 0 and 1");

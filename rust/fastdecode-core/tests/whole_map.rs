@@ -7,10 +7,16 @@
 mod common;
 
 use common::{Dice, rows};
-use fastdecode_core::{Error, Key, Params, Sampler, Scratch};
+use fastdecode_core::{DynamicTemperature, Error, Key, Params, Sampler, Scratch, Turn, Xtc};
 
 fn sampler(temperature: f64, top_k: Option<i64>, top_p: Option<f64>) -> Sampler {
-    Sampler::new(Params { temperature, top_k, top_p }).unwrap()
+    of(Params { temperature, top_k, top_p, ..Params::default() })
+}
+
+const TURN: Turn = Turn { key: Key { seed: 0, stream: 0, sample: 0, position: 0 }, mu: None };
+
+fn of(params: Params) -> Sampler {
+    Sampler::new(params).unwrap()
 }
 
 /// Every path through the core.
@@ -24,6 +30,20 @@ fn samplers() -> Vec<Sampler> {
         sampler(1.0, None, Some(0.9)),
         sampler(2.5, None, Some(0.3)),
         sampler(0.9, Some(50), Some(0.95)),
+        of(Params { min_p: Some(0.05), ..Params::default() }),
+        of(Params { typical_p: Some(0.9), ..Params::default() }),
+        of(Params { typical_p: Some(0.3), top_k: Some(40), ..Params::default() }),
+        of(Params { epsilon_cutoff: Some(0.002), eta_cutoff: Some(0.004), ..Params::default() }),
+        of(Params { top_n_sigma: Some(1.0), temperature: 1.5, ..Params::default() }),
+        of(Params {
+            dynamic_temperature: Some(DynamicTemperature { low: 0.5, high: 1.5, exponent: 1.0 }),
+            ..Params::default()
+        }),
+        of(Params {
+            xtc: Some(Xtc { probability: 1.0, threshold: 0.1 }),
+            top_p: Some(0.95),
+            ..Params::default()
+        }),
     ]
 }
 
@@ -43,10 +63,10 @@ fn border_tickets(weights: &[u64]) -> (Vec<u64>, Vec<u32>) {
 }
 
 fn prove(sampler: &Sampler, row: &[f32], scratch: &mut Scratch) {
-    let weights = sampler.weights(row, scratch).unwrap();
+    let weights = sampler.weights(row, TURN, scratch).unwrap();
     let total = weights.iter().sum();
     let (tickets, owners) = border_tickets(&weights);
-    let draws = sampler.redeem(row, &tickets, scratch).unwrap();
+    let draws = sampler.redeem(row, TURN, &tickets, scratch).unwrap();
     for ((draw, &ticket), &owner) in draws.iter().zip(&tickets).zip(&owners) {
         assert_eq!((draw.token, draw.ticket, draw.total), (owner, ticket, total));
         assert_eq!(draw.weight, weights[owner as usize]);
@@ -56,7 +76,7 @@ fn prove(sampler: &Sampler, row: &[f32], scratch: &mut Scratch) {
     let mut dice = Dice::new(total);
     let some = (0..8).map(|_| dice.below(tickets.len()));
     for index in some.chain([0, tickets.len() - 1]) {
-        let draw = sampler.sample_with(row, |_| tickets[index], scratch).unwrap();
+        let draw = sampler.sample_with(row, TURN, |_| tickets[index], scratch).unwrap();
         assert_eq!(draw, draws[index]);
     }
 }
@@ -149,7 +169,7 @@ fn every_cell_of_small_laws() {
                 (0..len).map(|_| -(dice.below(DEPTH as usize + 1) as f32)).collect();
             row[len / 2] = 0.0;
             row[len - 1] = if len > 2 { f32::NEG_INFINITY } else { 0.0 };
-            let weights = sampler.weights(&row, &mut scratch).unwrap();
+            let weights = sampler.weights(&row, TURN, &mut scratch).unwrap();
             let total: u64 = weights.iter().sum();
             let cell = 1u64 << (42 - DEPTH);
             assert_eq!(total % cell, 0);
@@ -157,7 +177,8 @@ fn every_cell_of_small_laws() {
             assert!(cells <= 1 << 16);
             let mut counts = vec![0; len];
             for index in 0..cells {
-                let mut at = |ticket| sampler.sample_with(&row, |_| ticket, &mut scratch).unwrap();
+                let mut at =
+                    |ticket| sampler.sample_with(&row, TURN, |_| ticket, &mut scratch).unwrap();
                 let first = at(index * cell).token;
                 assert_eq!(at(index * cell + cell - 1).token, first);
                 counts[first as usize] += 1;
@@ -174,12 +195,12 @@ fn a_ticket_beyond_the_total_is_refused() {
     let mut scratch = Scratch::default();
     let row = [0.0, 1.0, 2.0];
     for sampler in [sampler(1.0, None, None), sampler(1.0, Some(2), None)] {
-        let total = sampler.weights(&row, &mut scratch).unwrap().iter().sum();
+        let total = sampler.weights(&row, TURN, &mut scratch).unwrap().iter().sum();
         for ticket in [total, total + 1, u64::MAX] {
             let refusal = Error::Ticket { ticket, total };
-            let drawn = sampler.sample_with(&row, |_| ticket, &mut scratch);
+            let drawn = sampler.sample_with(&row, TURN, |_| ticket, &mut scratch);
             assert_eq!(drawn, Err(refusal.clone()));
-            assert_eq!(sampler.redeem(&row, &[0, ticket], &mut scratch), Err(refusal));
+            assert_eq!(sampler.redeem(&row, TURN, &[0, ticket], &mut scratch), Err(refusal));
         }
     }
 }
@@ -192,9 +213,9 @@ fn keys_and_tickets_agree() {
     for (seed, row) in (0..).zip(rows(700, 3)) {
         for sampler in samplers() {
             let key = Key { seed, stream: 1, sample: 2, position: 3 };
-            let draw = sampler.sample(&row, key, &mut scratch).unwrap();
+            let draw = sampler.sample(&row, key.into(), &mut scratch).unwrap();
             assert_eq!(draw.ticket, key.ticket(draw.total));
-            let again = sampler.sample_with(&row, |total| key.ticket(total), &mut scratch);
+            let again = sampler.sample_with(&row, TURN, |total| key.ticket(total), &mut scratch);
             assert_eq!(again, Ok(draw));
         }
     }

@@ -2,7 +2,8 @@
 //! no panic, a refusal exactly where the input is none, and else the promises of the sampler.
 
 use fastdecode_core::{
-    Elements, Error, Key, Level, Logits, Params, Result, Sampler, Scratch, logprob, scan, select,
+    DynamicTemperature, Elements, Error, Key, Level, Logits, Mirostat, Params, Result, Sampler,
+    Scratch, Turn, Xtc, logprob, scan, select,
 };
 use half::{bf16, f16};
 
@@ -56,6 +57,19 @@ impl Input<'_> {
             temperature: self.double(),
             top_k: self.optional(Self::integer),
             top_p: self.optional(Self::double),
+            min_p: self.optional(Self::double),
+            typical_p: self.optional(Self::double),
+            epsilon_cutoff: self.optional(Self::double),
+            eta_cutoff: self.optional(Self::double),
+            top_n_sigma: self.optional(Self::double),
+            dynamic_temperature: self.optional(|input| DynamicTemperature {
+                low: input.double(),
+                high: input.double(),
+                exponent: input.double(),
+            }),
+            mirostat: self.optional(|input| Mirostat { tau: input.double(), eta: input.double() }),
+            xtc: self
+                .optional(|input| Xtc { probability: input.double(), threshold: input.double() }),
         }
     }
 
@@ -101,19 +115,20 @@ pub fn row(data: &[u8]) {
     let mut input = Input(data);
     let params = input.params();
     let key = input.key();
+    let turn = Turn { key, mu: input.optional(Input::double) };
     let Ok(sampler) = Sampler::new(params) else { return };
     let row = input.row();
     let mut scratch = Scratch::default();
-    let drawn = sampler.sample(&row, key, &mut scratch);
+    let drawn = sampler.sample(&row, turn, &mut scratch);
     if let Some(error) = refusal(&row) {
         assert_eq!(drawn, Err(error.clone()));
-        assert_eq!(sampler.weights(&row, &mut scratch), Err(error.clone()));
-        assert_eq!(scan::argmax(Level::detect(), &row), Err(error.clone()));
+        assert_eq!(sampler.weights(&row, turn, &mut scratch), Err(error.clone()));
+        assert_eq!(scan::argmax(Level::detect(), &row, &mut scratch), Err(error.clone()));
         assert_eq!(logprob::logsumexp(Level::detect(), &row, &mut scratch), Err(error));
         return;
     }
     let draw = drawn.unwrap();
-    let weights = sampler.weights(&row, &mut scratch).unwrap();
+    let weights = sampler.weights(&row, turn, &mut scratch).unwrap();
     let total: u64 = weights.iter().sum();
     assert!(total > 0);
     assert_eq!(draw.total, total);
@@ -126,7 +141,7 @@ pub fn row(data: &[u8]) {
     assert!(row[draw.token as usize].is_finite());
 
     // The ends of the map.
-    let ends = sampler.redeem(&row, &[0, total - 1], &mut scratch).unwrap();
+    let ends = sampler.redeem(&row, turn, &[0, total - 1], &mut scratch).unwrap();
     let first = weights.iter().position(|&weight| weight > 0).unwrap();
     let last = weights.iter().rposition(|&weight| weight > 0).unwrap();
     assert_eq!([ends[0].token as usize, ends[1].token as usize], [first, last]);
@@ -134,12 +149,12 @@ pub fn row(data: &[u8]) {
     // Other instruction sets, and tokens nobody can draw, change nothing.
     for level in Level::available() {
         let other = sampler.with_level(level);
-        assert_eq!(other.sample(&row, key, &mut scratch), Ok(draw));
-        assert_eq!(other.weights(&row, &mut scratch).as_ref(), Ok(&weights));
+        assert_eq!(other.sample(&row, turn, &mut scratch), Ok(draw));
+        assert_eq!(other.weights(&row, turn, &mut scratch).as_ref(), Ok(&weights));
     }
     let mut padded = row.clone();
     padded.resize(row.len() + 37, f32::NEG_INFINITY);
-    assert_eq!(sampler.sample(&padded, key, &mut scratch), Ok(draw));
+    assert_eq!(sampler.sample(&padded, turn, &mut scratch), Ok(draw));
 
     plain_functions(&row, &mut scratch);
 }
@@ -150,7 +165,7 @@ fn plain_functions(row: &[f32], scratch: &mut Scratch) {
     let mut order: Vec<usize> = (0..row.len()).collect();
     // Adding zero makes -0.0 equal to 0.0 for the total order of floats.
     order.sort_by(|&a, &b| (row[b] + 0.0).total_cmp(&(row[a] + 0.0)).then(a.cmp(&b)));
-    assert_eq!(scan::argmax(level, row), Ok(order[0] as u32));
+    assert_eq!(scan::argmax(level, row, scratch), Ok(order[0] as u32));
     for k in [1, row.len() / 3 + 1, row.len()] {
         let top = select::checked_top_k(level, row, i64::try_from(k).unwrap(), scratch).unwrap();
         let ids: Vec<usize> = top.iter().map(|candidate| candidate.id as usize).collect();
@@ -195,7 +210,7 @@ pub fn batch(data: &[u8]) {
     };
     let logits = Logits { elements, rows, vocabulary, stride };
     let key_of = |index: usize| Key { stream: index as u32, ..key };
-    let got = logits.map(|index, row, scratch| sampler.sample(row, key_of(index), scratch));
+    let got = logits.map(|index, row, scratch| sampler.sample(row, key_of(index).into(), scratch));
     if vocabulary == 0 {
         assert_eq!(got, Err(Error::EmptyVocabulary));
         return;
@@ -204,7 +219,9 @@ pub fn batch(data: &[u8]) {
     let expected: Result<Vec<_>> = (0..rows)
         .map(|index| {
             let row = &widened[index * stride..index * stride + vocabulary];
-            sampler.sample(row, key_of(index), &mut scratch).map_err(|error| error.in_row(index))
+            sampler
+                .sample(row, key_of(index).into(), &mut scratch)
+                .map_err(|error| error.in_row(index))
         })
         .collect();
     assert_eq!(got, expected);
