@@ -167,8 +167,8 @@ impl Sampler {
         let mut tokens = Vec::with_capacity(count);
         for i in 0..count {
             let key = Key { sample: turn.key.sample.wrapping_add(i as u32), ..turn.key };
-            let draw =
-                law.draw(total, key, |ticket| law.token_not_in(&scratch.sums, &drawn, ticket));
+            let token_of = |ticket| law.token_not_in(&scratch.sums, &drawn, ticket);
+            let draw = law.draw(total, key.ticket(total.weight), token_of)?;
             let token = draw.token as usize;
             drawn[token / 64] |= 1 << (token % 64);
             scratch.sums[token / BLOCK] -= draw.weight;
