@@ -6,25 +6,12 @@ import numpy as np
 import pytest
 import reference
 from fastdecode import core
+from fastdecode.testing import strategies
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
-logit = st.one_of(
-    st.floats(-12, 12, width=32),
-    st.integers(-3, 3).map(float),
-    st.just(-np.inf),
-    st.floats(allow_nan=False, allow_infinity=False, width=32),
-)
-rows = hnp.arrays(np.float32, st.integers(1, 60), elements=logit).filter(
-    lambda row: np.isfinite(row).any()
-)
-params = st.builds(
-    dict,
-    temperature=st.one_of(st.just(0.0), st.just(1.0), st.floats(0.05, 5)),
-    top_k=st.none() | st.integers(1, 70),
-    top_p=st.none() | st.floats(0, 1),
-)
+rows = strategies.rows()
+params = strategies.parameters()
 word = st.integers(0, 2**32 - 1)
 
 
@@ -92,18 +79,6 @@ def test_top_k_equals_a_stable_sort(k, seed):
     np.testing.assert_array_equal(ids, expected)
     np.testing.assert_array_equal(values, np.take_along_axis(logits, expected, 1))
     np.testing.assert_array_equal(core.argmax(logits), expected[:, 0])
-
-
-@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
-@pytest.mark.parametrize("vocabulary", [2, 1000, 50_257, 300_000])
-def test_distance_to_the_softmax(temperature, vocabulary):
-    generator = np.random.default_rng(vocabulary)
-    logits = (generator.normal(size=(4, vocabulary)) * [[0.1], [1], [3], [9]]).astype(np.float32)
-    exact = logits.astype(np.longdouble) / temperature
-    exact = np.exp(exact - exact.max(axis=1, keepdims=True))
-    exact /= exact.sum(axis=1, keepdims=True)
-    got = core.distribution(logits, core.Sample(temperature=temperature))
-    assert (abs(got - exact).sum(axis=1) / 2).max() < 1e-6
 
 
 def test_log_probabilities():

@@ -12,7 +12,7 @@ import pytest
 
 LIMIT = 0.3
 RUNS = 5
-HEAVY = ("torch", "transformers", "huggingface_hub", "pandas")
+HEAVY = ("torch", "transformers", "huggingface_hub", "pandas", "hypothesis", "fastdecode.testing")
 COMMANDS = {
     "import": ["-c", "import fastdecode"],
     "help": ["-m", "fastdecode", "--help"],

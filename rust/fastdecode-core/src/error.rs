@@ -235,6 +235,14 @@ pub enum Error {
         /// The settings that ban, by name.
         edits: String,
     },
+    /// A uniform integer from elsewhere that is no ticket of the law.
+    #[error("ticket {ticket} must be below the law's total weight, {total}")]
+    Ticket {
+        /// What was given.
+        ticket: u64,
+        /// W, the number of tickets.
+        total: u64,
+    },
 }
 
 /// People who write 90 mean 90%.
@@ -266,3 +274,45 @@ impl Error {
 
 /// The core's results.
 pub type Result<T> = std::result::Result<T, Error>;
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    #[test]
+    fn only_percentages_get_the_hint() {
+        let said = |value| Error::Probability { name: "top_p", value }.to_string();
+        assert_eq!(said(90.0), "top_p=90 must be between 0 and 1; for 90% write 0.9");
+        assert_eq!(said(100.0), "top_p=100 must be between 0 and 1; for 100% write 1");
+        assert_eq!(said(1.0), "top_p=1 must be between 0 and 1");
+        for other in [-0.5, 100.5, f64::NAN] {
+            assert_eq!(said(other), format!("top_p={other} must be between 0 and 1"));
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_moved_to_its_row_and_nothing_else_changes() {
+        let moved = |error: Error| error.in_row(7);
+        assert_eq!(
+            moved(Error::NotANumber { row: 0, column: 3 }),
+            Error::NotANumber { row: 7, column: 3 }
+        );
+        assert_eq!(
+            moved(Error::PositiveInfinity { row: 0, column: 3 }),
+            Error::PositiveInfinity { row: 7, column: 3 }
+        );
+        assert_eq!(moved(Error::NothingAllowed { row: 0 }), Error::NothingAllowed { row: 7 });
+        assert_eq!(
+            moved(Error::Token { row: 0, token: 9, size: 5 }),
+            Error::Token { row: 7, token: 9, size: 5 }
+        );
+        let length = Error::Length { name: "tokens", got: 1, rows: 2 };
+        assert_eq!(moved(length.clone()), length);
+    }
+
+    #[test]
+    fn a_ticket_beyond_the_law_is_named() {
+        let error = Error::Ticket { ticket: 10, total: 10 };
+        assert_eq!(error.to_string(), "ticket 10 must be below the law's total weight, 10");
+    }
+}

@@ -6,6 +6,7 @@
 //! takes another purpose. The golden vectors below freeze it: changing them is a breaking change.
 
 use crate::philox::philox4x32;
+use crate::reduction::multiply_shift;
 
 /// The name of the frozen mapping from key to uniform integers.
 pub const RNG_VERSION: &str = "v1";
@@ -41,9 +42,8 @@ impl Key {
     #[must_use]
     pub fn bits(&self, purpose: Purpose, attempt: u32) -> u64 {
         debug_assert!(attempt < 1 << 24);
-        let tag = (purpose as u32) << 24 | attempt;
         let block = philox4x32(
-            [tag, self.position, self.sample, self.stream],
+            [tag(purpose as u8, attempt), self.position, self.sample, self.stream],
             [self.seed as u32, (self.seed >> 32) as u32],
         );
         u64::from(block[0]) | u64::from(block[1]) << 32
@@ -61,9 +61,9 @@ impl Key {
         (self.bits(purpose, 0) >> 11) as f64 * UNIT
     }
 
-    /// A uniform integer in `[0, total)`, without bias: Lemire's multiply-shift with rejection
-    /// ("Fast random integer generation in an interval", 2019). It grows with [`Key::uniform`]
-    /// unless the first attempt is rejected, which happens at most with odds `total / 2^64`.
+    /// A uniform integer in `[0, total)`, without bias (Lemire's multiply-shift with rejection,
+    /// proved in `reduction.rs`). It grows with [`Key::uniform`] unless the first attempt is
+    /// rejected, which happens at most with odds `total / 2^64`.
     ///
     /// # Panics
     /// If `total` is zero.
@@ -74,22 +74,14 @@ impl Key {
     }
 }
 
-fn multiply_shift(total: u64, mut bits: impl FnMut(u32) -> u64) -> u64 {
-    let mut attempt = 0;
-    loop {
-        let product = u128::from(bits(attempt)) * u128::from(total);
-        let low = product as u64;
-        // The division is only needed where a rejection is possible at all.
-        if low >= total || low >= total.wrapping_neg() % total {
-            return (product >> 64) as u64;
-        }
-        attempt += 1;
-    }
+/// The first word of the counter.
+fn tag(purpose: u8, attempt: u32) -> u32 {
+    u32::from(purpose) << 24 | attempt
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Key, Purpose, multiply_shift};
+    use super::{Key, Purpose, tag};
 
     fn key(seed: u64, stream: u32, sample: u32, position: u32) -> Key {
         Key { seed, stream, sample, position }
@@ -121,39 +113,18 @@ mod tests {
     ];
 
     #[test]
+    fn purposes_and_attempts_share_no_bits() {
+        assert_eq!(tag(0, 5), 5);
+        assert_eq!(tag(3, 0x00AB_CDEF), 0x03AB_CDEF);
+    }
+
+    #[test]
     fn every_field_matters() {
         let base = key(7, 1, 2, 3);
         let others = [key(8, 1, 2, 3), key(7, 2, 2, 3), key(7, 1, 3, 3), key(7, 1, 2, 4)];
         for other in others {
             assert_ne!(base.bits(Purpose::Ticket, 0), other.bits(Purpose::Ticket, 0));
         }
-    }
-
-    #[test]
-    fn first_and_last_ticket() {
-        for total in [1, 2, 3, 1 << 42, u64::MAX] {
-            assert_eq!(multiply_shift(total, |_| u64::MAX), total - 1);
-            // Zero bits are rejected unless the total divides 2^64; then the next attempt counts.
-            let first = multiply_shift(total, |attempt| u64::from(attempt) * u64::MAX / 2);
-            assert!(first < total);
-        }
-        assert_eq!(multiply_shift(1 << 42, |_| 0), 0);
-    }
-
-    /// With 2^64 replaced by an enumerable range the same rule is exactly uniform; here the rule
-    /// itself is checked at its edges: `low` is rejected exactly below `2^64 mod total`.
-    #[test]
-    fn rejection_is_exact() {
-        let total = (1u64 << 63) + 1;
-        let threshold = total.wrapping_neg() % total;
-        assert_eq!(threshold, (1 << 63) - 1);
-        let mut attempts = 0;
-        multiply_shift(total, |attempt| {
-            attempts = attempt + 1;
-            // bits = 2 gives low = 2 (rejected), bits = 3 gives low = 2^63 + 3 (accepted).
-            if attempt == 0 { 2 } else { 3 }
-        });
-        assert_eq!(attempts, 2);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The law of one row: which tokens survive, their integer weights, their total, and the draw.
 
-use crate::key::Key;
+use crate::error::{Error, Result};
 use crate::lanes::{LANES, Lanes, kernel};
 use crate::level::Level;
 use crate::order::Candidate;
@@ -208,17 +208,24 @@ impl<'a> Law<'a> {
         weights
     }
 
-    /// The draw that `key` decides, once `token_of` says where a ticket falls.
-    pub(crate) fn draw(&self, total: Total, key: Key, token_of: impl Fn(u64) -> usize) -> Draw {
-        let ticket = key.ticket(total.weight);
+    /// The draw that `ticket` buys, once `token_of` says where it falls.
+    pub(crate) fn draw(
+        &self,
+        total: Total,
+        ticket: u64,
+        token_of: impl Fn(u64) -> usize,
+    ) -> Result<Draw> {
+        if ticket >= total.weight {
+            return Err(Error::Ticket { ticket, total: total.weight });
+        }
         let token = token_of(ticket);
-        Draw {
+        Ok(Draw {
             token: token as u32,
             weight: weight(self.row[token] - self.max, self.scale),
             ticket,
             total: total.weight,
             kept: total.tokens as u32,
-        }
+        })
     }
 }
 

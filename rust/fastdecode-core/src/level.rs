@@ -64,3 +64,16 @@ impl Level {
         all.into_iter().filter(|level| level.is_available()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Level;
+
+    #[test]
+    fn the_best_level_is_the_last_that_is_available() {
+        let available = Level::available();
+        assert_eq!(available[0], Level::Portable);
+        assert_eq!(available.last(), Some(&Level::detect()));
+        assert!(available.iter().all(|level| level.is_available()));
+    }
+}

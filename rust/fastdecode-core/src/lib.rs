@@ -20,6 +20,7 @@ pub mod order;
 pub mod params;
 pub mod philox;
 pub mod pipeline;
+mod reduction;
 pub mod sampler;
 pub mod scan;
 pub mod select;

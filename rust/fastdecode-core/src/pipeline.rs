@@ -76,7 +76,8 @@ impl Pipeline {
     ) -> Result<(Draw, Ledger)> {
         self.on_edited(row, request.history, scratch, |edited, scratch| {
             let (law, total) = self.sampler.law(edited, request.turn, scratch)?;
-            let draw = law.draw(total, request.turn.key, |ticket| law.find(ticket));
+            let ticket = request.turn.key.ticket(total.weight);
+            let draw = law.draw(total, ticket, |ticket| law.find(ticket))?;
             let max = survey(law.level, row, &mut scratch.tops)?;
             let ledger = Ledger::new(row, max, &law, &draw, alternatives, scratch);
             Ok((draw, ledger))

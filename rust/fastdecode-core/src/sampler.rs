@@ -85,7 +85,40 @@ impl Sampler {
     /// # Errors
     /// A row that is no row of logits: NaN, +inf, empty, or without a finite entry.
     pub fn sample(&self, row: &[f32], turn: Turn, scratch: &mut Scratch) -> Result<Draw> {
-        Ok(self.survivors(row, turn, scratch)?.draw(turn.key))
+        self.sample_with(row, turn, |total| turn.key.ticket(total), scratch)
+    }
+
+    /// [`Sampler::sample`] with the uniform integer from elsewhere: `ticket` is called once, with
+    /// the law's total weight W, and gives an integer in `[0, W)`.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample`], and [`Error::Ticket`](crate::Error::Ticket).
+    pub fn sample_with(
+        &self,
+        row: &[f32],
+        turn: Turn,
+        ticket: impl FnOnce(u64) -> u64,
+        scratch: &mut Scratch,
+    ) -> Result<Draw> {
+        self.survivors(row, turn, scratch)?.draw(ticket)
+    }
+
+    /// The draws that these tickets buy, each an integer below the law's total weight: the map
+    /// from tickets to tokens, to be looked at.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample`], and [`Error::Ticket`](crate::Error::Ticket).
+    pub fn redeem(
+        &self,
+        row: &[f32],
+        turn: Turn,
+        tickets: &[u64],
+        scratch: &mut Scratch,
+    ) -> Result<Vec<Draw>> {
+        let (law, total) = self.law(row, turn, scratch)?;
+        law.sum(&mut scratch.sums);
+        let token_of = |ticket| law.token_at(&scratch.sums, ticket);
+        tickets.iter().map(|&ticket| law.draw(total, ticket, token_of)).collect()
     }
 
     /// Draws `count` tokens for `turn` and the samples after its own, as that many calls of
@@ -110,7 +143,7 @@ impl Sampler {
         let (law, total) = self.law(row, turn, scratch)?;
         law.sum(&mut scratch.sums);
         let token_of = |ticket| law.token_at(&scratch.sums, ticket);
-        Ok((0..count).map(|i| law.draw(total, of(i).key, token_of)).collect())
+        (0..count).map(|i| law.draw(total, of(i).key.ticket(total.weight), token_of)).collect()
     }
 
     /// Draws `count` different tokens, one after the other, each from the law without those before
@@ -135,8 +168,8 @@ impl Sampler {
         let mut tokens = Vec::with_capacity(count);
         for i in 0..count {
             let key = Key { sample: turn.key.sample.wrapping_add(i as u32), ..turn.key };
-            let draw =
-                law.draw(total, key, |ticket| law.token_not_in(&scratch.sums, &drawn, ticket));
+            let token_of = |ticket| law.token_not_in(&scratch.sums, &drawn, ticket);
+            let draw = law.draw(total, key.ticket(total.weight), token_of)?;
             let token = draw.token as usize;
             drawn[token / 64] |= 1 << (token % 64);
             scratch.sums[token / BLOCK] -= draw.weight;

@@ -6,7 +6,7 @@
 //! integers.
 
 use crate::entropy::{Entropy, depth};
-use crate::key::Key;
+use crate::error::Result;
 use crate::lanes::{LANES, Lanes, kernel};
 use crate::law::{Bounds, Draw, Law, Total, first_above};
 use crate::nucleus::{self, target_mass};
@@ -52,6 +52,7 @@ const SAMPLED: usize = 16;
 impl<'a, 's> Survivors<'a, 's> {
     /// Every token of a row that has been surveyed into `scratch.tops`.
     pub fn all(law: Law<'a>, scratch: &'s mut Scratch) -> Self {
+        scratch.sums.clear();
         Self { law, form: Form::Interval, total: None, scratch }
     }
 
@@ -220,15 +221,16 @@ impl<'a, 's> Survivors<'a, 's> {
     }
 
     /// Draws for `key`.
-    pub fn draw(mut self, key: Key) -> Draw {
+    pub fn draw(mut self, ticket: impl FnOnce(u64) -> u64) -> Result<Draw> {
         let total = self.total();
+        let ticket = ticket(total.weight);
         if self.form == Form::Interval {
             let sums = &self.scratch.sums;
             let law = &self.law;
             return if sums.is_empty() {
-                law.draw(total, key, |ticket| law.find(ticket))
+                law.draw(total, ticket, |ticket| law.find(ticket))
             } else {
-                law.draw(total, key, |ticket| law.token_at(sums, ticket))
+                law.draw(total, ticket, |ticket| law.token_at(sums, ticket))
             };
         }
         if self.form == Form::Ranked {
@@ -239,7 +241,7 @@ impl<'a, 's> Survivors<'a, 's> {
             let index = first_above(list.iter().map(|x| x.weight), ticket);
             list[index].candidate.id as usize
         };
-        self.law.draw(total, key, of)
+        self.law.draw(total, ticket, of)
     }
 
     /// Whether nothing has been cut.

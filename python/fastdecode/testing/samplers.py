@@ -1,0 +1,104 @@
+"""What a sampler is to the checks, and two of them: the core's and torch's."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdecode import core
+
+# No more logits than this are handed to a sampler at once where one row is drawn from many times.
+LOGITS_AT_ONCE = 1 << 24
+FIRST_DRAWS = 1 << 12
+SEEDS = 2**64
+
+
+class Sampler(Protocol):
+    """Draws one token for each row of logits."""
+
+    def __call__(
+        self, logits: NDArray[np.float32], seed: int, streams: NDArray[np.int64], /
+    ) -> Any:
+        """Tokens, an array or tensor of (batch,) integers, for logits of (batch, vocab)."""
+        ...
+
+
+def core_sampler(params: core.Sample | None = None) -> Sampler:
+    """fastdecode's own sampler with these parameters, as the checks want it."""
+
+    def draw(
+        logits: NDArray[np.float32], seed: int, streams: NDArray[np.int64], /
+    ) -> NDArray[np.int64]:
+        return core.sample(logits, params, seed=seed, streams=streams).tokens
+
+    return draw
+
+
+def torch_sampler(processors: Any = None) -> Sampler:
+    """`torch.multinomial` on the softmax, after transformers' logits processors if any are given.
+
+    Parameters
+    ----------
+    processors : callable, optional
+        Takes (input_ids, scores) and gives scores: a `LogitsProcessorList`, for example.
+    """
+    import torch
+
+    def draw(
+        logits: NDArray[np.float32], seed: int, streams: NDArray[np.int64], /
+    ) -> NDArray[np.int64]:
+        generator = torch.Generator().manual_seed(seed)
+        scores = torch.from_numpy(np.ascontiguousarray(logits))
+        if processors is not None:
+            scores = processors(torch.zeros((len(scores), 1), dtype=torch.long), scores)
+        tokens = torch.multinomial(scores.softmax(-1), 1, generator=generator)
+        return tokens[:, 0].numpy()
+
+    return draw
+
+
+def tokens_of(
+    sampler: Sampler, logits: NDArray[np.float32], seed: int, streams: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """What a sampler gives, as int64 of shape (batch,).
+
+    Raises
+    ------
+    ValueError
+        The sampler gave another number of tokens than there are rows, or no token of the row.
+    """
+    tokens = np.asarray(sampler(logits, seed, streams))
+    if tokens.shape != (len(logits),):
+        raise ValueError(
+            f"the sampler gave tokens of shape {tokens.shape} for {len(logits)} rows of logits; "
+            f"it must give one a row, shape ({len(logits)},)"
+        )
+    tokens = tokens.astype(np.int64)
+    outside = (tokens < 0) | (tokens >= logits.shape[1])
+    if outside.any():
+        row = int(outside.argmax())
+        raise ValueError(
+            f"the sampler gave token {tokens[row]} for row {row}, outside the vocabulary, "
+            f"0..{logits.shape[1] - 1}"
+        )
+    return tokens
+
+
+def many_draws(
+    sampler: Sampler, row: NDArray[np.float32], draws: int, seed: int
+) -> Iterator[NDArray[np.int64]]:
+    """Tokens of one row, `draws` in all, in ever larger pieces; each piece has its own seed."""
+    row = np.asarray(row, dtype=np.float32)
+    if row.ndim != 1 or row.size == 0:
+        raise ValueError(f"row must be one row of logits, (vocab,); got shape {row.shape}")
+    if draws < 1:
+        raise ValueError(f"draws={draws} must be at least 1")
+    most = max(LOGITS_AT_ONCE // len(row), 1)
+    size, done, piece = FIRST_DRAWS, 0, 0
+    while done < draws:
+        count = min(size, most, draws - done)
+        streams = np.arange(count, dtype=np.int64)
+        logits = np.broadcast_to(row, (count, len(row)))
+        yield tokens_of(sampler, logits, (seed + piece) % SEEDS, streams)
+        done, piece, size = done + count, piece + 1, 2 * size
