@@ -1,5 +1,6 @@
 """The oracle: the decoding rules once more, slow and obvious, in exact arithmetic."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -75,7 +76,43 @@ def order(row):
     return sorted(range(len(row)), key=lambda i: (-float(row[i]), i))
 
 
-def weights(row, temperature=1.0, top_k=None, top_p=None):
+def depth(difference, temperature):
+    """Octaves below the maximum in units of 2**-20."""
+    scale = np.float32(min(max(float(np.log2(np.e)) / temperature, 3e-37), 1e38))
+    octaves = max(np.float32(difference), np.float32(-100.0) / scale) * scale
+    return int(-octaves * np.float32(2**20))
+
+
+def ceiling(share, total):
+    """The least integer that reaches a share of a total, and at least one."""
+    return max(math.ceil(Fraction(share) * total), 1)
+
+
+def standard_deviation(row):
+    """Of the finite logits: sixteen sums, each in order, of distances from the largest."""
+    counts, sums, squares = [0.0] * 16, [0.0] * 16, [0.0] * 16
+    largest = float(max(row))
+    for i, x in enumerate(row):
+        if np.isfinite(x):
+            distance = largest - float(x)
+            counts[i % 16] += 1.0
+            sums[i % 16] += distance
+            squares[i % 16] += distance * distance
+    mean = sum(sums) / sum(counts)
+    return math.sqrt(max(sum(squares) / sum(counts) - mean * mean, 0.0))
+
+
+def weights(
+    row,
+    temperature=1.0,
+    top_k=None,
+    top_p=None,
+    min_p=None,
+    typical_p=None,
+    epsilon_cutoff=None,
+    eta_cutoff=None,
+    top_n_sigma=None,
+):
     """Every token's integer weight after truncation."""
     row = np.asarray(row, dtype=np.float32)
     ranked = order(row)
@@ -83,7 +120,17 @@ def weights(row, temperature=1.0, top_k=None, top_p=None):
         return [2**WEIGHT_BITS if i == ranked[0] else 0 for i in range(len(row))]
     with np.errstate(over="ignore"):
         full = [weight(x - row[ranked[0]], temperature) for x in row]
-    kept = ranked[:top_k]
+        depths = [depth(x - row[ranked[0]], temperature) for x in row]
+    kept = ranked
+
+    def reach(least):
+        """Up to the last that has such a weight, and at least one."""
+        return kept[: max((n + 1 for n, i in enumerate(kept) if full[i] >= least), default=1)]
+
+    if top_n_sigma is not None:
+        bound = float(row[ranked[0]]) - top_n_sigma * standard_deviation(row)
+        kept = [i for i in kept if row[i] >= bound]
+    kept = kept[:top_k]
     if top_p is not None and top_p < 1:
         target = Fraction(top_p) * sum(full[i] for i in kept)
         mass, count = 0, 0
@@ -92,6 +139,25 @@ def weights(row, temperature=1.0, top_k=None, top_p=None):
             if mass >= target:
                 break
         kept = kept[:count]
+    if min_p is not None:
+        kept = reach(ceiling(min_p, full[kept[0]]))
+    if typical_p is not None and typical_p < 1:
+        total, moment = sum(full[i] for i in kept), sum(full[i] * depths[i] for i in kept)
+        deviations = {i: abs(depths[i] * total - moment) for i in kept}
+        mass = 0
+        for i in sorted(kept, key=lambda i: deviations[i]):
+            mass += full[i]
+            if mass >= ceiling(typical_p, total):
+                break
+        kept = [j for j in kept if full[j] > 0 and deviations[j] <= deviations[i]]
+    if epsilon_cutoff is not None:
+        kept = reach(ceiling(epsilon_cutoff, sum(full[i] for i in kept)))
+    if eta_cutoff is not None:
+        total, moment = sum(full[i] for i in kept), sum(full[i] * depths[i] for i in kept)
+        least = math.log(total) - WEIGHT_BITS * math.log(2)
+        entropy = max(least + moment / total / 2**20 * math.log(2), 0.0)
+        bound = min(eta_cutoff, math.sqrt(eta_cutoff) * math.exp(-entropy))
+        kept = reach(ceiling(bound, total))
     survivors = set(kept)
     return [w if i in survivors else 0 for i, w in enumerate(full)]
 

@@ -55,7 +55,7 @@ def test_half_precision_rows_are_their_single_precision_selves(row, key, data):
 @given(strategies.rows(), strategies.samples())
 @settings(max_examples=50)
 def test_parameters_make_samples(row, sample):
-    assert core.Sample(*sample.__getnewargs__()) == sample
+    assert core.Sample(**sample.settings()) == sample
 
 
 DRAW = """
