@@ -8,7 +8,7 @@ from fastdecode.engines.base import Engine, Rows
 
 __all__ = ["NAMES", "Engine", "Rows", "open_engine"]
 
-NAMES = ("auto", "torch", "transformers")
+NAMES = ("auto", "native", "torch", "transformers")
 
 
 def open_engine(model: Any, name: str = "auto") -> Engine:
