@@ -1,9 +1,10 @@
 //! Attention over the KV cache, with the linear kernel's chains.
 //!
 //! The score of a position is one chain over the head's dimensions; an output is one chain over the
-//! positions, upwards, divided by the sum of the softmax's terms. Both go on to the end of the last
-//! chunk of sixteen positions, where terms are zero, so that a prompt gives the same bits whole or
-//! token by token.
+//! positions, upwards, divided by the sum of the softmax's terms. Where rows of a prompt go together,
+//! the terms of positions after a row's own are zeros, and adding those changes no bit (but the sign
+//! of a zero, which the next layer's sums do not see); so a prompt gives the same bits whole or token
+//! by token.
 
 use crate::blocks::{BLOCK_ROWS, Blocks};
 use crate::cache::{POSITIONS, Sequence, Shape};
@@ -28,6 +29,12 @@ pub struct Segment {
     pub start: usize,
 }
 
+impl Segment {
+    fn within_a_block(&self, blocks: Blocks) -> bool {
+        blocks.of(self.first) == blocks.of(self.first + self.count - 1)
+    }
+}
+
 /// One layer's attention.
 pub struct Attention<'a> {
     /// The sequences, with room for the new positions.
@@ -47,10 +54,13 @@ pub struct Attention<'a> {
 }
 
 impl Attention<'_> {
-    /// Puts the new keys and values into the cache.
-    pub fn append(&self, session: &mut Session<'_>) {
-        session.run(self.segments.len() * self.heads, |task| {
-            self.append_head(&self.segments[task / self.heads], task % self.heads);
+    /// Puts new keys and values into the cache where they are needed by more than one block of
+    /// rows; `attend` does so for the others.
+    pub fn append(&self, session: &mut Session<'_>, blocks: Blocks) {
+        let wide: Vec<&Segment> =
+            self.segments.iter().filter(|segment| !segment.within_a_block(blocks)).collect();
+        session.run(wide.len() * self.heads, |task| {
+            self.append_head(wide[task / self.heads], task % self.heads);
         });
     }
 
@@ -71,6 +81,12 @@ impl Attention<'_> {
             let start = rows.start * width + head * self.shape.width * rows.len();
             // SAFETY: this head of this block is this task's alone.
             let to = unsafe { to.part(start..start + self.shape.width * rows.len()) };
+            for owner in self.owners[rows.start]..=self.owners[rows.end - 1] {
+                let segment = &self.segments[owner as usize];
+                if segment.within_a_block(blocks) {
+                    self.append_head(segment, head);
+                }
+            }
             attend_block(level, self, rows.start, rows.end, head, to);
         });
     }
@@ -83,7 +99,7 @@ impl Attention<'_> {
             let position = segment.start + i;
             let row = &self.qkv[(segment.first + i) * 3 * stream..][..3 * stream];
             // SAFETY: the position was reserved, and this head of this sequence is this task's
-            // alone; nobody reads before the phase has ended.
+            // alone: it is appended to by the only block that reads it, or in a phase of its own.
             let (keys, values) =
                 unsafe { sequence.head_mut(position / POSITIONS, self.layer, head) };
             let lane = position % POSITIONS;
@@ -156,7 +172,8 @@ fn attend_run<L: Lanes, const R: usize, const N: usize>(
 ) {
     let width = attention.shape.width;
     let stream = attention.heads * width;
-    let chunks = (run.position + R - 1) / POSITIONS + 1;
+    let count = run.position + R;
+    let chunks = count.div_ceil(POSITIONS);
     let positions = chunks * POSITIONS;
     scratch.clear();
     scratch.resize(width * R + 2 * positions * R, 0.0);
@@ -171,7 +188,7 @@ fn attend_run<L: Lanes, const R: usize, const N: usize>(
         }
     }
     let head_of = |chunk: usize| {
-        // SAFETY: new positions were written in a phase that has ended.
+        // SAFETY: new positions were written by this task, or in a phase that has ended.
         unsafe { run.sequence.head(chunk, attention.layer, run.head) }
     };
     let mut chunk = 0;
@@ -191,7 +208,7 @@ fn attend_run<L: Lanes, const R: usize, const N: usize>(
     }
     for chunk in chunk..chunks {
         let mut acc = [[l.splat(0.0)]; R];
-        chains::<L, R, 1>(l, head_of(chunk).keys, 1, queries, R, &mut acc);
+        chains::<L, R, 1>(l, head_of(chunk).keys, 1, queries, R, &[], &mut acc);
         for (r, [acc]) in acc.into_iter().enumerate() {
             if let Some(to) = scores[r * positions + chunk * POSITIONS..].first_chunk_mut() {
                 l.store(acc, to);
@@ -210,6 +227,7 @@ fn attend_run<L: Lanes, const R: usize, const N: usize>(
     let mut vector = 0;
     while vector < across {
         // At least the chains that hide an addition's latency, at most the registers.
+        let terms = &terms[..count * R];
         let taken = if R == 1 && vector + 4 <= across {
             mix::<L, R, 4>(l, &head_of, chunks, terms, across, vector, &totals, run, width, to)
         } else if (L::ACROSS == 2 || R <= L::ROWS / 2) && vector + N <= across {
@@ -237,9 +255,9 @@ fn mix<'a, L: Lanes, const R: usize, const N: usize>(
     to: &mut [f32],
 ) -> usize {
     let mut acc = [[l.splat(0.0); N]; R];
-    for (chunk, terms) in (0..chunks).zip(terms.chunks_exact(POSITIONS * R)) {
+    for (chunk, terms) in (0..chunks).zip(terms.chunks(POSITIONS * R)) {
         let values = &head_of(chunk).values[vector..];
-        chains::<L, R, N>(l, values, across, terms, R, &mut acc);
+        chains::<L, R, N>(l, values, across, terms, R, &[], &mut acc);
     }
     for r in 0..R {
         for n in 0..N {

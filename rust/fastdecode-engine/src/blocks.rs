@@ -41,6 +41,13 @@ impl Blocks {
         let start = |block: usize| block * self.rows / self.count;
         start(block)..start(block + 1)
     }
+
+    /// The block of a row.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(self, row: usize) -> usize {
+        ((row + 1) * self.count).div_ceil(self.rows) - 1
+    }
 }
 
 #[cfg(test)]
@@ -57,6 +64,7 @@ mod tests {
                 assert_eq!(range.start, next);
                 assert!((1..=BLOCK_ROWS).contains(&range.len()));
                 assert!(range.len() >= rows / blocks.count());
+                assert!(range.clone().all(|row| blocks.of(row) == block));
                 next = range.end;
             }
             assert_eq!(next, rows);

@@ -55,6 +55,10 @@ pub trait Lanes: Copy {
     /// 2^n, for a vector that holds `ROUNDER + n` with n in -126..=127.
     fn power_of_two(self, shifted: Self::V) -> Self::V;
 
+    /// Asks for a line that will be read soon; changes nothing.
+    #[inline(always)]
+    fn prefetch(self, _line: &Line) {}
+
     /// The sum of the lanes, always by the same tree: halves onto halves.
     #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {
@@ -158,15 +162,15 @@ mod x86 {
     // SAFETY of every block in this module: the intrinsics need nothing but the CPU features, and
     // a value of the type is only made by `new`, whose caller has made sure of them. Loads and
     // stores are unaligned ones, over references to 16 floats.
-    use super::{LANES, Lanes};
+    use super::{LANES, Lanes, Line};
     use std::arch::x86_64::{
-        __m256, __m512, _mm256_add_epi32, _mm256_add_ps, _mm256_castps_si256, _mm256_castsi256_ps,
-        _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps,
-        _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps,
-        _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_ps,
-        _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_min_ps,
-        _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps,
-        _mm512_sub_ps,
+        __m256, __m512, _MM_HINT_T1, _mm_prefetch, _mm256_add_epi32, _mm256_add_ps,
+        _mm256_castps_si256, _mm256_castsi256_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+        _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps,
+        _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps,
+        _mm512_castps_si512, _mm512_castsi512_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+        _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
+        _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
     };
 
     /// AVX-512: one register.
@@ -206,6 +210,11 @@ mod x86 {
     }
 
     impl Lanes for Avx512 {
+        #[inline(always)]
+        fn prefetch(self, line: &Line) {
+            // SAFETY: see the head of the module.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.0.as_ptr().cast()) };
+        }
         type V = __m512;
         const ACROSS: usize = 2;
         const ROWS: usize = 12;
@@ -255,6 +264,11 @@ mod x86 {
     }
 
     impl Lanes for Avx2 {
+        #[inline(always)]
+        fn prefetch(self, line: &Line) {
+            // SAFETY: see the head of the module.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.0.as_ptr().cast()) };
+        }
         type V = [__m256; 2];
         const ACROSS: usize = 1;
         const ROWS: usize = 6;

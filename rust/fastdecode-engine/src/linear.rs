@@ -17,6 +17,7 @@ use crate::parts::Parts;
 use crate::pool::Session;
 use crate::tile::{chains, with_rows};
 use fastdecode_core::Level;
+use std::ops::Range;
 
 /// Vectors in a panel.
 const ACROSS: usize = 2;
@@ -68,35 +69,87 @@ impl Linear<'_> {
         assert_eq!(self.bias.len(), panels * ACROSS);
         assert_eq!(x.len(), blocks.rows() * self.inputs);
         assert_eq!(out.len(), blocks.rows() * self.outputs);
-        session.run(panels, |index| panel(level, self, index, blocks, x, output));
+        let threads = session.threads();
+        session.run(panels, |index| {
+            // The panel that this thread will most likely have next: claims go downwards.
+            let next = index.checked_sub(threads).unwrap_or(index);
+            panel(level, self, [index, next], blocks, x, output);
+        });
     }
 }
 
 kernel! {
     /// All rows through one panel.
-    fn panel(linear: &Linear<'_>, index: usize, blocks: Blocks, x: &[f32], output: Output<'_, '_>)
+    fn panel(linear: &Linear<'_>, panels: [usize; 2], blocks: Blocks, x: &[f32], output: Output<'_, '_>)
         = panel_body;
 }
+
+/// Blocks of rows that go together through each stretch of a panel: while the first waits for the
+/// memory, as one row does, the others have the stretch in the cache and fetch the next one.
+const TOGETHER: usize = 4;
 
 #[inline(always)]
 fn panel_body<L: Lanes>(
     l: L,
     linear: &Linear<'_>,
-    index: usize,
+    panels: [usize; 2],
     blocks: Blocks,
     x: &[f32],
     output: Output<'_, '_>,
 ) {
     let inputs = linear.inputs;
-    let weights = &linear.weights[index * ACROSS * inputs..(index + 1) * ACROSS * inputs];
-    let bias = [l.load(&linear.bias[index * ACROSS].0), l.load(&linear.bias[index * ACROSS + 1].0)];
-    let mut sums = [[Line::ZERO; ACROSS]; BLOCK_ROWS];
-    for block in 0..blocks.count() {
-        let rows = blocks.range(block);
+    let [weights, next] =
+        panels.map(|index| &linear.weights[index * ACROSS * inputs..(index + 1) * ACROSS * inputs]);
+    let mut sums = [[[Line::ZERO; ACROSS]; BLOCK_ROWS]; TOGETHER];
+    for group in (0..blocks.count()).step_by(TOGETHER) {
+        let count = TOGETHER.min(blocks.count() - group);
+        for chain in 0..inputs.div_ceil(CHAIN) {
+            let stretch = chain * CHAIN..inputs.min((chain + 1) * CHAIN);
+            let lines = |weights: &'_ [Line], chain: usize| -> std::ops::Range<usize> {
+                let end = weights.len().min((chain + 1) * CHAIN * ACROSS);
+                chain * CHAIN * ACROSS..end
+            };
+            let now = &weights[lines(weights, chain)];
+            let ahead = if stretch.end < inputs {
+                &weights[lines(weights, chain + 1)]
+            } else {
+                &next[lines(next, 0)]
+            };
+            for (i, sums) in sums[..count].iter_mut().enumerate() {
+                let rows = blocks.range(group + i);
+                let height = rows.len();
+                let x = &x[rows.start * inputs..rows.end * inputs]
+                    [stretch.start * height..stretch.end * height];
+                let ahead = if i == 0 {
+                    &[]
+                } else {
+                    let part = |i: usize| i * ahead.len() / (count - 1);
+                    &ahead[part(i - 1)..part(i)]
+                };
+                products(l, now, x, height, ahead, chain, &mut sums[..height]);
+            }
+        }
+        for (i, sums) in sums[..count].iter_mut().enumerate() {
+            let rows = blocks.range(group + i);
+            give(l, linear, panels[0], rows.clone(), &mut sums[..rows.len()], output);
+        }
+    }
+}
+
+/// The sums of one panel and one block of rows, with their bias, to where they go.
+#[inline(always)]
+fn give<L: Lanes>(
+    l: L,
+    linear: &Linear<'_>,
+    index: usize,
+    rows: Range<usize>,
+    sums: &mut [[Line; ACROSS]],
+    output: Output<'_, '_>,
+) {
+    {
         let height = rows.len();
-        let x = &x[rows.start * inputs..rows.end * inputs];
-        let sums = &mut sums[..height];
-        products(l, weights, x, height, sums);
+        let bias =
+            [l.load(&linear.bias[index * ACROSS].0), l.load(&linear.bias[index * ACROSS + 1].0)];
         for sum in sums.iter_mut() {
             for (line, bias) in sum.iter_mut().zip(bias) {
                 let y = l.add(l.load(&line.0), bias);
@@ -151,57 +204,59 @@ fn flat(lines: &[Line; ACROSS]) -> [f32; PANEL] {
     out
 }
 
-/// The products of one panel with one block of rows, without the bias.
+/// One stretch of a panel, at most a chain long, with one block of rows.
 #[inline(always)]
 fn products<L: Lanes>(
     l: L,
     weights: &[Line],
     x: &[f32],
     height: usize,
+    ahead: &[Line],
+    chain: usize,
     sums: &mut [[Line; ACROSS]],
 ) {
-    for (chain, (weights, x)) in
-        weights.chunks(CHAIN * ACROSS).zip(x.chunks(CHAIN * height)).enumerate()
-    {
-        let mut done = 0;
-        while done < height {
-            let rows = (height - done).min(L::ROWS);
-            let sums = &mut sums[done..done + rows];
-            let x = &x[done..];
-            if L::ACROSS == ACROSS || rows <= L::ROWS / 2 {
+    let mut done = 0;
+    while done < height {
+        let rows = (height - done).min(L::ROWS);
+        let sums = &mut sums[done..done + rows];
+        let x = &x[done..];
+        let ahead = if done == 0 { ahead } else { &[] };
+        if L::ACROSS == ACROSS || rows <= L::ROWS / 2 {
+            with_rows!(
+                rows,
+                L::ROWS,
+                add_chains::<L, R, 2>(l, weights, x, height, ahead, sums, 0, chain)
+            );
+        } else {
+            for vector in 0..ACROSS {
+                let weights = &weights[vector..];
+                let ahead = if vector == 0 { ahead } else { &[] };
                 with_rows!(
                     rows,
                     L::ROWS,
-                    add_chains::<L, R, 2>(l, weights, x, height, sums, 0, chain)
+                    add_chains::<L, R, 1>(l, weights, x, height, ahead, sums, vector, chain)
                 );
-            } else {
-                for vector in 0..ACROSS {
-                    let weights = &weights[vector..];
-                    with_rows!(
-                        rows,
-                        L::ROWS,
-                        add_chains::<L, R, 1>(l, weights, x, height, sums, vector, chain)
-                    );
-                }
             }
-            done += rows;
         }
+        done += rows;
     }
 }
 
 /// Chains from zero over one stretch of inputs, added to the sums of the stretches before.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "an inlined part of one kernel")]
 fn add_chains<L: Lanes, const R: usize, const N: usize>(
     l: L,
     weights: &[Line],
     x: &[f32],
     height: usize,
+    ahead: &[Line],
     sums: &mut [[Line; ACROSS]],
     vector: usize,
     chain: usize,
 ) {
     let mut acc = [[l.splat(0.0); N]; R];
-    chains::<L, R, N>(l, weights, ACROSS, x, height, &mut acc);
+    chains::<L, R, N>(l, weights, ACROSS, x, height, ahead, &mut acc);
     for (sum, acc) in sums.iter_mut().zip(acc) {
         for (line, acc) in sum[vector..].iter_mut().zip(acc) {
             let y = if chain == 0 { acc } else { l.add(l.load(&line.0), acc) };

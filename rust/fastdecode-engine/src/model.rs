@@ -274,7 +274,7 @@ impl Model {
                 heads: self.config.n_head,
                 shape: self.shape,
             };
-            attention.append(session);
+            attention.append(session, blocks);
             attention.attend(level, session, blocks, normed);
             let to = Parts::new(stream);
             let out = weights.linear(block, Layer::Out);

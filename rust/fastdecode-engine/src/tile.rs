@@ -8,7 +8,8 @@ use crate::lanes::{Lanes, Line};
 /// Continues the chains of `acc` over all k.
 ///
 /// The weights of k are the lines `k * stride .. k * stride + N` of `weights`; its activations are
-/// the floats `k * height .. k * height + R` of `x`.
+/// the floats `k * height .. k * height + R` of `x`. Meanwhile the lines `ahead` are asked for, a few
+/// with each k.
 #[inline(always)]
 pub fn chains<L: Lanes, const R: usize, const N: usize>(
     l: L,
@@ -16,11 +17,16 @@ pub fn chains<L: Lanes, const R: usize, const N: usize>(
     stride: usize,
     x: &[f32],
     height: usize,
+    ahead: &[Line],
     acc: &mut [[L::V; N]; R],
 ) {
     let mut sums = *acc;
+    let mut ahead = ahead.chunks(ahead.len().div_ceil(x.len() / height).max(1));
     for (w, x) in weights.chunks(stride).zip(x.chunks(height)) {
         let (Some(w), Some(x)) = (w.first_chunk::<N>(), x.first_chunk::<R>()) else { break };
+        for line in ahead.next().unwrap_or_default() {
+            l.prefetch(line);
+        }
         let w = w.map(|line| l.load(&line.0));
         for r in 0..R {
             let x = l.splat(x[r]);
