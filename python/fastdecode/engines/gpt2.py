@@ -171,6 +171,4 @@ def _norm(x: torch.Tensor, module: Any) -> torch.Tensor:
 
 def versions(model: Any) -> list[tuple[int, int]]:
     """What changes when a parameter of `model` is replaced or written to."""
-    return [
-        (p.data_ptr(), 0 if p.is_inference() else p._version) for p in model.parameters()
-    ]
+    return [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in model.parameters()]

@@ -13,6 +13,18 @@ from numpy.typing import NDArray
 from fastdecode._core import NativeGpt2, NativeRows
 
 
+def runs_natively(model: Any) -> bool:
+    """Whether `LoadedEngine` computes what `model` computes."""
+    from fastdecode.engines.gpt2 import is_plain_gpt2
+
+    return (
+        is_plain_gpt2(model)
+        and str(model.dtype) == "torch.float32"
+        and bool(model.config.tie_word_embeddings)
+        and model.lm_head.weight is model.transformer.wte.weight
+    )
+
+
 class NativeEngine:
     """A GPT-2 in float32 on the CPU, run by the Rust engine.
 
@@ -50,6 +62,11 @@ class NativeEngine:
         return self._eos_ids
 
     @property
+    def dtype(self) -> str:
+        """What it computes in."""
+        return "float32"
+
+    @property
     def bytes_per_token(self) -> int:
         """Memory of one token of one row in the KV cache, in bytes."""
         return self._packed().bytes_per_token
@@ -78,7 +95,7 @@ class LoadedEngine(NativeEngine):
     """
 
     def __init__(self, model: Any) -> None:
-        """Use a model for which `engines.gpt2.is_plain_gpt2` holds, in float32."""
+        """Use a model for which `runs_natively` holds; it is put in evaluation mode."""
         self._model = model.eval()
         self._version: list[tuple[int, int]] = []
         super().__init__(self._packed())
