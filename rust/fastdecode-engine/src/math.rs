@@ -10,7 +10,7 @@ const LN2_LOW: f32 = 1.428_606_8e-6;
 const LOWEST: f32 = -87.0;
 const HIGHEST: f32 = 88.0;
 
-/// e^x, within 2e-7 relative, for x in -87..88, at whose ends it stays beyond.
+/// e^x, within 1e-7 relative, for x in -87..88, at whose ends it stays beyond.
 #[inline(always)]
 pub fn exp<L: Lanes>(l: L, x: L::V) -> L::V {
     let x = l.min(l.max(x, l.splat(LOWEST)), l.splat(HIGHEST));
@@ -78,7 +78,8 @@ mod tests {
                 worst[1] = worst[1].max((f64::from(g[lane]) - exact).abs() / exact.abs().max(1e-3));
             }
         }
-        assert!(worst[0] < 2e-7 && worst[1] < 1e-6, "{worst:?}");
+        // GELU at -3.5: the exponent is 7, and so are three roundings of it multiplied.
+        assert!(worst[0] < 1e-7 && worst[1] < 1.5e-6, "{worst:?}");
     }
 
     #[test]
