@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,28 @@ def load(
     if not local:
         _find_on_hub(name_or_path, revision)
     return _read(name_or_path, name_or_path, device, dtype, revision, local=local)
+
+
+@contextmanager
+def files_of(name_or_path: str, revision: str | None = None) -> Iterator[Path | None]:
+    """The folder with a model's files, where they are on this machine; nothing is downloaded.
+
+    Args:
+        name_or_path: "demo", a folder, or a hub name that is looked up in the local cache.
+        revision: a hub revision.
+    """
+    if name_or_path == "demo":
+        with as_file(files("fastdecode") / "demo") as folder:
+            yield folder
+    elif Path(name_or_path).is_dir():
+        yield Path(name_or_path)
+    elif _REPOSITORY.fullmatch(name_or_path) and not name_or_path.startswith("."):
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(name_or_path, "config.json", revision=revision)
+        yield Path(found).parent if isinstance(found, str) else None
+    else:
+        yield None
 
 
 def _in_cache(name: str, revision: str | None) -> bool:

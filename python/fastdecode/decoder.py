@@ -12,6 +12,7 @@ import numpy as np
 
 from fastdecode import checks, core, keywords
 from fastdecode.candidates import Candidate, Candidates
+from fastdecode.engines.base import Engine
 from fastdecode.errors import Interrupted
 from fastdecode.generations import Generation, Generations, Stats
 from fastdecode.loop import Plan, Prompt, Row, Timer, decode
@@ -51,9 +52,13 @@ class Decoder:
             )
         from fastdecode.engines import open_engine
 
+        self._set(open_engine(model, engine), tokenizer, model)
+
+    def _set(self, engine: Engine, tokenizer: Any, model: Any) -> None:
+        # None where the native engine has read the files by itself, without transformers.
         self.model = model
         self.tokenizer = tokenizer
-        self.engine = open_engine(model, engine)
+        self.engine = engine
         self.name: str | None = None
         self.revision: str | None = None
 
@@ -71,7 +76,9 @@ class Decoder:
 
         Args:
             name_or_path: which model. A model in the local cache is not looked up on the hub.
-            engine: "auto", "torch" or "transformers"; see `fastdecode.engines.open_engine`.
+            engine: "auto", "native", "torch" or "transformers"; see
+                `fastdecode.engines.open_engine`. Files on this machine that "native" can run are
+                read by it, without importing torch; `Decoder.model` is then None.
             device: a torch device; None is the CPU.
             dtype: a torch dtype or its name; None is float32.
             revision: a hub revision.
@@ -86,15 +93,41 @@ class Decoder:
 
         if engine not in NAMES:
             raise ValueError(f"engine={engine!r} is unknown; choose one of {', '.join(NAMES)}")
+        if engine in ("auto", "native") and _is_float32_on_cpu(device, dtype):
+            decoder = cls._native(name_or_path, revision, required=engine == "native")
+            if decoder is not None:
+                return decoder
         model, tokenizer = load(name_or_path, device=device, dtype=dtype, revision=revision)
         decoder = cls(model, tokenizer, engine=engine)
+        decoder.name, decoder.revision = name_or_path, revision
+        return decoder
+
+    @classmethod
+    def _native(cls, name_or_path: str, revision: str | None, *, required: bool) -> Decoder | None:
+        """From files that the native engine can run, or None, or its refusal if `required`."""
+        from fastdecode.checkpoints import files_of
+        from fastdecode.engines.native import NativeEngine
+        from fastdecode.tokenizer import FileTokenizer
+
+        with files_of(name_or_path, revision) as folder:
+            if folder is None:
+                return None
+            try:
+                engine, tokenizer = NativeEngine.from_folder(folder), FileTokenizer(folder)
+            except ValueError as error:
+                # What it refuses transformers may read, or refuse in its own words.
+                if required:
+                    raise ValueError(f"model={name_or_path!r}: {error}") from error
+                return None
+        decoder = cls.__new__(cls)
+        decoder._set(engine, tokenizer, None)
         decoder.name, decoder.revision = name_or_path, revision
         return decoder
 
     def __repr__(self) -> str:
         """The model, its engine and dtype."""
         name = self.name or type(self.model).__name__
-        return f"Decoder({name!r}, engine={type(self.engine).__name__}, dtype={self.model.dtype})"
+        return f"Decoder({name!r}, engine={type(self.engine).__name__}, dtype={self.engine.dtype})"
 
     def generate(
         self,
@@ -323,7 +356,7 @@ class Decoder:
         call = {
             "model": self.name,
             "revision": self.revision,
-            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "dtype": self.engine.dtype,
             "prompts": texts,
             "strategy": describe(said.strategy),
             "max_new_tokens": max_new_tokens,
@@ -412,6 +445,12 @@ class Decoder:
             sample=row.sample,
             alternatives=row.alternatives if plan.logprobs else None,
         )
+
+
+def _is_float32_on_cpu(device: Any, dtype: Any) -> bool:
+    return (device is None or str(device) == "cpu") and (
+        dtype is None or str(dtype) in ("float32", "torch.float32")
+    )
 
 
 def _step(row: Row, plan: Plan) -> Step:

@@ -16,7 +16,8 @@ class Rows(Protocol):
         """Append one token to each row, shape (rows,), and return the next logits.
 
         Returns:
-            Logits of shape (rows, vocab): a contiguous CPU tensor in float32, float16 or bfloat16.
+            Logits of shape (rows, vocab): a contiguous array, or CPU tensor, in float32,
+            float16 or bfloat16.
         """
         ...
 
@@ -41,6 +42,11 @@ class Engine(Protocol):
     @property
     def eos_ids(self) -> tuple[int, ...]:
         """The tokens that end a sequence by the model's own settings."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """What the model computes in, as "float32"."""
         ...
 
     @property

@@ -148,7 +148,7 @@ class GPT2Engine(TorchEngine):
 
     def _load(self) -> None:
         """Take the weights from the model, again where they have changed since the last time."""
-        version = [(p.data_ptr(), _version(p)) for p in self.model.parameters()]
+        version = versions(self.model)
         if version == self._version:
             return
         self._blocks = [
@@ -169,5 +169,6 @@ def _norm(x: torch.Tensor, module: Any) -> torch.Tensor:
     return F.layer_norm(x, module.normalized_shape, module.weight, module.bias, module.eps)
 
 
-def _version(parameter: torch.Tensor) -> int:
-    return 0 if parameter.is_inference() else parameter._version
+def versions(model: Any) -> list[tuple[int, int]]:
+    """What changes when a parameter of `model` is replaced or written to."""
+    return [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in model.parameters()]

@@ -163,6 +163,11 @@ class TorchEngine:
         return tuple(int(v) for v in value) if isinstance(value, list | tuple) else (int(value),)
 
     @property
+    def dtype(self) -> str:
+        """What the model computes in, as "float32"."""
+        return str(self.model.dtype).removeprefix("torch.")
+
+    @property
     def bytes_per_token(self) -> int:
         """Memory of one token of one row in the KV cache, in bytes."""
         config = self.config

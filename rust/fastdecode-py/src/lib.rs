@@ -5,6 +5,7 @@ mod arguments;
 mod asked;
 mod borrow;
 mod draws;
+mod engine;
 mod functions;
 mod outcome;
 mod params;
@@ -18,6 +19,8 @@ mod _core {
 
     #[pymodule_export]
     use crate::draws::Draws;
+    #[pymodule_export]
+    use crate::engine::{NativeGpt2, NativeRows};
     #[pymodule_export]
     use crate::functions::{
         argmax, distribution, log_softmax, logsumexp, multinomial, philox4x32, sample,

@@ -1,0 +1,298 @@
+//! Attention over the KV cache, with the linear kernel's chains.
+//!
+//! The score of a position is one chain over the head's dimensions; an output is one chain over the
+//! positions, upwards, divided by the sum of the softmax's terms. Where rows of a prompt go together,
+//! the terms of positions after a row's own are zeros, and adding those changes no bit (but the sign
+//! of a zero, which the next layer's sums do not see); so a prompt gives the same bits whole or token
+//! by token.
+
+use crate::blocks::{BLOCK_ROWS, Blocks};
+use crate::cache::{POSITIONS, Sequence, Shape};
+use crate::lanes::{LANES, Lanes, kernel};
+use crate::math::exp;
+use crate::parts::Parts;
+use crate::pool::Session;
+use crate::tile::{chains, with_rows};
+use fastdecode_core::Level;
+
+/// New tokens of one sequence: rows `first..first + count` of the activations, which stand at the
+/// positions from `start`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Its index among the sequences.
+    pub sequence: usize,
+    /// Its first row.
+    pub first: usize,
+    /// Its rows.
+    pub count: usize,
+    /// The position of its first row.
+    pub start: usize,
+}
+
+impl Segment {
+    fn within_a_block(&self, blocks: Blocks) -> bool {
+        blocks.of(self.first) == blocks.of(self.first + self.count - 1)
+    }
+}
+
+/// One layer's attention.
+pub struct Attention<'a> {
+    /// The sequences, with room for the new positions.
+    pub sequences: &'a [Sequence],
+    /// What is new.
+    pub segments: &'a [Segment],
+    /// For each row, its segment.
+    pub owners: &'a [u32],
+    /// Queries, keys and values, `3 * heads * width` floats a row.
+    pub qkv: &'a [f32],
+    /// The layer.
+    pub layer: usize,
+    /// Heads.
+    pub heads: usize,
+    /// Sizes of the cache.
+    pub shape: Shape,
+}
+
+impl Attention<'_> {
+    /// Puts new keys and values into the cache where they are needed by more than one block of
+    /// rows; `attend` does so for the others.
+    pub fn append(&self, session: &mut Session<'_>, blocks: Blocks) {
+        let wide: Vec<&Segment> =
+            self.segments.iter().filter(|segment| !segment.within_a_block(blocks)).collect();
+        session.run(wide.len() * self.heads, |task| {
+            self.append_head(wide[task / self.heads], task % self.heads);
+        });
+    }
+
+    /// Attends from each row to its positions up to its own; the result goes into blocks.
+    ///
+    /// # Panics
+    /// Where a slice has another size than it should.
+    pub fn attend(&self, level: Level, session: &mut Session<'_>, blocks: Blocks, to: &mut [f32]) {
+        let width = self.heads * self.shape.width;
+        assert_eq!(self.owners.len(), blocks.rows());
+        assert_eq!(self.qkv.len(), blocks.rows() * 3 * width);
+        assert_eq!(to.len(), blocks.rows() * width);
+        let to = Parts::new(to);
+        // Later blocks of a prompt have more to do, so they are taken first: claims go downwards.
+        session.run(blocks.count() * self.heads, |task| {
+            let (block, head) = (task / self.heads, task % self.heads);
+            let rows = blocks.range(block);
+            let start = rows.start * width + head * self.shape.width * rows.len();
+            // SAFETY: this head of this block is this task's alone.
+            let to = unsafe { to.part(start..start + self.shape.width * rows.len()) };
+            for owner in self.owners[rows.start]..=self.owners[rows.end - 1] {
+                let segment = &self.segments[owner as usize];
+                if segment.within_a_block(blocks) {
+                    self.append_head(segment, head);
+                }
+            }
+            attend_block(level, self, rows.start, rows.end, head, to);
+        });
+    }
+
+    fn append_head(&self, segment: &Segment, head: usize) {
+        let (width, across) = (self.shape.width, self.shape.across);
+        let stream = self.heads * width;
+        let sequence = &self.sequences[segment.sequence];
+        for i in 0..segment.count {
+            let position = segment.start + i;
+            let row = &self.qkv[(segment.first + i) * 3 * stream..][..3 * stream];
+            // SAFETY: the position was reserved, and this head of this sequence is this task's
+            // alone: it is appended to by the only block that reads it, or in a phase of its own.
+            let (keys, values) =
+                unsafe { sequence.head_mut(position / POSITIONS, self.layer, head) };
+            let lane = position % POSITIONS;
+            for (line, key) in keys.iter_mut().zip(&row[stream + head * width..][..width]) {
+                line.0[lane] = *key;
+            }
+            let value = &row[2 * stream + head * width..][..width];
+            for (line, value) in values[lane * across..].iter_mut().zip(value.chunks(LANES)) {
+                line.0[..value.len()].copy_from_slice(value);
+            }
+        }
+    }
+}
+
+kernel! {
+    /// The rows `start..end`, a block, in one head.
+    fn attend_block(
+        attention: &Attention<'_>, start: usize, end: usize, head: usize, to: &mut [f32]
+    ) = attend_block_body;
+}
+
+#[inline(always)]
+fn attend_block_body<L: Lanes>(
+    l: L,
+    attention: &Attention<'_>,
+    start: usize,
+    end: usize,
+    head: usize,
+    to: &mut [f32],
+) {
+    let mut scratch = Vec::new();
+    let mut row = start;
+    while row < end {
+        let segment = &attention.segments[attention.owners[row] as usize];
+        let last = end.min(segment.first + segment.count).min(row + L::ROWS);
+        let run = Run {
+            sequence: &attention.sequences[segment.sequence],
+            position: segment.start + row - segment.first,
+            row,
+            head,
+            place: row - start,
+            height: end - start,
+        };
+        with_rows!(last - row, L::ROWS, attend_run::<L, R, 2>(l, attention, run, &mut scratch, to));
+        row = last;
+    }
+}
+
+/// Rows of one sequence at consecutive positions.
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    sequence: &'a Sequence,
+    position: usize,
+    row: usize,
+    head: usize,
+    place: usize,
+    height: usize,
+}
+
+/// Chunks whose scores are made together where there is one row: a lone chain would wait for itself.
+const TOGETHER: usize = 4;
+
+#[inline(always)]
+fn attend_run<L: Lanes, const R: usize, const N: usize>(
+    l: L,
+    attention: &Attention<'_>,
+    run: Run<'_>,
+    scratch: &mut Vec<f32>,
+    to: &mut [f32],
+) {
+    let width = attention.shape.width;
+    let stream = attention.heads * width;
+    let count = run.position + R;
+    let chunks = count.div_ceil(POSITIONS);
+    let positions = chunks * POSITIONS;
+    scratch.clear();
+    scratch.resize(width * R + 2 * positions * R, 0.0);
+    let (queries, rest) = scratch.split_at_mut(width * R);
+    let (scores, terms) = rest.split_at_mut(positions * R);
+
+    let scale = 1.0 / (width as f32).sqrt();
+    for r in 0..R {
+        let query = &attention.qkv[(run.row + r) * 3 * stream + run.head * width..][..width];
+        for (to, q) in queries.iter_mut().skip(r).step_by(R).zip(query) {
+            *to = q * scale;
+        }
+    }
+    let head_of = |chunk: usize| {
+        // SAFETY: new positions were written by this task, or in a phase that has ended.
+        unsafe { run.sequence.head(chunk, attention.layer, run.head) }
+    };
+    let mut chunk = 0;
+    while R == 1 && chunk + TOGETHER <= chunks {
+        let heads: [_; TOGETHER] = std::array::from_fn(|i| head_of(chunk + i).keys);
+        let mut acc = [l.splat(0.0); TOGETHER];
+        for (d, q) in queries.iter().enumerate() {
+            let q = l.splat(*q);
+            for (acc, keys) in acc.iter_mut().zip(heads) {
+                *acc = l.fma(q, l.load(&keys[d].0), *acc);
+            }
+        }
+        for (to, acc) in scores[chunk * POSITIONS..].as_chunks_mut().0.iter_mut().zip(acc) {
+            l.store(acc, to);
+        }
+        chunk += TOGETHER;
+    }
+    for chunk in chunk..chunks {
+        let mut acc = [[l.splat(0.0)]; R];
+        chains::<L, R, 1>(l, head_of(chunk).keys, 1, queries, R, &[], &mut acc);
+        for (r, [acc]) in acc.into_iter().enumerate() {
+            if let Some(to) = scores[r * positions + chunk * POSITIONS..].first_chunk_mut() {
+                l.store(acc, to);
+            }
+        }
+    }
+    let mut totals = [0.0; BLOCK_ROWS];
+    for (r, scores) in scores.chunks_exact_mut(positions).enumerate() {
+        totals[r] = softmax_terms(l, scores, run.position + r + 1);
+        for (to, term) in terms.iter_mut().skip(r).step_by(R).zip(scores.iter()) {
+            *to = *term;
+        }
+    }
+
+    let across = attention.shape.across;
+    let mut vector = 0;
+    while vector < across {
+        // At least the chains that hide an addition's latency, at most the registers.
+        let terms = &terms[..count * R];
+        let taken = if R == 1 && vector + 4 <= across {
+            mix::<L, R, 4>(l, &head_of, chunks, terms, across, vector, &totals, run, width, to)
+        } else if (L::ACROSS == 2 || R <= L::ROWS / 2) && vector + N <= across {
+            mix::<L, R, N>(l, &head_of, chunks, terms, across, vector, &totals, run, width, to)
+        } else {
+            mix::<L, R, 1>(l, &head_of, chunks, terms, across, vector, &totals, run, width, to)
+        };
+        vector += taken;
+    }
+}
+
+/// `N` vectors of the weighted means of the values.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "an inlined part of one kernel")]
+fn mix<'a, L: Lanes, const R: usize, const N: usize>(
+    l: L,
+    head_of: &impl Fn(usize) -> crate::cache::Head<'a>,
+    chunks: usize,
+    terms: &[f32],
+    across: usize,
+    vector: usize,
+    totals: &[f32; BLOCK_ROWS],
+    run: Run<'_>,
+    width: usize,
+    to: &mut [f32],
+) -> usize {
+    let mut acc = [[l.splat(0.0); N]; R];
+    for (chunk, terms) in (0..chunks).zip(terms.chunks(POSITIONS * R)) {
+        let values = &head_of(chunk).values[vector..];
+        chains::<L, R, N>(l, values, across, terms, R, &[], &mut acc);
+    }
+    for r in 0..R {
+        for (n, sum) in acc[r].iter().enumerate() {
+            let mut mean = [0.0; LANES];
+            l.store(l.div(*sum, l.splat(totals[r])), &mut mean);
+            let first = (vector + n) * LANES;
+            let used = LANES.min(width - first);
+            let to = to.iter_mut().skip(first * run.height + run.place + r);
+            for (to, y) in to.step_by(run.height).zip(&mean[..used]) {
+                *to = *y;
+            }
+        }
+    }
+    N
+}
+
+/// exp(score - largest) of the first `count` positions, zero beyond; returns their sum, in sixteen
+/// lanes that are added by one tree.
+#[inline(always)]
+fn softmax_terms<L: Lanes>(l: L, scores: &mut [f32], count: usize) -> f32 {
+    scores[count..].fill(f32::MIN);
+    let (lines, _) = scores.as_chunks_mut::<LANES>();
+    let mut largest = l.splat(f32::MIN);
+    for line in lines.iter() {
+        largest = l.max(largest, l.load(line));
+    }
+    let largest = l.splat(l.largest(largest));
+    for line in lines.iter_mut() {
+        l.store(exp(l, l.sub(l.load(line), largest)), line);
+    }
+    scores[count..].fill(0.0);
+    let (lines, _) = scores.as_chunks::<LANES>();
+    let mut sum = l.splat(0.0);
+    for line in lines {
+        sum = l.add(sum, l.load(line));
+    }
+    l.sum(sum)
+}

@@ -1,0 +1,123 @@
+//! Named tensors, wherever they lie: in a safetensors file, or in a model that Python has loaded.
+
+use crate::error::{Error, Result};
+use half::{bf16, f16};
+use safetensors::SafeTensors;
+use safetensors::tensor::Dtype as Stored;
+use std::collections::HashMap;
+
+/// A tensor's elements, row-major. All are widened to float32, exactly.
+#[derive(Debug, Clone, Copy)]
+pub enum Elements<'a> {
+    /// float32
+    F32(&'a [f32]),
+    /// float16
+    F16(&'a [f16]),
+    /// bfloat16, as its bits
+    BF16(&'a [u16]),
+    /// Little-endian float32, anywhere in memory.
+    F32Bytes(&'a [[u8; 4]]),
+    /// Little-endian float16, anywhere in memory.
+    F16Bytes(&'a [[u8; 2]]),
+    /// Little-endian bfloat16, anywhere in memory.
+    BF16Bytes(&'a [[u8; 2]]),
+}
+
+impl Elements<'_> {
+    fn len(self) -> usize {
+        match self {
+            Self::F32(x) => x.len(),
+            Self::F16(x) => x.len(),
+            Self::BF16(x) => x.len(),
+            Self::F32Bytes(x) => x.len(),
+            Self::F16Bytes(x) | Self::BF16Bytes(x) => x.len(),
+        }
+    }
+
+    /// Elements `start..start + to.len()` as float32.
+    #[inline]
+    pub(crate) fn read(self, start: usize, to: &mut [f32]) {
+        fn widen<T: Copy>(from: &[T], start: usize, to: &mut [f32], one: impl Fn(T) -> f32) {
+            for (to, from) in to.iter_mut().zip(&from[start..]) {
+                *to = one(*from);
+            }
+        }
+        match self {
+            Self::F32(x) => to.copy_from_slice(&x[start..start + to.len()]),
+            Self::F16(x) => widen(x, start, to, f16::to_f32),
+            Self::BF16(x) => widen(x, start, to, |x| bf16::from_bits(x).to_f32()),
+            Self::F32Bytes(x) => widen(x, start, to, f32::from_le_bytes),
+            Self::F16Bytes(x) => widen(x, start, to, |x| f16::from_le_bytes(x).to_f32()),
+            Self::BF16Bytes(x) => widen(x, start, to, |x| bf16::from_le_bytes(x).to_f32()),
+        }
+    }
+}
+
+/// One tensor, borrowed.
+#[derive(Debug, Clone)]
+pub struct Tensor<'a> {
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its elements.
+    pub elements: Elements<'a>,
+}
+
+/// The tensors of a model by name.
+#[derive(Debug, Default)]
+pub struct Tensors<'a> {
+    by_name: HashMap<String, Tensor<'a>>,
+    unread: HashMap<String, String>,
+}
+
+/// transformers saves the language model with it, the original checkpoint is without.
+const PREFIX: &str = "transformer.";
+
+impl<'a> Tensors<'a> {
+    /// From the bytes of a safetensors file. Nothing is copied.
+    ///
+    /// # Errors
+    /// Where the bytes are no such file, or only a part of one.
+    pub fn from_safetensors(bytes: &'a [u8]) -> Result<Self> {
+        let file = SafeTensors::deserialize(bytes).map_err(|e| Error::Format(e.to_string()))?;
+        let mut tensors = Self::default();
+        for (name, view) in file.iter() {
+            // Whole elements: the parser has checked sizes.
+            let elements = match view.dtype() {
+                Stored::F32 => Elements::F32Bytes(view.data().as_chunks().0),
+                Stored::F16 => Elements::F16Bytes(view.data().as_chunks().0),
+                Stored::BF16 => Elements::BF16Bytes(view.data().as_chunks().0),
+                other => {
+                    let name = name.strip_prefix(PREFIX).unwrap_or(name);
+                    tensors.unread.insert(name.to_owned(), format!("{other:?}"));
+                    continue;
+                }
+            };
+            tensors.insert(name, Tensor { shape: view.shape().to_vec(), elements });
+        }
+        Ok(tensors)
+    }
+
+    /// Adds one, with or without the prefix `transformer.`
+    pub fn insert(&mut self, name: &str, tensor: Tensor<'a>) {
+        self.by_name.insert(name.strip_prefix(PREFIX).unwrap_or(name).to_owned(), tensor);
+    }
+
+    /// The tensor of this name, if it has this shape.
+    pub(crate) fn get(&self, name: &str, shape: &[usize]) -> Result<&Tensor<'a>> {
+        let Some(tensor) = self.by_name.get(name) else {
+            return Err(match self.unread.get(name) {
+                Some(got) => Error::Dtype { name: name.to_owned(), got: got.clone() },
+                None => Error::Missing(name.to_owned()),
+            });
+        };
+        let size = shape.iter().try_fold(1usize, |size, &n| size.checked_mul(n));
+        if tensor.shape != shape || size != Some(tensor.elements.len()) {
+            return Err(Error::Shape {
+                name: name.to_owned(),
+                got: tensor.shape.clone(),
+                expected: shape.to_vec(),
+            });
+        }
+        Ok(tensor)
+    }
+}

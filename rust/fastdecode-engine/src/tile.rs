@@ -1,0 +1,61 @@
+//! The one inner loop: a register tile of `R` rows by `N` vectors of outputs.
+//!
+//! An output is a chain of fused multiply-adds over k, upwards: `acc = fma(x[k], w[k], acc)`. Lanes
+//! run across outputs, so that there is no reduction over lanes and every width gives the same bits.
+
+use crate::lanes::{Lanes, Line};
+
+/// Continues the chains of `acc` over all k.
+///
+/// The weights of k are the lines `k * stride .. k * stride + N` of `weights`; its activations are
+/// the floats `k * height .. k * height + R` of `x`. Meanwhile the lines `ahead` are asked for, a few
+/// with each k.
+#[inline(always)]
+pub fn chains<L: Lanes, const R: usize, const N: usize>(
+    l: L,
+    weights: &[Line],
+    stride: usize,
+    x: &[f32],
+    height: usize,
+    ahead: &[Line],
+    acc: &mut [[L::V; N]; R],
+) {
+    let mut sums = *acc;
+    let mut ahead = ahead.chunks(ahead.len().div_ceil(x.len() / height).max(1));
+    for (w, x) in weights.chunks(stride).zip(x.chunks(height)) {
+        let (Some(w), Some(x)) = (w.first_chunk::<N>(), x.first_chunk::<R>()) else { break };
+        for line in ahead.next().unwrap_or_default() {
+            l.prefetch(line);
+        }
+        let w = w.map(|line| l.load(&line.0));
+        for r in 0..R {
+            let x = l.splat(x[r]);
+            for n in 0..N {
+                sums[r][n] = l.fma(x, w[n], sums[r][n]);
+            }
+        }
+    }
+    *acc = sums;
+}
+
+/// Calls a function generic over the rows of a tile, for `rows` in 1..=12.
+macro_rules! with_rows {
+    ($rows:expr, $most:expr, $name:ident::<$l:ty, R, $n:tt>($($arg:expr),* $(,)?)) => {
+        match $rows {
+            1 => $name::<$l, 1, $n>($($arg),*),
+            2 => $name::<$l, 2, $n>($($arg),*),
+            3 => $name::<$l, 3, $n>($($arg),*),
+            4 => $name::<$l, 4, $n>($($arg),*),
+            5 => $name::<$l, 5, $n>($($arg),*),
+            6 => $name::<$l, 6, $n>($($arg),*),
+            7 if $most > 6 => $name::<$l, 7, $n>($($arg),*),
+            8 if $most > 6 => $name::<$l, 8, $n>($($arg),*),
+            9 if $most > 6 => $name::<$l, 9, $n>($($arg),*),
+            10 if $most > 6 => $name::<$l, 10, $n>($($arg),*),
+            11 if $most > 6 => $name::<$l, 11, $n>($($arg),*),
+            12 if $most > 6 => $name::<$l, 12, $n>($($arg),*),
+            rows => unreachable!("a register tile of {rows} rows"),
+        }
+    };
+}
+pub(crate) use with_rows;

@@ -1,0 +1,153 @@
+//! Files that are damaged, or made to do damage: an error for each, no panic, no memory taken.
+
+use crate::small::{Named, config, config_json, file, weights};
+use fastdecode_core::Level;
+use fastdecode_engine::{Elements, Error, Model, Tensor, Tensors};
+use half::{bf16, f16};
+use proptest::prelude::*;
+
+fn load(bytes: &[u8]) -> Result<Model, Error> {
+    Model::with(config(), &Tensors::from_safetensors(bytes)?, Level::detect(), 1)
+}
+
+fn message(bytes: &[u8]) -> String {
+    load(bytes).err().unwrap().to_string()
+}
+
+fn changed(change: impl FnOnce(&mut Named)) -> Vec<u8> {
+    let mut named = weights();
+    change(&mut named);
+    file(&named, "transformer.")
+}
+
+#[test]
+fn a_file_cut_short_anywhere() {
+    let whole = file(&weights(), "");
+    assert!(load(&whole).is_ok());
+    for length in (0..200).chain((200..whole.len()).step_by(4099)) {
+        let text = message(&whole[..length]);
+        assert!(text.starts_with("the weights are damaged or incomplete: "), "{text}");
+    }
+}
+
+#[test]
+fn headers_that_lie() {
+    let header = |json: &str| {
+        let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(json.as_bytes());
+        bytes
+    };
+    for bytes in [
+        vec![0xFF; 8],
+        [u64::MAX.to_le_bytes().as_slice(), b"{}"].concat(),
+        header("{"),
+        header(r#"{"wte.weight":{"dtype":"F32","shape":[77,40],"data_offsets":[0,12320]}}"#),
+        header(
+            r#"{"wte.weight":{"dtype":"F32","shape":[99999999999,99999999999],"data_offsets":[0,0]}}"#,
+        ),
+        header(r#"{"wte.weight":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}}"#),
+    ] {
+        assert!(load(&bytes).is_err());
+    }
+}
+
+#[test]
+fn tensors_that_are_missing_or_misshapen() {
+    let name = "h.1.mlp.c_fc.weight";
+    let bytes = changed(|named| _ = named.remove(name));
+    assert_eq!(
+        message(&bytes),
+        "the weights have no tensor \"h.1.mlp.c_fc.weight\"; take the checkpoint again"
+    );
+    let bytes = changed(|named| named.get_mut(name).unwrap().0.reverse());
+    assert_eq!(
+        message(&bytes),
+        "the weights' tensor \"h.1.mlp.c_fc.weight\" has shape [600, 40], and the configuration \
+         asks for [40, 600]"
+    );
+    let bytes = changed(|named| _ = named.insert("wpe.weight".into(), (vec![0, 40], vec![])));
+    assert!(message(&bytes).contains("has shape [0, 40]"));
+}
+
+#[test]
+fn weights_that_are_not_finite() {
+    for (name, at, bad) in [
+        ("h.0.attn.c_attn.weight", 4799, f32::NAN),
+        ("wte.weight", 3000, f32::INFINITY),
+        ("h.1.mlp.c_fc.bias", 599, f32::NEG_INFINITY),
+        ("wpe.weight", 0, f32::NAN),
+    ] {
+        let bytes = changed(|named| named.get_mut(name).unwrap().1[at] = bad);
+        assert_eq!(
+            message(&bytes),
+            format!("the weights are damaged: {name:?} has values that are not finite")
+        );
+    }
+}
+
+#[test]
+fn other_types_are_refused_and_half_ones_are_widened() {
+    let named = weights();
+    let mut tensors = Tensors::default();
+    let halves: Vec<(String, Vec<usize>, Vec<f16>, Vec<u16>)> = named
+        .iter()
+        .map(|(name, (shape, x))| {
+            let sixteen = x.iter().map(|&x| f16::from_f32(x)).collect();
+            let brain = x.iter().map(|&x| bf16::from_f32(x).to_bits()).collect();
+            (name.clone(), shape.clone(), sixteen, brain)
+        })
+        .collect();
+    let mut rounded = named.clone();
+    for (i, (name, shape, sixteen, brain)) in halves.iter().enumerate() {
+        let x = &mut rounded.get_mut(name).unwrap().1;
+        let elements = if i % 2 == 0 {
+            x.iter_mut().zip(sixteen).for_each(|(x, h)| *x = h.to_f32());
+            Elements::F16(sixteen)
+        } else {
+            x.iter_mut().zip(brain).for_each(|(x, &h)| *x = bf16::from_bits(h).to_f32());
+            Elements::BF16(brain)
+        };
+        tensors.insert(name, Tensor { shape: shape.clone(), elements });
+    }
+    let widened = Model::with(config(), &tensors, Level::detect(), 1).unwrap();
+    let same = load(&file(&rounded, "")).unwrap();
+    let row = crate::small::tokens(1, 30);
+    assert_eq!(crate::small::logits(&widened, &row), crate::small::logits(&same, &row));
+
+    let mut bytes = file(&named, "");
+    let at = bytes.windows(5).position(|w| w == b"\"F32\"").unwrap();
+    bytes[at..at + 5].copy_from_slice(b"\"I32\"");
+    let text = message(&bytes);
+    assert!(text.ends_with(" is I32; this engine reads float32, float16 and bfloat16"), "{text}");
+}
+
+#[test]
+fn folders_without_their_files() {
+    let folder = std::env::temp_dir().join(format!("fastdecode-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let message = || Model::from_folder(&folder).err().map(|error| error.to_string());
+    assert!(message().unwrap().contains("config.json cannot be read: "));
+    std::fs::write(folder.join("config.json"), "{}").unwrap();
+    assert!(message().unwrap().contains("is no configuration of a GPT-2: missing field"));
+    std::fs::write(folder.join("config.json"), config_json()).unwrap();
+    assert!(message().unwrap().contains("model.safetensors cannot be read: "));
+    std::fs::write(folder.join("model.safetensors"), "").unwrap();
+    assert!(message().is_some());
+    std::fs::write(folder.join("model.safetensors"), file(&weights(), "transformer.")).unwrap();
+    assert_eq!(message(), None);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Any few bytes of the header changed: an error, or a model, never a panic.
+    #[test]
+    fn bytes_changed_at_random(changes in prop::collection::vec((0usize..3000, any::<u8>()), 1..6)) {
+        let mut bytes = file(&weights(), "");
+        for (at, byte) in changes {
+            bytes[at] = byte;
+        }
+        let _ = load(&bytes);
+    }
+}

@@ -1,0 +1,5 @@
+//! The engine over small models whose weights are drawn here.
+
+mod bits;
+mod files;
+mod small;

@@ -1,0 +1,291 @@
+//! The native GPT-2 as Python sees it: a model, and the rows that it has under way.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fastdecode_engine::{Batch, Config, Elements, Error, Model, Result, Scratch, Tensor, Tensors};
+use fastdecode_engine::{Wanted, settings};
+use half::f16;
+use numpy::{
+    PyArray1, PyArray2, PyArrayDyn, PyArrayMethods, PyReadonlyArray1, PyReadonlyArrayDyn,
+    PyUntypedArrayMethods,
+};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+fn refusal(error: &Error) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
+/// A GPT-2 on the CPU in float32, whose logits are the same bits in any batch.
+///
+/// A row's logits depend on its tokens alone: not on the batch, the threads or the instruction set.
+/// The environment's FASTDECODE_THREADS and FASTDECODE_LEVEL (portable, avx2, avx512) choose the
+/// latter two.
+#[pyclass(frozen, module = "fastdecode._core")]
+pub struct NativeGpt2 {
+    model: Arc<Model>,
+}
+
+#[pymethods]
+impl NativeGpt2 {
+    /// From a folder with `config.json` and `model.safetensors`.
+    ///
+    /// Parameters
+    /// ----------
+    /// path : str or path
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     A file that is missing, damaged, or of another kind of model.
+    #[staticmethod]
+    fn from_folder(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        let model = py.detach(|| Model::from_folder(&path)).map_err(|e| refusal(&e))?;
+        Ok(Self { model: Arc::new(model) })
+    }
+
+    /// From arrays by name; their values are copied once, into the form that the engine reads.
+    ///
+    /// Parameters
+    /// ----------
+    /// config : str
+    ///     The text of transformers' `config.json`.
+    /// tensors : dict of str to array
+    ///     C-contiguous; float32, float16, or uint16 for the bits of bfloat16.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     Tensors that are missing or of another shape, or a configuration of another model.
+    #[staticmethod]
+    fn from_arrays(py: Python<'_>, config: &str, tensors: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let config = Config::from_json(config.as_bytes(), Path::new("config"))
+            .map_err(|error| refusal(&error))?;
+        let arrays = tensors
+            .iter()
+            .map(|(name, array)| Ok((name.extract::<String>()?, Array::new(&array)?)))
+            .collect::<PyResult<Vec<_>>>()?;
+        let mut tensors = Tensors::default();
+        for (name, array) in &arrays {
+            tensors.insert(name, array.tensor()?);
+        }
+        let model = py.detach(|| Model::new(config, &tensors)).map_err(|e| refusal(&e))?;
+        Ok(Self { model: Arc::new(model) })
+    }
+
+    /// The width of a row of logits.
+    #[getter]
+    fn vocab_size(&self) -> usize {
+        self.model.config().vocab_size
+    }
+
+    /// The most tokens a row may have.
+    #[getter]
+    fn context(&self) -> usize {
+        self.model.config().n_positions
+    }
+
+    /// Memory of one token of one row in the KV cache, in bytes.
+    #[getter]
+    fn bytes_per_token(&self) -> usize {
+        self.model.bytes_per_token()
+    }
+
+    /// Memory of the weights, in bytes.
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.model.bytes()
+    }
+
+    /// Threads that it runs on.
+    #[getter]
+    fn threads(&self) -> usize {
+        self.model.threads()
+    }
+
+    /// The instruction set that it runs on: "portable", "avx2" or "avx512".
+    #[getter]
+    fn level(&self) -> &'static str {
+        settings::name(self.model.level())
+    }
+
+    /// Read all weights once and do nothing with them: the measure of a step's speed.
+    ///
+    /// Returns
+    /// -------
+    /// float
+    ///     Seconds that it took.
+    fn read_seconds(&self, py: Python<'_>) -> f64 {
+        py.detach(|| {
+            let begun = std::time::Instant::now();
+            std::hint::black_box(self.model.read_once());
+            begun.elapsed().as_secs_f64()
+        })
+    }
+
+    /// An empty batch.
+    fn rows(&self) -> NativeRows {
+        NativeRows { batch: Batch::new(Arc::clone(&self.model)), model: Arc::clone(&self.model) }
+    }
+
+    /// The logits behind each token of a sequence.
+    ///
+    /// Parameters
+    /// ----------
+    /// tokens : sequence of int
+    ///
+    /// Returns
+    /// -------
+    /// float32 array, (tokens, vocab)
+    fn all_logits<'py>(
+        &self,
+        py: Python<'py>,
+        tokens: Vec<i64>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let tokens = ids(0, &tokens, self.vocab_size())?;
+        filled(py, [tokens.len(), self.vocab_size()], |logits| {
+            let mut sequence = [self.model.sequence()];
+            let mut scratch = Scratch::default();
+            self.model.forward(&mut sequence, &[&tokens], Wanted::All, &mut scratch, logits)
+        })
+    }
+}
+
+/// Rows under way in a `NativeGpt2`, with their KV cache.
+#[pyclass(module = "fastdecode._core")]
+pub struct NativeRows {
+    batch: Batch,
+    model: Arc<Model>,
+}
+
+#[pymethods]
+impl NativeRows {
+    fn __len__(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// Add rows behind those under way: prompt i goes through the model once and becomes
+    /// `repeats[i]` rows, which share its cache.
+    ///
+    /// Parameters
+    /// ----------
+    /// prompts : sequence of sequences of int
+    /// repeats : sequence of int
+    ///
+    /// Returns
+    /// -------
+    /// float32 array, (new rows, vocab)
+    fn join<'py>(
+        &mut self,
+        py: Python<'py>,
+        prompts: Vec<Vec<i64>>,
+        repeats: Vec<usize>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let size = self.model.config().vocab_size;
+        let prompts = prompts
+            .iter()
+            .enumerate()
+            .map(|(row, prompt)| ids(row, prompt, size))
+            .collect::<PyResult<Vec<_>>>()?;
+        let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        filled(py, [repeats.iter().sum(), size], |logits| {
+            self.batch.join(&prompts, &repeats, logits)
+        })
+    }
+
+    /// Append one token to each row.
+    ///
+    /// Parameters
+    /// ----------
+    /// tokens : int64 array, (rows,)
+    ///
+    /// Returns
+    /// -------
+    /// float32 array, (rows, vocab)
+    fn step<'py>(
+        &mut self,
+        py: Python<'py>,
+        tokens: PyReadonlyArray1<'py, i64>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let size = self.model.config().vocab_size;
+        let rows = tokens.len();
+        let given = tokens.as_array();
+        let mut tokens = Vec::with_capacity(rows);
+        for (row, token) in given.iter().enumerate() {
+            tokens.extend(ids(row, &[*token], size)?);
+        }
+        if rows != self.batch.len() {
+            let (got, rows) = (rows, self.batch.len());
+            return Err(refusal(&Error::Length { name: "tokens", got, rows }));
+        }
+        filled(py, [rows, size], |logits| self.batch.step(&tokens, logits))
+    }
+
+    /// Go on with these rows, in this order; a row may come several times.
+    ///
+    /// Parameters
+    /// ----------
+    /// rows : int64 array
+    fn keep(&mut self, rows: &Bound<'_, PyArray1<i64>>) -> PyResult<()> {
+        let rows: Vec<i64> = rows.try_readonly()?.as_array().iter().copied().collect();
+        self.batch.keep(&rows).map_err(|error| refusal(&error))
+    }
+}
+
+/// An array that `work` fills, without the GIL.
+fn filled<'py>(
+    py: Python<'py>,
+    shape: [usize; 2],
+    work: impl Send + FnOnce(&mut [f32]) -> Result<()>,
+) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    let array = PyArray2::zeros(py, shape, false);
+    {
+        let mut view = array.try_readwrite()?;
+        let logits = view.as_slice_mut()?;
+        py.detach(|| work(logits)).map_err(|error| refusal(&error))?;
+    }
+    Ok(array)
+}
+
+fn ids(row: usize, tokens: &[i64], size: usize) -> PyResult<Vec<u32>> {
+    tokens
+        .iter()
+        .map(|&token| u32::try_from(token).map_err(|_| refusal(&Error::Token { row, token, size })))
+        .collect()
+}
+
+/// A weight, borrowed from Python.
+enum Array<'py> {
+    F32(PyReadonlyArrayDyn<'py, f32>),
+    F16(PyReadonlyArrayDyn<'py, f16>),
+    BF16(PyReadonlyArrayDyn<'py, u16>),
+}
+
+impl<'py> Array<'py> {
+    fn new(array: &Bound<'py, PyAny>) -> PyResult<Self> {
+        if let Ok(array) = array.cast::<PyArrayDyn<f32>>() {
+            return Ok(Self::F32(array.try_readonly()?));
+        }
+        if let Ok(array) = array.cast::<PyArrayDyn<f16>>() {
+            return Ok(Self::F16(array.try_readonly()?));
+        }
+        if let Ok(array) = array.cast::<PyArrayDyn<u16>>() {
+            return Ok(Self::BF16(array.try_readonly()?));
+        }
+        Err(PyTypeError::new_err(format!(
+            "tensors must be float32, float16, or uint16 for bfloat16, got {}",
+            array.get_type().name()?
+        )))
+    }
+
+    fn tensor(&self) -> PyResult<Tensor<'_>> {
+        let (shape, elements) = match self {
+            Self::F32(array) => (array.shape(), Elements::F32(array.as_slice()?)),
+            Self::F16(array) => (array.shape(), Elements::F16(array.as_slice()?)),
+            Self::BF16(array) => (array.shape(), Elements::BF16(array.as_slice()?)),
+        };
+        Ok(Tensor { shape: shape.to_vec(), elements })
+    }
+}
