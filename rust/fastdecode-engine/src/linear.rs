@@ -68,7 +68,7 @@ impl Linear<'_> {
         assert_eq!(self.weights.len(), panels * ACROSS * self.inputs);
         assert_eq!(self.bias.len(), panels * ACROSS);
         assert_eq!(x.len(), blocks.rows() * self.inputs);
-        assert_eq!(out.len(), blocks.rows() * self.outputs);
+        assert!(out.holds(blocks.rows() * self.outputs));
         let threads = session.threads();
         session.run(panels, |index| {
             // The panel that this thread will most likely have next: claims go downwards.

@@ -21,6 +21,12 @@ impl<'a, T> Parts<'a, T> {
         Self { start: slice.as_mut_ptr(), length: slice.len(), slice: PhantomData }
     }
 
+    /// Whether it holds `count` elements in all.
+    #[must_use]
+    pub fn holds(&self, count: usize) -> bool {
+        self.length == count
+    }
+
     /// One part.
     ///
     /// # Safety

@@ -41,6 +41,7 @@ impl NativeGpt2 {
     /// ValueError
     ///     A file that is missing, damaged, or of another kind of model.
     #[staticmethod]
+    #[expect(clippy::needless_pass_by_value, reason = "converted from Python")]
     fn from_folder(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         let model = py.detach(|| Model::from_folder(&path)).map_err(|e| refusal(&e))?;
         Ok(Self { model: Arc::new(model) })
@@ -139,6 +140,7 @@ impl NativeGpt2 {
     /// Returns
     /// -------
     /// float32 array, (tokens, vocab)
+    #[expect(clippy::needless_pass_by_value, reason = "converted from Python")]
     fn all_logits<'py>(
         &self,
         py: Python<'py>,
@@ -177,6 +179,7 @@ impl NativeRows {
     /// Returns
     /// -------
     /// float32 array, (new rows, vocab)
+    #[expect(clippy::needless_pass_by_value, reason = "converted from Python")]
     fn join<'py>(
         &mut self,
         py: Python<'py>,
@@ -204,6 +207,7 @@ impl NativeRows {
     /// Returns
     /// -------
     /// float32 array, (rows, vocab)
+    #[expect(clippy::needless_pass_by_value, reason = "converted from Python")]
     fn step<'py>(
         &mut self,
         py: Python<'py>,
@@ -235,11 +239,11 @@ impl NativeRows {
 }
 
 /// An array that `work` fills, without the GIL.
-fn filled<'py>(
-    py: Python<'py>,
+fn filled(
+    py: Python<'_>,
     shape: [usize; 2],
     work: impl Send + FnOnce(&mut [f32]) -> Result<()>,
-) -> PyResult<Bound<'py, PyArray2<f32>>> {
+) -> PyResult<Bound<'_, PyArray2<f32>>> {
     let array = PyArray2::zeros(py, shape, false);
     {
         let mut view = array.try_readwrite()?;

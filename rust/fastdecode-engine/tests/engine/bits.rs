@@ -110,7 +110,7 @@ proptest! {
             join(&mut batch, &mut histories, &late);
         }
         let kept: Vec<usize> = order.iter().map(|index| index.index(histories.len())).collect();
-        let rows: Vec<i64> = kept.iter().map(|&row| row as i64).collect();
+        let rows: Vec<i64> = kept.iter().map(|&row| i64::try_from(row).unwrap()).collect();
         batch.keep(&rows).unwrap();
         histories = kept.iter().map(|&row| histories[row].clone()).collect();
         for round in 1..=steps {

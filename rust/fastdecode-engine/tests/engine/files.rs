@@ -85,11 +85,14 @@ fn weights_that_are_not_finite() {
     }
 }
 
+/// One tensor by name in both types of two bytes: its shape, float16, and bfloat16's bits.
+type Halves = (String, Vec<usize>, Vec<f16>, Vec<u16>);
+
 #[test]
 fn other_types_are_refused_and_half_ones_are_widened() {
     let named = weights();
     let mut tensors = Tensors::default();
-    let halves: Vec<(String, Vec<usize>, Vec<f16>, Vec<u16>)> = named
+    let halves: Vec<Halves> = named
         .iter()
         .map(|(name, (shape, x))| {
             let sixteen = x.iter().map(|&x| f16::from_f32(x)).collect();
