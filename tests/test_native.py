@@ -12,12 +12,11 @@ import fastdecode
 import numpy as np
 import pytest
 import torch
+from conftest import make_model, ragged
 from fastdecode.engines import open_engine
 from fastdecode.engines.native import LoadedEngine, NativeEngine
 from fastdecode.tokenizer import FileTokenizer
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
-
-from conftest import make_model, ragged
 
 LEVELS = ("portable", "avx2", "avx512")
 
