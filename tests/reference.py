@@ -129,7 +129,8 @@ def weights(
 
     if top_n_sigma is not None:
         bound = float(row[ranked[0]]) - top_n_sigma * standard_deviation(row)
-        kept = [i for i in kept if row[i] >= bound]
+        # As doubles: NumPy would round the bound to the row's own type.
+        kept = [i for i in kept if float(row[i]) >= bound]
     kept = kept[:top_k]
     if top_p is not None and top_p < 1:
         target = Fraction(top_p) * sum(full[i] for i in kept)
