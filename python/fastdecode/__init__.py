@@ -6,7 +6,7 @@
 
 from fastdecode import core
 from fastdecode._core import Sample, __version__
-from fastdecode.api import generate, next_token, replay, score, stream
+from fastdecode.api import generate, next_token, replay, score, stream, tokens, vocabulary
 from fastdecode.candidates import Candidate, Candidates
 from fastdecode.decoder import Decoder
 from fastdecode.errors import Interrupted
@@ -14,6 +14,7 @@ from fastdecode.generations import Generation, Generations, Stats
 from fastdecode.scores import Score, Scores
 from fastdecode.steps import Step
 from fastdecode.strategies import Greedy
+from fastdecode.vocabularies import Token, Tokens, Vocabulary
 
 __all__ = [
     "Candidate",
@@ -28,6 +29,9 @@ __all__ = [
     "Scores",
     "Stats",
     "Step",
+    "Token",
+    "Tokens",
+    "Vocabulary",
     "__version__",
     "core",
     "generate",
@@ -35,4 +39,6 @@ __all__ = [
     "replay",
     "score",
     "stream",
+    "tokens",
+    "vocabulary",
 ]

@@ -13,6 +13,7 @@ from fastdecode.generations import Generations
 from fastdecode.scores import Scores
 from fastdecode.steps import Step
 from fastdecode.strategies import Strategy, restore
+from fastdecode.vocabularies import Tokens, Vocabulary
 
 if TYPE_CHECKING:
     import os
@@ -195,6 +196,16 @@ def score(
             that `bos` or `eos` asks for.
     """
     return resolve(model, tokenizer).score(texts, context=context, bos=bos, eos=eos)
+
+
+def tokens(text: str, *, model: Any = DEFAULT_MODEL, tokenizer: Any = None) -> Tokens:
+    """What `text` is cut into: ids, pieces and bytes. Nothing is put before or behind it."""
+    return resolve(model, tokenizer).tokens(text)
+
+
+def vocabulary(*, model: Any = DEFAULT_MODEL, tokenizer: Any = None) -> Vocabulary:
+    """All tokens of the model's tokenizer: `vocabulary(model="demo")[100:110]` shows ten."""
+    return resolve(model, tokenizer).vocabulary
 
 
 def replay(

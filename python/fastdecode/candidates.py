@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import overload
+
+from fastdecode.sequences import Items
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,25 +22,13 @@ class Candidate:
     logprob: float
 
 
-class Candidates(Sequence[Candidate]):
+class Candidates(Items[Candidate]):
     """The likeliest next tokens, likeliest first; ties go to the lower token id."""
 
     def __init__(self, prompt: str, items: Iterable[Candidate]) -> None:
         """Hold the candidates behind `prompt`."""
         self.prompt = prompt
-        self._items = tuple(items)
-
-    def __len__(self) -> int:
-        """How many candidates there are."""
-        return len(self._items)
-
-    @overload
-    def __getitem__(self, index: int) -> Candidate: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Candidate]: ...
-    def __getitem__(self, index: int | slice) -> Candidate | Sequence[Candidate]:
-        """One candidate, or a slice of them."""
-        return self._items[index]
+        super().__init__(items)
 
     def __repr__(self) -> str:
         """A table: rank, token id, probability, token text."""

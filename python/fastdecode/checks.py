@@ -11,6 +11,17 @@ U32 = 2**32 - 1
 U64 = 2**64 - 1
 
 
+def string(name: str, value: Any) -> str:
+    """One string.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__} ({value!r:.40})")
+    return value
+
+
 def prompts(value: Any, name: str = "prompts") -> list[str]:
     """One string or a sequence of strings, as a list.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from time import perf_counter
 from typing import Any
 
@@ -16,10 +17,12 @@ from fastdecode.engines.base import Engine
 from fastdecode.errors import Interrupted
 from fastdecode.generations import Generation, Generations, Stats
 from fastdecode.loop import Plan, Prompt, Row, Timer, decode
+from fastdecode.pieces import Pieces
 from fastdecode.scores import Score, Scores
 from fastdecode.steps import Step
 from fastdecode.strategies import Greedy, Strategy, describe
 from fastdecode.text import decode as decode_text
+from fastdecode.vocabularies import Token, Tokens, Vocabulary
 
 _DEFAULT_NEW_TOKENS = 20
 _MOST_ROWS = 32
@@ -123,6 +126,21 @@ class Decoder:
         decoder._set(engine, tokenizer, None)
         decoder.name, decoder.revision = name_or_path, revision
         return decoder
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """The tokens one by one, as bytes and readable."""
+        return Pieces(self.tokenizer)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """All tokens of the tokenizer; a slice of them shows ids, pieces and bytes."""
+        return Vocabulary(self.pieces)
+
+    def tokens(self, text: str) -> Tokens:
+        """What `text` is cut into; see `fastdecode.tokens`."""
+        ids = self._plain_tokens([checks.string("text", text)])[0]
+        return Tokens((Token.of(self.pieces, i) for i in ids), text)
 
     def __repr__(self) -> str:
         """The model, its engine and dtype."""

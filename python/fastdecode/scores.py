@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import overload
+
+from fastdecode.sequences import Items
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +37,12 @@ class Score:
         return cls(text, token_ids, total, token_logprobs, perplexity)
 
 
-class Scores(Sequence[Score]):
+class Scores(Items[Score]):
     """Scores in the order of the texts."""
 
     def __init__(self, items: Iterable[Score]) -> None:
         """Hold `items`."""
-        self._items = tuple(items)
-
-    def __len__(self) -> int:
-        """How many texts there are."""
-        return len(self._items)
-
-    @overload
-    def __getitem__(self, index: int) -> Score: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Score]: ...
-    def __getitem__(self, index: int | slice) -> Score | Sequence[Score]:
-        """One score, or a slice of them."""
-        return self._items[index]
+        super().__init__(items)
 
     @property
     def logprobs(self) -> list[float]:
