@@ -7,7 +7,7 @@
 from fastdecode import core
 from fastdecode._core import Sample, __version__
 from fastdecode.api import generate, next_token, replay, score, stream, tokens, vocabulary
-from fastdecode.candidates import Candidate, Candidates
+from fastdecode.candidates import Candidate, Candidates, Raffle, Tally
 from fastdecode.decoder import Decoder
 from fastdecode.errors import Interrupted
 from fastdecode.generations import Generation, Generations, Stats
@@ -24,11 +24,13 @@ __all__ = [
     "Generations",
     "Greedy",
     "Interrupted",
+    "Raffle",
     "Sample",
     "Score",
     "Scores",
     "Stats",
     "Step",
+    "Tally",
     "Token",
     "Tokens",
     "Vocabulary",

@@ -165,10 +165,36 @@ def stream(
 
 
 def next_token(
-    prompt: str, k: int = 10, *, model: Any = DEFAULT_MODEL, tokenizer: Any = None
+    prompt: str,
+    k: int = 10,
+    *,
+    strategy: Strategy | None = None,
+    seed: int | None = None,
+    model: Any = DEFAULT_MODEL,
+    tokenizer: Any = None,
+    **keywords: Any,
 ) -> Candidates:
-    """The `k` likeliest next tokens behind `prompt`, with probabilities over the vocabulary."""
-    return resolve(model, tokenizer).next_token(prompt, k)
+    """The `k` likeliest next tokens behind `prompt`, and what a strategy keeps of them.
+
+    The result is a table in a terminal and in a notebook, can be drawn from (`.draw(seed=...)`,
+    `.sample(20, seed=...)`), and goes to pandas and polars.
+
+    Args:
+        prompt: the text; an empty one begins at the tokenizer's BOS token.
+        k: how many candidates, 1 to the size of the vocabulary.
+        strategy: `Greedy()` or `Sample(...)`: what it cuts is marked, and the probabilities after
+            it stand beside the model's own. None: built from the keywords, or the model's
+            distribution as it is where there is none.
+        seed: for the draws; `xtc`, which tosses coins before it cuts, needs one here.
+        model: as for `generate`.
+        tokenizer: as for `generate`.
+        **keywords: a strategy by transformers' names: `temperature`, `top_k`, `top_p`, ...
+
+    Raises:
+        TypeError: for a wrong type or an unknown keyword.
+        ValueError: for a bad value, or a prompt without room in the context.
+    """
+    return resolve(model, tokenizer).next_token(prompt, k, strategy=strategy, seed=seed, **keywords)
 
 
 def score(

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
 from fastdecode import checks, core, keywords
-from fastdecode.candidates import Candidate, Candidates
+from fastdecode.candidates import Candidates
 from fastdecode.engines.base import Engine
 from fastdecode.errors import Interrupted
 from fastdecode.generations import Generation, Generations, Stats
+from fastdecode.laws import Law
 from fastdecode.loop import Plan, Prompt, Row, Timer, decode
 from fastdecode.pieces import Pieces
 from fastdecode.scores import Score, Scores
 from fastdecode.steps import Step
 from fastdecode.strategies import Greedy, Strategy, describe
-from fastdecode.text import decode as decode_text
 from fastdecode.vocabularies import Token, Tokens, Vocabulary
 
 _DEFAULT_NEW_TOKENS = 20
@@ -238,24 +235,36 @@ class Decoder:
         )
         return (_step(row, plan) for rows in decode(self.engine, plan, Timer()) for row in rows)
 
-    def next_token(self, prompt: str, k: int = 10) -> Candidates:
+    def next_token(
+        self,
+        prompt: str,
+        k: int = 10,
+        *,
+        strategy: Strategy | None = None,
+        seed: int | None = None,
+        **more: Any,
+    ) -> Candidates:
         """The `k` likeliest next tokens; see `fastdecode.next_token`."""
-        if not isinstance(prompt, str):
-            raise TypeError(f"prompt must be a string, not {type(prompt).__name__}")
+        checks.string("prompt", prompt)
         k = checks.integer("k", k, 1, self.engine.vocab_size)
+        if seed is not None:
+            seed = checks.seed(seed)
+        for name in more:
+            if name in keywords.OF_A_RUN:
+                raise TypeError(f"next_token() draws one token and has no {name}; leave it out")
+        chosen = None
+        if strategy is not None or more:
+            chosen = self._fitted(keywords.read(more, strategy).strategy, self.engine.eos_ids)
         ids = self._tokens([prompt])
         checks.fits(ids, self.engine.context, self.engine.vocab_size)
         _, logits = self.engine.start(ids, [1])
-        values, tokens = core.top_k(logits, k)
-        logprobs = values[0].astype(np.float64) - core.logsumexp(logits)[0]
-        return Candidates(
+        return Candidates.behind(
             prompt,
-            (
-                Candidate(rank, token, decode_text(self.tokenizer, [token]), math.exp(lp), lp)
-                for rank, (token, lp) in enumerate(
-                    zip(tokens[0].tolist(), logprobs.tolist(), strict=True), start=1
-                )
-            ),
+            Law.of(logits[0], chosen, ids[0]),
+            k,
+            strategy=chosen,
+            pieces=self.pieces,
+            seed=seed,
         )
 
     def score(

@@ -60,6 +60,13 @@ class Pieces:
             return bytes([int(byte[1], 16)])
         return piece.replace("\u2581", " ").encode()
 
+    def text(self, token_id: int) -> str:
+        """What the tokenizer decodes the token to, by itself; empty for a special token."""
+        text: str = self._tokenizer.decode(
+            [token_id], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
     def readable(self, token_id: int) -> str:
         """The token on one line: spaces and line ends as signs, bytes of no character as \\xNN."""
         if self.special(token_id):

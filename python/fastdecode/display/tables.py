@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from fastdecode.display.html import escape, fragment
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _BAR = 12
+_SHORT_BAR = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,31 +77,8 @@ class Table:
         return "\n".join([*([self.title] if self.title else []), *lines, *self.notes])
 
     def rich(self) -> Any:
-        """As something that `rich.print` shows in colour."""
-        from rich.console import Group
-        from rich.table import Table as RichTable
-        from rich.text import Text
-
-        table = RichTable(box=None, pad_edge=False, header_style="bold")
-        for column in self.columns:
-            table.add_column(
-                Text(column.name),
-                justify="right" if column.right else "left",
-                no_wrap=column.right or column.code or column.bars is not None,
-            )
-        drawn = [
-            _bars(c.bars) if c.bars is not None else [printable(cell) for cell in c.cells]
-            for c in self.columns
-        ]
-        for row in range(len(self)):
-            style = "dim" if row in self.cut else "bold green" if row in self.won else ""
-            cells = [
-                Text(cells[row], style="blue" if column.bars is not None else "")
-                for column, cells in zip(self.columns, drawn, strict=True)
-            ]
-            table.add_row(*cells, style=style)
-        above = [Text(printable(self.title), style="bold")] if self.title else []
-        return Group(*above, table, *(Text(printable(note), style="italic") for note in self.notes))
+        """As something that `rich.print` shows in colour, with bars as long as there is room."""
+        return _Rich(self)
 
     def html(self) -> str:
         """As HTML for a notebook."""
@@ -120,6 +98,47 @@ class Table:
             f"{title}<table><thead><tr>{head}</tr></thead>"
             f"<tbody>{''.join(rows)}</tbody></table>{notes}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rich:
+    table: Table
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.cells import cell_len
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = self.table
+        wide = sum(
+            2 + max(map(cell_len, [c.name, *c.cells])) for c in table.columns if c.bars is None
+        )
+        bars = sum(c.bars is not None for c in table.columns)
+        room = (options.max_width - wide) // max(bars, 1) - 2
+        drawn = RichTable(box=None, pad_edge=False, header_style="bold")
+        cells = []
+        for column in table.columns:
+            narrow = column.right or column.code or column.bars is not None
+            drawn.add_column(
+                Text(column.name), justify="right" if column.right else "left", no_wrap=narrow
+            )
+            cells.append(
+                [printable(cell) for cell in column.cells]
+                if column.bars is None
+                else _bars(column.bars, min(max(room, _SHORT_BAR), _BAR))
+            )
+        for row in range(len(table)):
+            style = "dim" if row in table.cut else "bold green" if row in table.won else ""
+            texts = (
+                Text(column[row], style="" if kind.bars is None else "blue")
+                for kind, column in zip(table.columns, cells, strict=True)
+            )
+            drawn.add_row(*texts, style=style)
+        if table.title:
+            yield Text(printable(table.title), style="bold")
+        yield drawn
+        for note in table.notes:
+            yield Text(printable(note), style="italic")
 
 
 class Tabular:
@@ -192,8 +211,8 @@ def printable(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
-def _bars(shares: Sequence[float] | None) -> list[str]:
-    return [bar(share) for share in shares or ()]
+def _bars(shares: Sequence[float], width: int = _BAR) -> list[str]:
+    return [bar(share, width) for share in shares]
 
 
 def _class(column: Column) -> str:
