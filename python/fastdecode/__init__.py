@@ -6,8 +6,22 @@
 
 from fastdecode import core
 from fastdecode._core import Sample, __version__
-from fastdecode.api import generate, next_token, replay, score, stream, tokens, vocabulary
+from fastdecode.anomalies import Surprises
+from fastdecode.api import (
+    classify,
+    compare,
+    generate,
+    next_token,
+    replay,
+    score,
+    stream,
+    surprising,
+    tokens,
+    vocabulary,
+)
 from fastdecode.candidates import Candidate, Candidates, Raffle, Tally
+from fastdecode.classifications import Classification, Classifications
+from fastdecode.comparisons import Comparison
 from fastdecode.decoder import Decoder
 from fastdecode.errors import Interrupted
 from fastdecode.generations import Generation, Generations, Stats
@@ -19,6 +33,9 @@ from fastdecode.vocabularies import Token, Tokens, Vocabulary
 __all__ = [
     "Candidate",
     "Candidates",
+    "Classification",
+    "Classifications",
+    "Comparison",
     "Decoder",
     "Generation",
     "Generations",
@@ -30,17 +47,21 @@ __all__ = [
     "Scores",
     "Stats",
     "Step",
+    "Surprises",
     "Tally",
     "Token",
     "Tokens",
     "Vocabulary",
     "__version__",
+    "classify",
+    "compare",
     "core",
     "generate",
     "next_token",
     "replay",
     "score",
     "stream",
+    "surprising",
     "tokens",
     "vocabulary",
 ]

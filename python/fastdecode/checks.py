@@ -43,6 +43,21 @@ def prompts(value: Any, name: str = "prompts") -> list[str]:
     return items
 
 
+def filled(name: str, value: Any) -> list[str]:
+    """One string or several, none of them empty.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for an empty one.
+    """
+    items = prompts(value, name)
+    for row, item in enumerate(items):
+        if not item:
+            place = name if isinstance(value, str) else f"{name}[{row}]"
+            raise ValueError(f"{place} is empty; give at least one character of text")
+    return items
+
+
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     """An integer in low..high.
 

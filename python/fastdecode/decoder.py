@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from time import perf_counter
 from typing import Any
 
 from fastdecode import checks, core, keywords
-from fastdecode.candidates import Candidates
 from fastdecode.engines.base import Engine
 from fastdecode.errors import Interrupted
 from fastdecode.generations import Generation, Generations, Stats
-from fastdecode.laws import Law
 from fastdecode.loop import Plan, Prompt, Row, Timer, decode
-from fastdecode.pieces import Pieces
-from fastdecode.scores import Score, Scores
+from fastdecode.progress import progress_bar
+from fastdecode.reader import Reader
 from fastdecode.steps import Step
-from fastdecode.strategies import Greedy, Strategy, describe
-from fastdecode.vocabularies import Token, Tokens, Vocabulary
+from fastdecode.strategies import Strategy, describe
 
 _DEFAULT_NEW_TOKENS = 20
 _MOST_ROWS = 32
 _CACHE_BYTES = 2**30
-_BAR_PROMPTS = 20
 
 
-class Decoder:
+class Decoder(Reader):
     """A causal language model and its tokenizer, ready to decode.
 
     Example:
@@ -124,21 +118,6 @@ class Decoder:
         decoder.name, decoder.revision = name_or_path, revision
         return decoder
 
-    @cached_property
-    def pieces(self) -> Pieces:
-        """The tokens one by one, as bytes and readable."""
-        return Pieces(self.tokenizer)
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """All tokens of the tokenizer; a slice of them shows ids, pieces and bytes."""
-        return Vocabulary(self.pieces)
-
-    def tokens(self, text: str) -> Tokens:
-        """What `text` is cut into; see `fastdecode.tokens`."""
-        ids = self._plain_tokens([checks.string("text", text)])[0]
-        return Tokens((Token.of(self.pieces, i) for i in ids), text)
-
     def __repr__(self) -> str:
         """The model, its engine and dtype."""
         name = self.name or type(self.model).__name__
@@ -180,7 +159,7 @@ class Decoder:
         done: list[Row] = []
         live: list[Row] = []
         interrupted = False
-        bar = _bar(progress, len(plan.prompts), plan.n)
+        bar = progress_bar(progress, len(plan.prompts), "generate", each=plan.n)
         try:
             for live in decode(self.engine, plan, timer):
                 ended = [row for row in live if row.reason is not None]
@@ -234,80 +213,6 @@ class Decoder:
             text_by_step=True,
         )
         return (_step(row, plan) for rows in decode(self.engine, plan, Timer()) for row in rows)
-
-    def next_token(
-        self,
-        prompt: str,
-        k: int = 10,
-        *,
-        strategy: Strategy | None = None,
-        seed: int | None = None,
-        **more: Any,
-    ) -> Candidates:
-        """The `k` likeliest next tokens; see `fastdecode.next_token`."""
-        checks.string("prompt", prompt)
-        k = checks.integer("k", k, 1, self.engine.vocab_size)
-        if seed is not None:
-            seed = checks.seed(seed)
-        for name in more:
-            if name in keywords.OF_A_RUN:
-                raise TypeError(f"next_token() draws one token and has no {name}; leave it out")
-        chosen = None
-        if strategy is not None or more:
-            chosen = self._fitted(keywords.read(more, strategy).strategy, self.engine.eos_ids)
-        ids = self._tokens([prompt])
-        checks.fits(ids, self.engine.context, self.engine.vocab_size)
-        _, logits = self.engine.start(ids, [1])
-        return Candidates.behind(
-            prompt,
-            Law.of(logits[0], chosen, ids[0]),
-            k,
-            strategy=chosen,
-            pieces=self.pieces,
-            seed=seed,
-        )
-
-    def score(
-        self,
-        texts: str | Sequence[str],
-        *,
-        context: str = "",
-        bos: bool = True,
-        eos: bool = True,
-    ) -> Scores:
-        """The log-probability of each text; see `fastdecode.score`."""
-        items = checks.prompts(texts, "texts")
-        if not isinstance(context, str):
-            raise TypeError(f"context must be a string, not {type(context).__name__}")
-        before = [self._special("bos")] if bos else []
-        before += self._plain_tokens([context])[0] if context else []
-        after = [self._special("eos")] if eos else []
-        scored = [ids + after for ids in self._plain_tokens(items)]
-        whole = [before + ids for ids in scored]
-        limit = self.engine.context
-        for row, ids in enumerate(whole):
-            if limit is not None and len(ids) - 1 > limit:
-                raise ValueError(
-                    f"texts[{row}] comes to {len(ids)} tokens, but the model's context is {limit}; "
-                    "shorten the text or its context"
-                )
-            checks.known(f"texts[{row}]", ids, self.engine.vocab_size)
-        found: list[list[float | None]] = [[None] * len(ids) for ids in scored]
-        order = sorted(
-            (i for i in range(len(items)) if len(whole[i]) > 1), key=lambda i: len(whole[i])
-        )
-        first = max(len(before), 1)
-        for i, logits in zip(
-            order, self.engine.all_logits([whole[i][:-1] for i in order]), strict=True
-        ):
-            targets = whole[i][first:]
-            if targets:
-                values = core.token_logprobs(logits[first - 1 :], targets).tolist()
-                found[i][len(found[i]) - len(targets) :] = values
-        return Scores(
-            Score.of(text, ids, values)
-            for text, ids, values in zip(items, scored, found, strict=True)
-        )
 
     def _plan(
         self,
@@ -398,15 +303,6 @@ class Decoder:
         }
         return plan, texts, call
 
-    def _fitted(self, strategy: Strategy, eos: Sequence[int]) -> Strategy:
-        """The strategy with the model's end tokens, its token ids checked."""
-        if isinstance(strategy, Greedy):
-            return strategy
-        if not strategy.settings().get("eos_token_id"):
-            strategy = strategy.with_eos(list(eos))
-        strategy.check_vocabulary(self.engine.vocab_size)
-        return strategy
-
     def _room(
         self, row: int, length: int, max_new_tokens: int | None, max_length: int | None
     ) -> tuple[int, str]:
@@ -424,36 +320,6 @@ class Decoder:
         if context is not None and context - length < limit:
             return context - length, "context"
         return limit, "length"
-
-    def _tokens(self, texts: list[str]) -> list[list[int]]:
-        """Prompts as tokens, with what the tokenizer adds by itself; an empty one begins at BOS."""
-        if not texts:
-            return []
-        ids: list[list[int]] = self.tokenizer(texts, verbose=False)["input_ids"]
-        if all(ids):
-            return ids
-        bos = getattr(self.tokenizer, "bos_token_id", None)
-        if bos is None:
-            row = next(row for row, tokens in enumerate(ids) if not tokens)
-            raise ValueError(
-                f"prompts[{row}] is empty and the tokenizer has no BOS token to begin from; "
-                "give at least one token of text"
-            )
-        return [tokens or [bos] for tokens in ids]
-
-    def _plain_tokens(self, texts: list[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, verbose=False)[
-            "input_ids"
-        ]
-        return ids
-
-    def _special(self, name: str) -> int:
-        token = getattr(self.tokenizer, f"{name}_token_id", None)
-        if token is None:
-            raise ValueError(f"the tokenizer has no {name.upper()} token; use {name}=False")
-        return int(token)
 
     def _generation(self, row: Row, prompt: str, plan: Plan) -> Generation:
         text = row.text(self.tokenizer)
@@ -493,14 +359,3 @@ def _step(row: Row, plan: Plan) -> Step:
         seed=plan.seed,
         alternatives=row.alternatives[-1] if row.alternatives else None,
     )
-
-
-def _bar(progress: bool | None, prompts: int, n: int) -> Any:
-    """A tqdm bar over the generations, or None."""
-    if progress is None:
-        progress = prompts >= _BAR_PROMPTS and sys.stderr.isatty()
-    if not progress:
-        return None
-    from tqdm import tqdm
-
-    return tqdm(total=prompts * n, unit="text", desc="generate")

@@ -12,7 +12,7 @@ from html import escape
 __all__ = ["escape", "fragment", "page"]
 
 _STYLE = """
-.fastdecode{font-size:.92em;line-height:1.5;color:inherit;overflow-x:auto}
+.fastdecode{font-size:.92em;line-height:1.5;color:inherit}
 .fastdecode table{border-collapse:collapse;margin:.4em 0;width:auto;color:inherit;
 background:transparent;border:0}
 .fastdecode th,.fastdecode td{padding:.15em .7em;border:0;
