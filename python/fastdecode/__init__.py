@@ -4,9 +4,11 @@
 >>> fastdecode.generate("Once upon a time", model="demo", temperature=0.8, seed=7).texts
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from fastdecode import core
 from fastdecode._core import Sample, __version__
-from fastdecode.anomalies import Surprises
 from fastdecode.api import (
     classify,
     compare,
@@ -19,16 +21,41 @@ from fastdecode.api import (
     tokens,
     vocabulary,
 )
-from fastdecode.candidates import Candidate, Candidates, Raffle, Tally
-from fastdecode.classifications import Classification, Classifications
-from fastdecode.comparisons import Comparison
 from fastdecode.decoder import Decoder
 from fastdecode.errors import Interrupted
 from fastdecode.generations import Generation, Generations, Stats
-from fastdecode.scores import Score, Scores
 from fastdecode.steps import Step
 from fastdecode.strategies import Greedy
-from fastdecode.vocabularies import Token, Tokens, Vocabulary
+
+if TYPE_CHECKING:
+    from fastdecode.anomalies import Surprises
+    from fastdecode.candidates import Candidate, Candidates, Raffle, Tally
+    from fastdecode.classifications import Classification, Classifications
+    from fastdecode.comparisons import Comparison
+    from fastdecode.scores import Score, Scores
+    from fastdecode.vocabularies import Token, Tokens, Vocabulary
+
+# What views return is imported when it is first asked for: the import of the package stays quick.
+_VIEWS = {
+    "anomalies": ("Surprises",),
+    "candidates": ("Candidate", "Candidates", "Raffle", "Tally"),
+    "classifications": ("Classification", "Classifications"),
+    "comparisons": ("Comparison",),
+    "scores": ("Score", "Scores"),
+    "vocabularies": ("Token", "Tokens", "Vocabulary"),
+}
+_HOME = {name: module for module, names in _VIEWS.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"fastdecode.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "Candidate",

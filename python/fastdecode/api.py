@@ -7,19 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from fastdecode import core
-from fastdecode.anomalies import Surprises
-from fastdecode.candidates import Candidates
-from fastdecode.classifications import Classification, Classifications
-from fastdecode.comparisons import Comparison
 from fastdecode.decoder import Decoder
 from fastdecode.generations import Generation, Generations
-from fastdecode.scores import Scores
 from fastdecode.steps import Step
 from fastdecode.strategies import Strategy, restore
-from fastdecode.vocabularies import Tokens, Vocabulary
 
 if TYPE_CHECKING:
     import os
+
+    from fastdecode.anomalies import Surprises
+    from fastdecode.candidates import Candidates
+    from fastdecode.classifications import Classification, Classifications
+    from fastdecode.comparisons import Comparison
+    from fastdecode.scores import Scores
+    from fastdecode.vocabularies import Tokens, Vocabulary
 
 DEFAULT_MODEL = "openai-community/gpt2"
 _MOST_LOADED = 3

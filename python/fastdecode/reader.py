@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastdecode import checks, keywords, scoring
-from fastdecode.anomalies import Surprises
-from fastdecode.candidates import Candidates
-from fastdecode.classifications import Classification, Classifications, read_labels
-from fastdecode.comparisons import Comparison
-from fastdecode.display.flow import Alternative
+from fastdecode import checks, keywords
 from fastdecode.engines.base import Engine
 from fastdecode.generations import Generation
-from fastdecode.laws import Law
-from fastdecode.pieces import Pieces
 from fastdecode.progress import progress_bar
-from fastdecode.scores import Score, Scores
-from fastdecode.scoring import Task
 from fastdecode.strategies import Greedy, Strategy
-from fastdecode.vocabularies import Token, Tokens, Vocabulary
+
+if TYPE_CHECKING:
+    from fastdecode.anomalies import Surprises
+    from fastdecode.candidates import Candidates
+    from fastdecode.classifications import Classification, Classifications
+    from fastdecode.comparisons import Comparison
+    from fastdecode.pieces import Pieces
+    from fastdecode.scores import Score, Scores
+    from fastdecode.scoring import Task
+    from fastdecode.vocabularies import Tokens, Vocabulary
 
 
 class Reader:
@@ -37,15 +37,21 @@ class Reader:
     @cached_property
     def pieces(self) -> Pieces:
         """The tokens one by one, as bytes and readable."""
+        from fastdecode.pieces import Pieces
+
         return Pieces(self.tokenizer)
 
     @property
     def vocabulary(self) -> Vocabulary:
         """All tokens of the tokenizer; a slice of them shows ids, pieces and bytes."""
+        from fastdecode.vocabularies import Vocabulary
+
         return Vocabulary(self.pieces)
 
     def tokens(self, text: str) -> Tokens:
         """What `text` is cut into; see `fastdecode.tokens`."""
+        from fastdecode.vocabularies import Token, Tokens
+
         ids = self._plain_tokens([checks.string("text", text)])[0]
         return Tokens((Token.of(self.pieces, i) for i in ids), text)
 
@@ -59,6 +65,9 @@ class Reader:
         **more: Any,
     ) -> Candidates:
         """The `k` likeliest next tokens; see `fastdecode.next_token`."""
+        from fastdecode.candidates import Candidates
+        from fastdecode.laws import Law
+
         checks.string("prompt", prompt)
         k = checks.integer("k", k, 1, self.engine.vocab_size)
         if seed is not None:
@@ -93,6 +102,9 @@ class Reader:
         progress: bool | None = None,
     ) -> Scores:
         """The log-probability of each text; see `fastdecode.score`."""
+        from fastdecode.scores import Scores
+        from fastdecode.scoring import Task
+
         if isinstance(texts, Generation):
             texts = [texts]
         items: list[Any] = [texts] if isinstance(texts, str) else list(_iterable("texts", texts))
@@ -121,6 +133,8 @@ class Reader:
         alternatives: int = 3,
     ) -> Comparison:
         """Which of some texts is likelier, and at which token; see `fastdecode.compare`."""
+        from fastdecode.comparisons import Comparison
+
         if isinstance(texts, str):
             raise TypeError("texts must be a sequence of two strings or more, not one string")
         items = checks.filled("texts", texts)
@@ -143,6 +157,8 @@ class Reader:
         progress: bool | None = None,
     ) -> Classification | Classifications:
         """Which label a text belongs to, by Bayes' rule; see `fastdecode.classify`."""
+        from fastdecode.classifications import Classification, Classifications, read_labels
+
         known = read_labels(labels, prompts, priors)
         checks.string("separator", separator)
         items = checks.filled("texts" if not isinstance(texts, str) else "text", texts)
@@ -174,6 +190,8 @@ class Reader:
         progress: bool | None = None,
     ) -> Surprises:
         """The texts by their surprisal a token; see `fastdecode.surprising`."""
+        from fastdecode.anomalies import Surprises
+
         items = checks.filled("texts", texts)
         tasks = self._tasks([context] * len(items), items, bos=bos, eos=eos)
         for task in tasks:
@@ -194,6 +212,8 @@ class Reader:
         names: Sequence[str] | None = None,
     ) -> list[Task]:
         """What to score: each text behind its context, between BOS and EOS if asked for."""
+        from fastdecode.scoring import Task
+
         for context in set(contexts):
             checks.string("context", context)
         start = [self._special("bos")] if bos else []
@@ -220,6 +240,10 @@ class Reader:
         progress: bool | None,
     ) -> Iterator[Score]:
         """Score `tasks`, which are `texts`; every argument is checked before any work."""
+        from fastdecode import scoring
+        from fastdecode.display.flow import Alternative
+        from fastdecode.scores import Score
+
         alternatives = checks.integer("alternatives", alternatives, 0, self.engine.vocab_size)
         if stride is not None:
             stride = checks.integer("stride", stride, 1)
