@@ -21,30 +21,35 @@ from fastdecode.api import (
     tokens,
     vocabulary,
 )
-from fastdecode.decoder import Decoder
-from fastdecode.errors import Interrupted
-from fastdecode.generations import Generation, Generations, Stats
-from fastdecode.steps import Step
-from fastdecode.strategies import Greedy
 
 if TYPE_CHECKING:
     from fastdecode.anomalies import Surprises
     from fastdecode.candidates import Candidate, Candidates, Raffle, Tally
     from fastdecode.classifications import Classification, Classifications
     from fastdecode.comparisons import Comparison
+    from fastdecode.decoder import Decoder
+    from fastdecode.errors import Interrupted
+    from fastdecode.generations import Generation, Generations, Stats
     from fastdecode.scores import Score, Scores
+    from fastdecode.steps import Step
+    from fastdecode.strategies import Greedy
     from fastdecode.vocabularies import Token, Tokens, Vocabulary
 
-# What views return is imported when it is first asked for: the import of the package stays quick.
-_VIEWS = {
+# Imported when they are first asked for: the import of the package needs not even NumPy.
+_LATER = {
     "anomalies": ("Surprises",),
     "candidates": ("Candidate", "Candidates", "Raffle", "Tally"),
     "classifications": ("Classification", "Classifications"),
     "comparisons": ("Comparison",),
+    "decoder": ("Decoder",),
+    "errors": ("Interrupted",),
+    "generations": ("Generation", "Generations", "Stats"),
     "scores": ("Score", "Scores"),
+    "steps": ("Step",),
+    "strategies": ("Greedy",),
     "vocabularies": ("Token", "Tokens", "Vocabulary"),
 }
-_HOME = {name: module for module, names in _VIEWS.items() for name in names}
+_HOME = {name: module for module, names in _LATER.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,10 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from fastdecode import core
-from fastdecode.decoder import Decoder
-from fastdecode.generations import Generation, Generations
-from fastdecode.steps import Step
-from fastdecode.strategies import Strategy, restore
 
 if TYPE_CHECKING:
     import os
@@ -19,7 +15,11 @@ if TYPE_CHECKING:
     from fastdecode.candidates import Candidates
     from fastdecode.classifications import Classification, Classifications
     from fastdecode.comparisons import Comparison
+    from fastdecode.decoder import Decoder
+    from fastdecode.generations import Generation, Generations
     from fastdecode.scores import Scores
+    from fastdecode.steps import Step
+    from fastdecode.strategies import Strategy
     from fastdecode.vocabularies import Tokens, Vocabulary
 
 DEFAULT_MODEL = "openai-community/gpt2"
@@ -41,6 +41,8 @@ def resolve(
     Raises:
         TypeError: for another kind of model, or a tokenizer where none belongs.
     """
+    from fastdecode.decoder import Decoder
+
     if isinstance(model, Decoder | str) or hasattr(model, "__fspath__"):
         if tokenizer is not None:
             raise TypeError("tokenizer= goes with a transformers model object; leave it out here")
@@ -411,6 +413,9 @@ def replay(
         ValueError: where the file is something else, was drawn with another generator, or names
             no model and none is given.
     """
+    from fastdecode.generations import Generations
+    from fastdecode.strategies import restore
+
     call = dict(Generations.load(path).call)
     name, dtype, revision = call.pop("model"), call.pop("dtype"), call.pop("revision")
     rng = call.pop("rng")
