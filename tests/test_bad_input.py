@@ -26,7 +26,6 @@ ARGUMENTS = [
     ("Once", {"stop": 3}, TypeError, r"stop must be a string or a sequence of strings"),
     ("Once", {"batch_size": 0}, ValueError, r"batch_size must be at least 1, not 0"),
     ("Once", {"logprobs": -1}, ValueError, r"logprobs must be in 0\.\.300, not -1"),
-    ("Once", {"trace": True}, ValueError, r"trace=True is not available in this version"),
     ("Once", {"logits_processor": []}, ValueError, r"logits_processor is not available"),
     ("Once", {"top_p": 90}, ValueError, r"top_p"),
     ("Once", {"top_k": -1}, ValueError, r"top_k"),

@@ -360,3 +360,12 @@ def test_plain_and_score_agree_on_the_course_form(decoder):
     for text in TEXTS:
         ids = [*TOKENIZER(text)["input_ids"], 0]
         assert decoder.score(text)[0].logprob == pytest.approx(sum(plain(decoder, [0], ids)))
+
+
+def test_plot_of_a_score(decoder):
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    score = decoder.score("Once upon a time", bos=False)[0]
+    ax = score.plot()
+    expected = [-v for v in score.token_logprobs if v is not None]
+    assert [bar.get_height() for bar in ax.patches] == pytest.approx(expected)

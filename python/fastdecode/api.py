@@ -102,7 +102,8 @@ def generate(
         stop: text ends before any of these strings.
         logprobs: None, or 0 to note each token's log-probability, or m to note also the m
             likeliest tokens.
-        trace: not available in this version.
+        trace: keep what led to each token: `Generation.steps`, each with its candidates, what was
+            cut, the ticket, and `explain()`; `Generation` is then shown coloured by surprisal.
         logits_processor: not available in this version.
         progress: a progress bar on stderr: True, False, or None for many prompts on a terminal.
         batch_size: most rows at a time; None: 32, or fewer where the KV cache would pass 1 GiB.
@@ -148,6 +149,7 @@ def stream(
     streams: Sequence[int] | None = None,
     stop: str | Sequence[str] | None = None,
     logprobs: int | None = None,
+    trace: bool = False,
     batch_size: int | None = None,
     **keywords: Any,
 ) -> Iterator[Step]:
@@ -165,6 +167,7 @@ def stream(
         streams=streams,
         stop=stop,
         logprobs=logprobs,
+        trace=trace,
         batch_size=batch_size,
         **keywords,
     )

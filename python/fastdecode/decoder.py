@@ -193,6 +193,7 @@ class Decoder(Reader):
         streams: Sequence[int] | None = None,
         stop: str | Sequence[str] | None = None,
         logprobs: int | None = None,
+        trace: bool = False,
         batch_size: int | None = None,
         **more: Any,
     ) -> Iterator[Step]:
@@ -206,7 +207,7 @@ class Decoder(Reader):
             streams=streams,
             stop=stop,
             logprobs=0 if logprobs is None else logprobs,
-            trace=False,
+            trace=trace,
             logits_processor=None,
             batch_size=batch_size,
             more=more,
@@ -233,8 +234,6 @@ class Decoder(Reader):
     ) -> tuple[Plan, list[str], dict[str, Any]]:
         """Check every argument and lay out the run; nothing has been computed before this."""
         said = keywords.read(more, strategy, n)
-        if trace:
-            raise ValueError("trace=True is not available in this version of fastdecode")
         if logits_processor is not None:
             raise ValueError("logits_processor is not available in this version of fastdecode")
         texts = checks.prompts(prompts)
@@ -253,6 +252,8 @@ class Decoder(Reader):
         vocab, context = self.engine.vocab_size, self.engine.context
         if logprobs is not None:
             logprobs = checks.integer("logprobs", logprobs, 0, vocab)
+        elif trace:
+            logprobs = 0
         eos = (
             self.engine.eos_ids
             if said.eos_token_id is None
@@ -284,6 +285,8 @@ class Decoder(Reader):
             logprobs=logprobs,
             tokenizer=self.tokenizer,
             text_by_step=text_by_step,
+            trace=trace,
+            pieces=self.pieces if trace else None,
         )
         call = {
             "model": self.name,
@@ -298,6 +301,7 @@ class Decoder(Reader):
             "streams": chosen_streams,
             "stop": list(stops),
             "logprobs": logprobs,
+            "trace": trace,
             "eos_token_id": list(eos),
             "rng": core.RNG_VERSION,
         }
@@ -337,6 +341,7 @@ class Decoder(Reader):
             stream=row.prompt.stream,
             sample=row.sample,
             alternatives=row.alternatives if plan.logprobs else None,
+            steps=[_step(row, plan, i) for i in range(len(row.ids))] if plan.trace else None,
         )
 
 
@@ -346,16 +351,20 @@ def _is_float32_on_cpu(device: Any, dtype: Any) -> bool:
     )
 
 
-def _step(row: Row, plan: Plan) -> Step:
+def _step(row: Row, plan: Plan, index: int = -1) -> Step:
+    """The step of the row's token `index`, the last one if not said otherwise."""
+    index %= len(row.ids)
+    last = index == len(row.ids) - 1
     return Step(
-        text=row.pieces[-1] if row.pieces else "",
-        token_id=row.ids[-1],
-        position=len(row.prompt.ids) + len(row.ids) - 1,
+        text=row.pieces[index] if row.pieces else "",
+        token_id=row.ids[index],
+        position=len(row.prompt.ids) + index,
         stream=row.prompt.stream,
         sample=row.sample,
         prompt_index=row.prompt.index,
-        logprob=row.logprobs[-1],
-        finish_reason=row.reason,
+        logprob=row.logprobs[index],
+        finish_reason=row.reason if last else None,
         seed=plan.seed,
-        alternatives=row.alternatives[-1] if row.alternatives else None,
+        alternatives=row.alternatives[index] if row.alternatives else None,
+        trace=row.traces[index] if row.traces else None,
     )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastdecode.display import Column, Table, Tabular, flow
+from fastdecode.display.flow import Alternative, Shown
+from fastdecode.display.html import escape, fragment
 from fastdecode.sequences import Items
+from fastdecode.steps import Step
 
 if TYPE_CHECKING:
     import os
@@ -36,6 +40,7 @@ class Generation:
         seed: the seed of the run.
         stream: the random stream of the prompt.
         sample: which sample of the prompt, from 0.
+        steps: a `Step` for each generated token, with what led to it; None without `trace=True`.
     """
 
     text: str
@@ -48,6 +53,72 @@ class Generation:
     stream: int
     sample: int
     alternatives: list[list[tuple[int, float]]] | None = None
+    steps: list[Step] | None = None
+
+    def explain(self) -> str:
+        """Every step in one plain sentence, a line each.
+
+        Raises:
+            ValueError: where the run was made without `trace=True`.
+        """
+        return "\n".join(step.explain() for step in self._traced("explain"))
+
+    def plot(self, ax: Any = None) -> Any:
+        """Surprisal of each token and entropy before it, in nats, by matplotlib.
+
+        Args:
+            ax: the matplotlib axes to draw on; None makes a figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: where matplotlib is not installed.
+            ValueError: where the run was made without `trace=True`.
+        """
+        from fastdecode.display import plots
+
+        traces = [step.trace for step in self._traced("plot") if step.trace is not None]
+        return plots.surprisal(
+            [trace.shown for trace in traces],
+            [-trace.logprob for trace in traces],
+            [trace.entropy for trace in traces],
+            ax,
+        )
+
+    def _traced(self, what: str) -> list[Step]:
+        if self.steps is None:
+            raise ValueError(f"there is nothing to {what}: generate with trace=True")
+        return self.steps
+
+    def _flow(self) -> Iterator[Shown]:
+        yield Shown(self.prompt)
+        if self.steps is None:
+            yield Shown(self.text, 0.0)
+            return
+        for step in self.steps:
+            trace = step.trace
+            if trace is not None:
+                others = [Alternative(c.token_id, c.shown, c.logprob) for c in trace.candidates]
+                yield Shown(trace.shown, trace.logprob, [trace.explain()], others)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def _html_body(self) -> str:
+        if self.steps is None:
+            given, made = escape(self.prompt), escape(self.text)
+            return f'<div class="flow"><span class="tok given">{given}</span>{made}</div>'
+        return flow.paragraph(self._flow())
+
+    def to_html(self) -> str:
+        """What a notebook shows: HTML with its own style, without scripts, needing no network."""
+        key = "" if self.steps is None else flow.key()
+        return fragment(self._html_body() + key)
+
+    def __rich__(self) -> Any:
+        """The text for `rich.print`, coloured by surprisal where there is a trace."""
+        return flow.rich(self._flow())
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +149,7 @@ class Stats:
         return cls(tokens, seconds, tokens / whole, forward / whole, core / whole, rest / whole)
 
 
-class Generations(Items[Generation]):
+class Generations(Tabular, Items[Generation]):
     """Generations in the order of the prompts, then of the samples.
 
     Attributes:
@@ -121,18 +192,26 @@ class Generations(Items[Generation]):
         """The seed of the run; a fresh one where none was given."""
         return int(self.call["seed"])
 
-    def to_pandas(self) -> Any:
-        """A pandas DataFrame, one row a generation, with `Generation`'s fields as columns.
+    def _table(self) -> Table:
+        items = self._items
+        return Table(
+            [
+                Column("text", [f"{g.stream}.{g.sample}" for g in items], code=True),
+                Column("", [g.prompt + g.text for g in items]),
+                Column("finish", [g.finish_reason for g in items]),
+            ],
+            [f"{self.stats.tokens} tokens, seed {self.seed}"],
+        )
 
-        Raises:
-            ImportError: where pandas is not installed.
-        """
-        try:
-            import pandas  # type: ignore[import-untyped,import-not-found,unused-ignore]
-        except ImportError as error:
-            raise ImportError("to_pandas() needs pandas: pip install pandas") from error
-        names = Generation.__slots__
-        return pandas.DataFrame([asdict(item) for item in self._items], columns=list(names))
+    def _columns(self) -> Mapping[str, Sequence[Any]]:
+        names = (name for name in Generation.__slots__ if name != "steps")
+        return {name: [getattr(g, name) for g in self._items] for name in names}
+
+    def _repr_html_(self) -> str:
+        if any(item.steps is not None for item in self._items):
+            body = "".join(item._html_body() for item in self._items)
+            return fragment(body + flow.key())
+        return self._table().html()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the call and its generations to `path` as JSON (UTF-8)."""
@@ -162,5 +241,8 @@ class Generations(Items[Generation]):
             some = fields.get("alternatives")
             if some is not None:
                 fields["alternatives"] = [[(i, p) for i, p in step] for step in some]
+            steps = fields.get("steps")
+            if steps is not None:
+                fields["steps"] = [Step.restore(step) for step in steps]
             items.append(Generation(**fields))
         return cls(items, Stats(**data["stats"]), data["call"])

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdecode import core
+from fastdecode import core, traces
 from fastdecode.engines.base import Engine
 from fastdecode.stopping import StopCutter
 from fastdecode.strategies import Sample, Strategy, as_u32, choose
 from fastdecode.text import TextCursor, continuation
+from fastdecode.traces import Trace
 
 # A window of this many batches is sorted by length, so that a batch holds like with like.
 _WINDOW = 16
@@ -57,6 +58,8 @@ class Plan:
     logprobs: int | None
     tokenizer: Any
     text_by_step: bool = False
+    trace: bool = False
+    pieces: Any = None
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +71,7 @@ class Row:
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     alternatives: list[list[tuple[int, float]]] = field(default_factory=list)
+    traces: list[Trace] = field(default_factory=list)
     reason: str | None = None
     pieces: list[str] | None = None
     cursor: TextCursor | None = None
@@ -109,7 +113,7 @@ def batches(plan: Plan) -> Iterator[list[Row]]:
 
 def _row(plan: Plan, prompt: Prompt, sample: int) -> Row:
     row = Row(prompt, sample)
-    if plan.stops or plan.text_by_step:
+    if plan.stops or plan.text_by_step or plan.trace:
         row.pieces = []
         row.cursor = TextCursor(plan.tokenizer, prompt.ids)
         row.cutter = StopCutter(plan.stops)
@@ -131,17 +135,21 @@ def _decode_batch(engine: Engine, plan: Plan, live: list[Row], timer: Timer) -> 
     taken = 0
     while True:
         clock = perf_counter()
-        tokens, mus = choose(
-            logits,
-            strategy,
-            seed=plan.seed,
-            streams=streams,
-            samples=samples,
-            positions=positions,
-            histories=[as_u32(row.prompt.ids + row.ids) for row in live] if remembers else None,
-            prompt_lengths=as_u32([len(row.prompt.ids) for row in live]) if remembers else None,
-            mus=mus,
-        )
+        place: dict[str, Any] = {
+            "seed": plan.seed,
+            "streams": streams,
+            "samples": samples,
+            "positions": positions,
+            "histories": [as_u32(row.prompt.ids + row.ids) for row in live] if remembers else None,
+            "prompt_lengths": as_u32([len(r.prompt.ids) for r in live]) if remembers else None,
+            "mus": mus,
+        }
+        if plan.trace:
+            tokens, mus, seen = traces.choose(logits, strategy, plan.pieces, **place)
+            for row, trace in zip(live, seen, strict=True):
+                row.traces.append(trace)
+        else:
+            tokens, mus = choose(logits, strategy, **place)
         if plan.logprobs is not None:
             _note_logprobs(live, logits, tokens, plan.logprobs)
         timer.core += perf_counter() - clock

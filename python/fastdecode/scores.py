@@ -82,6 +82,24 @@ class Score:
         """The text coloured by surprisal, for `rich.print`."""
         return flow.rich(self.flow())
 
+    def plot(self, ax: Any = None) -> Any:
+        """Surprisal of each scored token, in nats, by matplotlib.
+
+        Args:
+            ax: the matplotlib axes to draw on; None makes a figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: where matplotlib is not installed.
+        """
+        from fastdecode.display import plots
+
+        pairs = zip(self.shown, self.token_logprobs, strict=True)
+        scored = [(shown, value) for shown, value in pairs if value is not None]
+        return plots.surprisal([s for s, _ in scored], [-value for _, value in scored], [], ax)
+
     def to_pandas(self) -> Any:
         """A pandas DataFrame, one row a token.
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastdecode.traces import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,7 @@ class Step:
         seed: the seed of the run.
         alternatives: the likeliest tokens as (id, log-probability), where `logprobs` asked for
             them.
+        trace: what led to the token, where `trace=True` asked for it.
     """
 
     text: str
@@ -35,3 +41,28 @@ class Step:
     finish_reason: str | None
     seed: int
     alternatives: list[tuple[int, float]] | None = None
+    trace: Trace | None = None
+
+    def explain(self) -> str:
+        """The step in one plain sentence.
+
+        Raises:
+            ValueError: where the run was made without `trace=True`.
+        """
+        if self.trace is None:
+            raise ValueError("there is nothing to explain: run with trace=True")
+        return self.trace.explain()
+
+    @classmethod
+    def restore(cls, data: Mapping[str, Any]) -> Step:
+        """From plain data, as JSON has it."""
+        from fastdecode.traces import Trace
+
+        some, trace = data["alternatives"], data["trace"]
+        return cls(
+            **{
+                **data,
+                "alternatives": None if some is None else [(i, p) for i, p in some],
+                "trace": None if trace is None else Trace.restore(trace),
+            }
+        )
