@@ -100,7 +100,8 @@ class Generation:
             trace = step.trace
             if trace is not None:
                 others = [Alternative(c.token_id, c.shown, c.logprob) for c in trace.candidates]
-                yield Shown(trace.shown, trace.logprob, [trace.explain()], others)
+                lines = [f"rank {trace.rank:,}", *trace.explain().split("; ")[1:]]
+                yield Shown(trace.shown, trace.logprob, lines, others)
 
     def _repr_html_(self) -> str:
         return self.to_html()

@@ -34,7 +34,8 @@ background:rgba(37,120,235,.75)}
 .fastdecode .tok{position:relative;border-radius:3px;padding:.12em 0;cursor:default;
 box-shadow:inset -1px 0 0 rgba(128,128,128,.35)}
 .fastdecode .tok.given{opacity:.75;box-shadow:none}
-.fastdecode .tok.decides{outline:2px solid rgb(220,60,40);outline-offset:1px}
+.fastdecode .tok.decides{border-radius:0;
+box-shadow:inset 0 3px 0 rgb(225,50,60),inset 0 -3px 0 rgb(225,50,60)}
 .fastdecode .tok .panel{display:none;position:absolute;left:0;top:1.9em;z-index:9;padding:.5em .7em;
 border-radius:6px;border:1px solid rgba(128,128,128,.6);white-space:nowrap;line-height:1.4;
 font-weight:400;box-shadow:0 4px 14px rgba(0,0,0,.3);
