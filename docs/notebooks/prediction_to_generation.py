@@ -65,9 +65,9 @@ print(ids, "->", logits.shape)
 
 # %% [markdown]
 # These scores are called logits. They are plain numbers of any size. To read them as
-# probabilities, raise $e$ to each and divide by the sum, the **softmax**:
+# probabilities, take the exponential of each and divide by the sum of them all, the **softmax**:
 #
-# $$ p_i = \frac{e^{l_i}}{\sum_j e^{l_j}} $$
+# > p*ᵢ* = exp(l*ᵢ*) / Σ*ⱼ* exp(l*ⱼ*)
 
 # %% tags=["exercise"]
 row = np.asarray(logits[-1], dtype=np.float64)
@@ -137,7 +137,7 @@ greedy[0].text
 # 1, and see whose stretch it falls into.
 
 # %% tags=["exercise"]
-number = core.uniform(seed=7, position=len(ids))
+number = core.uniform(seed=10, position=len(ids))
 cumulative = np.cumsum(probabilities)  # answer
 winner = int(np.searchsorted(cumulative, number, side="right"))  # answer
 print(f"{number:.4f} falls on {decoder.tokenizer.decode([winner])!r}")
@@ -147,7 +147,7 @@ print(f"{number:.4f} falls on {decoder.tokenizer.decode([winner])!r}")
 # that the same seed gives the same winner on every computer.
 
 # %%
-raffle = decoder.next_token(PROMPT).draw(seed=7)
+raffle = decoder.next_token(PROMPT).draw(seed=10)
 assert raffle.winner.id == winner
 raffle
 
@@ -155,7 +155,7 @@ raffle
 # Draw often enough, and each token comes as often as its probability says.
 
 # %%
-decoder.next_token(PROMPT).sample(200, seed=7)
+decoder.next_token(PROMPT).sample(200, seed=10)
 
 # %% [markdown]
 # Now the loop again, with a draw in place of the maximum. The draw depends on the seed and on the
@@ -164,12 +164,12 @@ decoder.next_token(PROMPT).sample(200, seed=7)
 # %% tags=["exercise"]
 text = list(ids)
 for _ in range(20):
-    token = int(core.sample(next_row(text), seed=7, positions=[len(text)]).tokens[0])  # answer
+    token = int(core.sample(next_row(text), seed=10, positions=[len(text)]).tokens[0])  # answer
     text.append(token)
 print(decoder.tokenizer.decode(text))
 
 # %%
-sampled = decoder.generate(PROMPT, do_sample=True, seed=7, max_new_tokens=20)
+sampled = decoder.generate(PROMPT, do_sample=True, seed=10, max_new_tokens=20)
 assert sampled[0].token_ids == text[len(ids) :][: len(sampled[0].token_ids)]
 sampled[0].text
 
@@ -194,7 +194,7 @@ decoder.next_token(PROMPT, temperature=0.8, top_p=0.5)
 # One prompt, several draws: sample 0, 1, 2 of the same seed. Each can be had again by itself.
 
 # %%
-several = decoder.generate(PROMPT, top_p=0.9, seed=7, n=3, max_new_tokens=25)
+several = decoder.generate(PROMPT, top_p=0.9, seed=10, n=3, max_new_tokens=25)
 several
 
 # %% [markdown]
@@ -202,7 +202,7 @@ several
 # was to the model; point at a token to see what else could have come.
 
 # %%
-traced = decoder.generate(PROMPT, top_p=0.9, seed=7, max_new_tokens=25, trace=True)
+traced = decoder.generate(PROMPT, top_p=0.9, seed=10, max_new_tokens=25, trace=True)
 traced
 
 # %%
@@ -255,7 +255,7 @@ decoder.compare(SENTENCES)
 # What `generate` notes while it writes is what `score` finds when it reads:
 
 # %%
-noted = decoder.generate(PROMPT, seed=7, top_p=0.9, logprobs=0)
+noted = decoder.generate(PROMPT, seed=10, top_p=0.9, logprobs=0)
 read = decoder.score(noted)
 assert np.allclose(noted[0].logprobs, read[0].token_logprobs, atol=1e-5)
 f"{sum(noted[0].logprobs):.4f} = {read[0].logprob:.4f}"
@@ -265,9 +265,9 @@ f"{sum(noted[0].logprobs):.4f} = {read[0].logprob:.4f}"
 #
 # A model that can say how likely a text is *behind a prompt* can sort texts without having been
 # trained for it. Write a prompt for each class and see behind which of them the text is likeliest.
-# Bayes' rule turns this round: with $y$ the class and $x$ the text,
+# Bayes' rule turns this round: with *y* the class, *x* the text, and the sum over all classes *y′*,
 #
-# $$ p(y \mid x) = \frac{p(x \mid y)\, p(y)}{\sum_{y'} p(x \mid y')\, p(y')} $$
+# > p(*y* | *x*) = p(*x* | *y*) p(*y*) / Σ p(*x* | *y′*) p(*y′*)
 
 # %%
 if MODEL == "demo":

@@ -15,7 +15,7 @@ _STYLE = """
 .fastdecode{font-size:.92em;line-height:1.5;color:inherit}
 .fastdecode table{border-collapse:collapse;margin:.4em 0;width:auto;color:inherit;
 background:transparent;border:0}
-.fastdecode th,.fastdecode td{padding:.15em .7em;border:0;
+.fastdecode th,.fastdecode td{padding:.15em .6em;border:0;
 border-bottom:1px solid rgba(128,128,128,.3);text-align:left;white-space:nowrap;
 background:transparent;color:inherit;vertical-align:middle}
 .fastdecode th{font-weight:600;border-bottom:2px solid rgba(128,128,128,.55)}
@@ -26,7 +26,7 @@ white-space:pre-wrap}
 .fastdecode tr.cut td{opacity:.55}
 .fastdecode tr.cut .bar i{background:rgba(128,128,128,.55)}
 .fastdecode tr.won td{background:rgba(34,160,90,.22);font-weight:600}
-.fastdecode .bar{display:inline-block;width:9em;height:.8em;vertical-align:middle}
+.fastdecode .bar{display:inline-block;width:6.5em;height:.8em;vertical-align:middle}
 .fastdecode .bar i{display:block;height:100%;min-width:1px;border-radius:2px;
 background:rgba(37,120,235,.75)}
 .fastdecode .note{margin:.3em 0;opacity:.85}
