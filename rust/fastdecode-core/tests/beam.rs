@@ -103,7 +103,7 @@ fn run(
 }
 
 fn prompt(ids: &[u32], limit: usize) -> Prompt {
-    Prompt { ids: ids.to_vec(), limit, stream: 0 }
+    Prompt { index: 0, ids: ids.to_vec(), limit, stream: 0 }
 }
 
 fn penalised(sum: f64, length: usize, penalty: f64) -> f64 {
@@ -166,7 +166,7 @@ proptest! {
             _ => {}
         }
         let prompts: Vec<Prompt> = (0..4u32)
-            .map(|i| Prompt { ids: vec![i; i as usize + 1], limit: 2 + i as usize, stream: i })
+            .map(|i| Prompt { index: 0, ids: vec![i; i as usize + 1], limit: 2 + i as usize, stream: i })
             .collect();
         let together = run(toy, params.clone(), &prompts, &[0, 5], 11);
         for (index, prompt) in prompts.iter().enumerate() {
@@ -229,7 +229,7 @@ fn inclusion_weights_are_unbiased() {
         ..BeamParams::default()
     };
     let prompts: Vec<Prompt> =
-        (0..6000).map(|stream| Prompt { ids: vec![2], limit: 3, stream }).collect();
+        (0..6000).map(|stream| Prompt { index: 0, ids: vec![2], limit: 3, stream }).collect();
     let all = toy.all(&[2], &[0], 3);
     let mut weights = Vec::new();
     let mut ones = HashMap::new();
@@ -268,7 +268,7 @@ fn beam_sampling_draws_from_the_model() {
         BeamParams { num_beams: 1, choice: Choice::Sampled(sampler), ..BeamParams::default() };
     let draws = 20_000u32;
     let prompts: Vec<Prompt> =
-        (0..draws).map(|stream| Prompt { ids: vec![1], limit: 1, stream }).collect();
+        (0..draws).map(|stream| Prompt { index: 0, ids: vec![1], limit: 1, stream }).collect();
     let mut counts = [0.0; 5];
     for outcomes in run(toy, params, &prompts, &[], 4) {
         counts[outcomes[0].tokens[0] as usize] += 1.0;

@@ -174,7 +174,7 @@ impl BeamState {
             if search.is_done() {
                 if !search.has_finished() {
                     let tokens = search.length - 1;
-                    return Err(Error::DeadEnd { prompt: prompt as usize, tokens });
+                    return Err(Error::DeadEnd { prompt: search.prompt.index, tokens });
                 }
                 step.done.push(prompt);
             }
@@ -191,14 +191,16 @@ impl BeamState {
         self.searches[prompt].outcomes(&self.beam, self.beam.returned)
     }
 
-    /// The new tokens that a prompt's best sequence is sure to begin with.
+    /// The new tokens that a prompt's best sequence is sure to begin with, and the log-probability
+    /// of each under the model.
     ///
     /// # Panics
     /// If there is no such prompt.
     #[must_use]
-    pub fn settled(&self, prompt: usize) -> Vec<u32> {
+    pub fn settled(&self, prompt: usize) -> (Vec<u32>, Vec<f64>) {
         let search = &self.searches[prompt];
-        search.tree.tokens(search.settled(&self.beam))
+        let node = search.settled(&self.beam);
+        (search.tree.tokens(node), search.tree.logprobs(node))
     }
 
     /// Every candidate that a prompt's search compared; empty unless it was asked to keep them.

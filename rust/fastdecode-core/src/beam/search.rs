@@ -12,6 +12,8 @@ use crate::key::{Key, Purpose};
 /// A prompt to search behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
+    /// What refusals call it.
+    pub index: usize,
     /// Its tokens; constraints that look back see them.
     pub ids: Vec<u32>,
     /// The most new tokens, at least 1.
