@@ -5,7 +5,7 @@
 """
 
 from fastdecode import core
-from fastdecode._core import Sample, __version__
+from fastdecode._core import Beam, Sample, __version__
 from fastdecode.api import generate, next_token, replay, score, stream
 from fastdecode.candidates import Candidate, Candidates
 from fastdecode.decoder import Decoder
@@ -14,8 +14,11 @@ from fastdecode.generations import Generation, Generations, Stats
 from fastdecode.scores import Score, Scores
 from fastdecode.steps import Step
 from fastdecode.strategies import Greedy
+from fastdecode.tree import BeamTree
 
 __all__ = [
+    "Beam",
+    "BeamTree",
     "Candidate",
     "Candidates",
     "Decoder",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastdecode import checks, core, keywords
+from fastdecode.beams import BeamSearch, SettledStream
 from fastdecode.candidates import Candidate, Candidates
 from fastdecode.engines.base import Engine
 from fastdecode.errors import Interrupted
@@ -18,7 +19,7 @@ from fastdecode.generations import Generation, Generations, Stats
 from fastdecode.loop import Plan, Prompt, Row, Timer, decode
 from fastdecode.scores import Score, Scores
 from fastdecode.steps import Step
-from fastdecode.strategies import Greedy, Strategy, describe
+from fastdecode.strategies import Beam, Greedy, Strategy, describe
 from fastdecode.text import decode as decode_text
 
 _DEFAULT_NEW_TOKENS = 20
@@ -166,14 +167,20 @@ class Decoder:
         live: list[Row] = []
         interrupted = False
         bar = _bar(progress, len(plan.prompts), plan.n)
+        search = (
+            BeamSearch(self.engine, plan, plan.strategy, timer, trace)
+            if isinstance(plan.strategy, Beam)
+            else None
+        )
         try:
-            for live in decode(self.engine, plan, timer):
+            for live in search or decode(self.engine, plan, timer):
                 ended = [row for row in live if row.reason is not None]
                 done += ended
                 if bar is not None and ended:
                     bar.update(len(ended))
         except KeyboardInterrupt:
             interrupted = True
+            live = search.under_way() if search else live
             noted = set(map(id, done))
             done += [row for row in live if id(row) not in noted]
         finally:
@@ -184,6 +191,8 @@ class Decoder:
         count = sum(len(row.ids) for row in done)
         stats = Stats.of(count, perf_counter() - begun, timer.forward, timer.core)
         generations = Generations(items, stats, call)
+        if search is not None:
+            generations.trees = [tree for _, tree in sorted(search.trees.items())]
         if interrupted:
             raise Interrupted(generations)
         return generations
@@ -218,7 +227,22 @@ class Decoder:
             more=more,
             text_by_step=True,
         )
+        if isinstance(plan.strategy, Beam):
+            return self._stream_beam(plan, plan.strategy)
         return (_step(row, plan) for rows in decode(self.engine, plan, Timer()) for row in rows)
+
+    def _stream_beam(self, plan: Plan, beam: Beam) -> Iterator[Step]:
+        """What is settled of each prompt's best sequence, as soon as it is."""
+        checks.streamable(beam)
+        return self._settled_steps(plan, BeamSearch(self.engine, plan, beam, Timer(), trace=False))
+
+    def _settled_steps(self, plan: Plan, search: BeamSearch) -> Iterator[Step]:
+        streams = {prompt.index: SettledStream(plan, prompt) for prompt in plan.prompts}
+        for ended in search:
+            for row in ended:
+                yield from streams[row.prompt.index].grow(row.ids, row.logprobs, row.reason)
+            for prompt, ids, logprobs in search.settled():
+                yield from streams[prompt.index].grow(ids, logprobs, None)
 
     def next_token(self, prompt: str, k: int = 10) -> Candidates:
         """The `k` likeliest next tokens; see `fastdecode.next_token`."""
@@ -301,8 +325,10 @@ class Decoder:
     ) -> tuple[Plan, list[str], dict[str, Any]]:
         """Check every argument and lay out the run; nothing has been computed before this."""
         said = keywords.read(more, strategy, n)
-        if trace:
-            raise ValueError("trace=True is not available in this version of fastdecode")
+        if trace and not isinstance(said.strategy, Beam):
+            raise ValueError(
+                "trace=True is not available in this version of fastdecode, but for a beam search"
+            )
         if logits_processor is not None:
             raise ValueError("logits_processor is not available in this version of fastdecode")
         texts = checks.prompts(prompts)
@@ -321,6 +347,11 @@ class Decoder:
         vocab, context = self.engine.vocab_size, self.engine.context
         if logprobs is not None:
             logprobs = checks.integer("logprobs", logprobs, 0, vocab)
+            if logprobs > 0 and isinstance(said.strategy, Beam):
+                raise ValueError(
+                    f"logprobs={logprobs} asks for alternatives, which a beam search notes with "
+                    "trace=True; logprobs=0 gives the log-probability of each token"
+                )
         eos = (
             self.engine.eos_ids
             if said.eos_token_id is None
@@ -438,7 +469,8 @@ class Decoder:
             token_ids=row.ids,
             prompt=prompt,
             logprobs=row.logprobs if plan.logprobs is not None else None,
-            score=None,
+            score=row.score,
+            inclusion=row.inclusion,
             finish_reason=row.reason or "interrupted",
             seed=plan.seed,
             stream=row.prompt.stream,

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, overload
 if TYPE_CHECKING:
     import os
 
+    from fastdecode.tree import BeamTree
+
 _FORMAT = "fastdecode generations v1"
 
 
@@ -29,6 +31,8 @@ class Generation:
         alternatives: for each generated token, the likeliest tokens as (id, log-probability),
             likeliest first; None unless `logprobs` is at least 1.
         score: a beam's final score; None for greedy and sampling.
+        inclusion: in a stochastic beam search, the probability that the sample holds this sequence,
+            given its threshold; otherwise None.
         finish_reason: "eos", "stop" (a stop string), "length" (`max_new_tokens`), "context" (the
             model's context is full), or "interrupted" (Ctrl-C).
         seed: the seed of the run.
@@ -46,6 +50,7 @@ class Generation:
     stream: int
     sample: int
     alternatives: list[list[tuple[int, float]]] | None = None
+    inclusion: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ class Generations(Sequence[Generation]):
     Attributes:
         stats: what the run took.
         call: the arguments of the run as plain data, from which `fastdecode.replay` repeats it.
+        trees: the `BeamTree` of each prompt, from a beam search with `trace=True`; not saved.
     """
 
     def __init__(self, items: Iterable[Generation], stats: Stats, call: dict[str, Any]) -> None:
@@ -89,6 +95,7 @@ class Generations(Sequence[Generation]):
         self._items = tuple(items)
         self.stats = stats
         self.call = call
+        self.trees: list[BeamTree] = []
 
     def __len__(self) -> int:
         """How many generations there are."""
@@ -125,6 +132,19 @@ class Generations(Sequence[Generation]):
     def texts(self) -> list[str]:
         """The continuations, one a generation."""
         return [item.text for item in self._items]
+
+    @property
+    def tree(self) -> BeamTree:
+        """The tree of a beam search behind one prompt.
+
+        Raises:
+            ValueError: where there is none, or one for each of several prompts.
+        """
+        if len(self.trees) == 1:
+            return self.trees[0]
+        if self.trees:
+            raise ValueError(f"there are {len(self.trees)} trees, one a prompt: use trees[i]")
+        raise ValueError("there is no tree: run a beam search with trace=True")
 
     @property
     def seed(self) -> int:
