@@ -33,7 +33,7 @@ ARGUMENTS = [
     ("Once", {"temperature": -0.5}, ValueError, r"temperature"),
     ("Once", {"temprature": 1}, TypeError, r"unknown keyword 'temprature'.*'temperature'"),
     ("Once", {"topk": 1}, TypeError, r"unknown keyword 'topk'.*'top_k'"),
-    ("Once", {"num_beams": 4}, ValueError, r"num_beams=4 is not available in this version"),
+    ("Once", {"penalty_alpha": 1}, ValueError, r"penalty_alpha=1 is not available in this version"),
     ("Once", {"strategy": "greedy"}, TypeError, r"strategy must be Greedy.*not str"),
     ("Once", {"strategy": Greedy(), "top_k": 5}, ValueError, r"strategy and top_k both say"),
     ("Once", {"n": 2, "num_return_sequences": 2}, ValueError, r"n and num_return_sequences"),

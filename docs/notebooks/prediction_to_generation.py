@@ -261,6 +261,25 @@ assert np.allclose(noted[0].logprobs, read[0].token_logprobs, atol=1e-5)
 f"{sum(noted[0].logprobs):.4f} = {read[0].logprob:.4f}"
 
 # %% [markdown]
+# ## Looking ahead: beam search
+#
+# The likeliest sentence need not begin with the likeliest word. Beam search keeps the few likeliest
+# beginnings (the *beams*) at every step, extends each with every token, and keeps the few likeliest
+# of all these. In the end it has a text that is usually likelier than the greedy one. With
+# `trace=True` it keeps the tree of what it has tried:
+
+# %%
+beams = decoder.generate(PROMPT, num_beams=3, max_new_tokens=5, trace=True)
+beams.tree
+
+# %%
+longer = decoder.generate(PROMPT, num_beams=4, max_new_tokens=20)
+decoder.compare([PROMPT + greedy[0].text, PROMPT + longer[0].text], eos=False)
+
+# %% [markdown]
+# Likely is not the same as good: like greedy text, the result is often bland. Beams suit tasks with
+# a right answer, such as translation, better than stories.
+#
 # ## Sorting texts into classes
 #
 # A model that can say how likely a text is *behind a prompt* can sort texts without having been

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastdecode import core
-from fastdecode._core import Sample, __version__
+from fastdecode._core import Beam, Sample, __version__
 from fastdecode.api import (
     classify,
     compare,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fastdecode.scores import Score, Scores
     from fastdecode.steps import Step
     from fastdecode.strategies import Greedy
+    from fastdecode.tree import BeamTree
     from fastdecode.vocabularies import Token, Tokens, Vocabulary
 
 # Imported when they are first asked for: the import of the package needs not even NumPy.
@@ -47,6 +48,7 @@ _LATER = {
     "scores": ("Score", "Scores"),
     "steps": ("Step",),
     "strategies": ("Greedy",),
+    "tree": ("BeamTree",),
     "vocabularies": ("Token", "Tokens", "Vocabulary"),
 }
 _HOME = {name: module for module, names in _LATER.items() for name in names}
@@ -63,6 +65,8 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Beam",
+    "BeamTree",
     "Candidate",
     "Candidates",
     "Classification",

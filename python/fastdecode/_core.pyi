@@ -1,14 +1,18 @@
 """The Rust core, as Python sees it. `fastdecode.core` is the public name of what stands here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Final, SupportsIndex, final
+from typing import Any, Final, Literal, SupportsIndex, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
     "RNG_VERSION",
+    "Beam",
+    "BeamOutcome",
+    "BeamState",
+    "BeamStep",
     "Draws",
     "NativeGpt2",
     "NativeRows",
@@ -73,6 +77,118 @@ class Sample:
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
     def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]: ...
+
+@final
+class Beam:
+    def __new__(
+        cls,
+        num_beams: int = 4,
+        length_penalty: float = 1.0,
+        early_stopping: bool | Literal["never"] | None = None,
+        num_return_sequences: int = 1,
+        *,
+        num_beam_groups: int = 1,
+        diversity_penalty: float = 0.0,
+        sample: Sample | None = None,
+        stochastic: bool = False,
+        allowed: Sequence[int] | Callable[[int, list[int]], Sequence[int]] | None = None,
+        repetition_penalty: float = 1.0,
+        frequency_penalty: float = 0.0,
+        presence_penalty: float = 0.0,
+        dry: Mapping[str, Any] | None = None,
+        no_repeat_ngram_size: int = 0,
+        logit_bias: Any = None,
+        bad_words: Sequence[Sequence[int]] | None = None,
+        min_new_tokens: int = 0,
+        eos_token_id: Sequence[int] | None = None,
+    ) -> Beam: ...
+    @property
+    def num_beams(self) -> int: ...
+    @property
+    def length_penalty(self) -> float: ...
+    @property
+    def early_stopping(self) -> bool | Literal["never"]: ...
+    @property
+    def num_return_sequences(self) -> int: ...
+    @property
+    def num_beam_groups(self) -> int: ...
+    @property
+    def diversity_penalty(self) -> float: ...
+    @property
+    def sample(self) -> Sample | None: ...
+    @property
+    def stochastic(self) -> bool: ...
+    @property
+    def allowed(self) -> Callable[[int, list[int]], Sequence[int]] | None: ...
+    def settings(self) -> dict[str, Any]: ...
+    def with_eos(self, eos_token_id: Sequence[int]) -> Beam: ...
+    def check_vocabulary(self, size: int) -> None: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]: ...
+
+@final
+class BeamStep:
+    @property
+    def tokens(self) -> NDArray[np.int64]: ...
+    @property
+    def parents(self) -> NDArray[np.int64]: ...
+    @property
+    def done(self) -> list[int]: ...
+
+@final
+class BeamOutcome:
+    @property
+    def token_ids(self) -> list[int]: ...
+    @property
+    def logprobs(self) -> list[float]: ...
+    @property
+    def score(self) -> float: ...
+    @property
+    def ending(self) -> Literal["eos", "length", "stop"] | None: ...
+    @property
+    def node(self) -> int: ...
+    @property
+    def inclusion(self) -> float | None: ...
+
+@final
+class BeamState:
+    def __new__(
+        cls,
+        beam: Beam,
+        prompts: Sequence[Sequence[int]],
+        limits: Sequence[int],
+        *,
+        eos_token_ids: Sequence[int],
+        seed: SupportsIndex | None = None,
+        streams: SupportsIndex | Sequence[SupportsIndex] | NDArray[np.integer[Any]] | None = None,
+        indices: SupportsIndex | Sequence[SupportsIndex] | NDArray[np.integer[Any]] | None = None,
+        trace: bool = False,
+    ) -> BeamState: ...
+    @property
+    def rows(self) -> int: ...
+    def step(
+        self,
+        logits: Any,
+        allowed: Sequence[Sequence[int] | None] | None = None,
+        stop: Callable[[int, list[int]], bool] | None = None,
+    ) -> BeamStep: ...
+    def live(self) -> list[tuple[int, list[int]]]: ...
+    def outcomes(self, prompt: int) -> list[BeamOutcome]: ...
+    def settled(self, prompt: int) -> tuple[list[int], list[float]]: ...
+    def expansions(
+        self, prompt: int
+    ) -> list[
+        tuple[
+            int,
+            int,
+            int,
+            float,
+            float,
+            Literal["kept", "finished", "pruned"],
+            int | None,
+        ]
+    ]: ...
 
 @final
 class Draws:

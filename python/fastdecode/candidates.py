@@ -16,7 +16,7 @@ from fastdecode.display import Column, Table, Tabular
 from fastdecode.laws import Law, entropy
 from fastdecode.pieces import Pieces
 from fastdecode.sequences import Items
-from fastdecode.strategies import Strategy, spoken
+from fastdecode.strategies import OneByOne, spoken
 from fastdecode.vocabularies import Token
 
 # Of a raffle, this many tokens on either side of the winner are shown.
@@ -71,7 +71,7 @@ class Candidates(Tabular, Items[Candidate]):
         items: Iterable[Candidate],
         *,
         prompt: str,
-        strategy: Strategy | None,
+        strategy: OneByOne | None,
         law: Law,
         pieces: Pieces,
         weights: NDArray[np.uint64],
@@ -99,7 +99,7 @@ class Candidates(Tabular, Items[Candidate]):
         law: Law,
         k: int,
         *,
-        strategy: Strategy | None,
+        strategy: OneByOne | None,
         pieces: Pieces,
         seed: int | None,
     ) -> Candidates:

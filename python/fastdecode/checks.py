@@ -5,7 +5,10 @@ from __future__ import annotations
 import operator
 import secrets
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastdecode._core import Beam
 
 U32 = 2**32 - 1
 U64 = 2**64 - 1
@@ -129,6 +132,21 @@ def fits(ids: Sequence[Sequence[int]], context: int | None, vocab_size: int) -> 
                 f"and a new token needs room; shorten the prompt to {context - 1} tokens"
             )
         known(f"prompts[{row}]", prompt, vocab_size)
+
+
+def streamable(beam: Beam) -> None:
+    """Refuse to stream a beam search that has no one best sequence to settle on."""
+    reasons = [
+        ("num_return_sequences", beam.num_return_sequences, beam.num_return_sequences > 1),
+        ("num_beam_groups", beam.num_beam_groups, beam.num_beam_groups > 1),
+        ("stochastic", beam.stochastic, beam.stochastic),
+    ]
+    for name, value, on in reasons:
+        if on:
+            raise ValueError(
+                f"stream gives the one best sequence as it settles, which {name}={value} does not "
+                "have; use generate, or leave it out"
+            )
 
 
 def known(name: str, ids: Sequence[int], vocab_size: int) -> None:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, NoReturn, Protocol
 import typer
 
 import fastdecode
+from fastdecode.cli_beam import beam
 from fastdecode.steps import Step
 
 app = typer.Typer(
@@ -84,6 +85,9 @@ def _root(
 ) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
+
+
+app.command()(beam)
 
 
 @app.command()

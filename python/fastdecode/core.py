@@ -13,6 +13,10 @@ position) alone: not on the batch, the threads or the instruction set.
 
 from fastdecode._core import (
     RNG_VERSION,
+    Beam,
+    BeamOutcome,
+    BeamState,
+    BeamStep,
     Draws,
     Sample,
     argmax,
@@ -30,6 +34,10 @@ from fastdecode._core import (
 
 __all__ = [
     "RNG_VERSION",
+    "Beam",
+    "BeamOutcome",
+    "BeamState",
+    "BeamStep",
     "Draws",
     "Sample",
     "argmax",

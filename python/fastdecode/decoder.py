@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from fastdecode import checks, core, keywords
+from fastdecode.beams import BeamSearch, SettledStream
 from fastdecode.engines.base import Engine
 from fastdecode.errors import Interrupted
 from fastdecode.generations import Generation, Generations, Stats
@@ -14,7 +15,7 @@ from fastdecode.loop import Plan, Prompt, Row, Timer, decode
 from fastdecode.progress import progress_bar
 from fastdecode.reader import Reader
 from fastdecode.steps import Step
-from fastdecode.strategies import Strategy, describe
+from fastdecode.strategies import Beam, Strategy, describe
 
 _DEFAULT_NEW_TOKENS = 20
 _MOST_ROWS = 32
@@ -160,14 +161,20 @@ class Decoder(Reader):
         live: list[Row] = []
         interrupted = False
         bar = progress_bar(progress, len(plan.prompts), "generate", each=plan.n)
+        search = (
+            BeamSearch(self.engine, plan, plan.strategy, timer, trace)
+            if isinstance(plan.strategy, Beam)
+            else None
+        )
         try:
-            for live in decode(self.engine, plan, timer):
+            for live in search or decode(self.engine, plan, timer):
                 ended = [row for row in live if row.reason is not None]
                 done += ended
                 if bar is not None and ended:
                     bar.update(len(ended))
         except KeyboardInterrupt:
             interrupted = True
+            live = search.under_way() if search else live
             noted = set(map(id, done))
             done += [row for row in live if id(row) not in noted]
         finally:
@@ -178,6 +185,8 @@ class Decoder(Reader):
         count = sum(len(row.ids) for row in done)
         stats = Stats.of(count, perf_counter() - begun, timer.forward, timer.core)
         generations = Generations(items, stats, call)
+        if search is not None:
+            generations.trees = [tree for _, tree in sorted(search.trees.items())]
         if interrupted:
             raise Interrupted(generations)
         return generations
@@ -213,7 +222,22 @@ class Decoder(Reader):
             more=more,
             text_by_step=True,
         )
+        if isinstance(plan.strategy, Beam):
+            return self._stream_beam(plan, plan.strategy)
         return (_step(row, plan) for rows in decode(self.engine, plan, Timer()) for row in rows)
+
+    def _stream_beam(self, plan: Plan, beam: Beam) -> Iterator[Step]:
+        """What is settled of each prompt's best sequence, as soon as it is."""
+        checks.streamable(beam)
+        return self._settled_steps(plan, BeamSearch(self.engine, plan, beam, Timer(), trace=False))
+
+    def _settled_steps(self, plan: Plan, search: BeamSearch) -> Iterator[Step]:
+        streams = {prompt.index: SettledStream(plan, prompt) for prompt in plan.prompts}
+        for ended in search:
+            for row in ended:
+                yield from streams[row.prompt.index].grow(row.ids, row.logprobs, row.reason)
+            for prompt, ids, logprobs in search.settled():
+                yield from streams[prompt.index].grow(ids, logprobs, None)
 
     def _plan(
         self,
@@ -252,7 +276,12 @@ class Decoder(Reader):
         vocab, context = self.engine.vocab_size, self.engine.context
         if logprobs is not None:
             logprobs = checks.integer("logprobs", logprobs, 0, vocab)
-        elif trace:
+            if logprobs > 0 and isinstance(said.strategy, Beam):
+                raise ValueError(
+                    f"logprobs={logprobs} asks for alternatives, which a beam search notes with "
+                    "trace=True; logprobs=0 gives the log-probability of each token"
+                )
+        elif trace and not isinstance(said.strategy, Beam):
             logprobs = 0
         eos = (
             self.engine.eos_ids
@@ -285,7 +314,8 @@ class Decoder(Reader):
             logprobs=logprobs,
             tokenizer=self.tokenizer,
             text_by_step=text_by_step,
-            trace=trace,
+            # A beam search keeps a tree instead.
+            trace=trace and not isinstance(chosen, Beam),
             pieces=self.pieces if trace else None,
         )
         call = {
@@ -335,7 +365,8 @@ class Decoder(Reader):
             token_ids=row.ids,
             prompt=prompt,
             logprobs=row.logprobs if plan.logprobs is not None else None,
-            score=None,
+            score=row.score,
+            inclusion=row.inclusion,
             finish_reason=row.reason or "interrupted",
             seed=plan.seed,
             stream=row.prompt.stream,

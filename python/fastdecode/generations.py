@@ -17,6 +17,8 @@ from fastdecode.steps import Step
 if TYPE_CHECKING:
     import os
 
+    from fastdecode.tree import BeamTree
+
 _FORMAT = "fastdecode generations v1"
 
 
@@ -35,6 +37,8 @@ class Generation:
         alternatives: for each generated token, the likeliest tokens as (id, log-probability),
             likeliest first; None unless `logprobs` is at least 1.
         score: a beam's final score; None for greedy and sampling.
+        inclusion: in a stochastic beam search, the probability that the sample holds this sequence,
+            given its threshold; otherwise None.
         finish_reason: "eos", "stop" (a stop string), "length" (`max_new_tokens`), "context" (the
             model's context is full), or "interrupted" (Ctrl-C).
         seed: the seed of the run.
@@ -53,6 +57,7 @@ class Generation:
     stream: int
     sample: int
     alternatives: list[list[tuple[int, float]]] | None = None
+    inclusion: float | None = None
     steps: list[Step] | None = None
 
     def explain(self) -> str:
@@ -156,6 +161,7 @@ class Generations(Tabular, Items[Generation]):
     Attributes:
         stats: what the run took.
         call: the arguments of the run as plain data, from which `fastdecode.replay` repeats it.
+        trees: the `BeamTree` of each prompt, from a beam search with `trace=True`; not saved.
     """
 
     def __init__(self, items: Iterable[Generation], stats: Stats, call: dict[str, Any]) -> None:
@@ -163,6 +169,7 @@ class Generations(Tabular, Items[Generation]):
         super().__init__(items)
         self.stats = stats
         self.call = call
+        self.trees: list[BeamTree] = []
 
     def __eq__(self, other: object) -> bool:
         """Whether the generations are the same; what the run took does not matter."""
@@ -187,6 +194,19 @@ class Generations(Tabular, Items[Generation]):
     def texts(self) -> list[str]:
         """The continuations, one a generation."""
         return [item.text for item in self._items]
+
+    @property
+    def tree(self) -> BeamTree:
+        """The tree of a beam search behind one prompt.
+
+        Raises:
+            ValueError: where there is none, or one for each of several prompts.
+        """
+        if len(self.trees) == 1:
+            return self.trees[0]
+        if self.trees:
+            raise ValueError(f"there are {len(self.trees)} trees, one a prompt: use trees[i]")
+        raise ValueError("there is no tree: run a beam search with trace=True")
 
     @property
     def seed(self) -> int:

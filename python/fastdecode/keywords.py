@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fastdecode.strategies import Greedy, Sample, Strategy
+from fastdecode.strategies import Beam, Greedy, Sample, Strategy
 
 # Each with the value that switches it off, as transformers has it, besides None.
 _SAMPLING: dict[str, Any] = {
@@ -45,6 +45,14 @@ _EDITS = (
     "min_new_tokens",
     "allowed",
 )
+# Those of a beam search, each with the value that says nothing.
+_BEAMS: dict[str, Any] = {
+    "num_beams": 1,
+    "num_beam_groups": 1,
+    "length_penalty": 1.0,
+    "early_stopping": False,
+    "diversity_penalty": 0.0,
+}
 # transformers' names for what has another here.
 _ALIASES = {"bad_words_ids": "bad_words", "sequence_bias": "logit_bias"}
 _OTHERS = ("do_sample", "num_return_sequences", "max_length", "eos_token_id", "stop_strings")
@@ -52,11 +60,6 @@ _OTHERS = ("do_sample", "num_return_sequences", "max_length", "eos_token_id", "s
 _IGNORED = ("pad_token_id", "use_cache", "return_dict_in_generate")
 # Known to transformers, not available in this version: each with the value that switches it off.
 _LATER: dict[str, Any] = {
-    "num_beams": 1,
-    "num_beam_groups": 1,
-    "length_penalty": 1.0,
-    "early_stopping": False,
-    "diversity_penalty": 0.0,
     "encoder_repetition_penalty": 1.0,
     "penalty_alpha": None,
     "min_length": 0,
@@ -93,7 +96,7 @@ _ARGUMENTS = (
 )
 # Keywords that say something about a whole run, not about how a token is chosen.
 OF_A_RUN = ("num_return_sequences", "max_length", "stop_strings", "eos_token_id")
-KNOWN = frozenset((*_SAMPLING, *_ALIASES, *_OTHERS, *_IGNORED, *_LATER, *_ARGUMENTS))
+KNOWN = frozenset((*_SAMPLING, *_BEAMS, *_ALIASES, *_OTHERS, *_IGNORED, *_LATER, *_ARGUMENTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +115,10 @@ def read(keywords: Mapping[str, Any], strategy: Strategy | None, n: int = 1) -> 
 
     No keyword: greedy. `do_sample=True`, or a temperature or truncation (`temperature`, `top_k`,
     `top_p`, ...), or more than one sample, without `do_sample`: sampling (n greedy texts would be n
-    times the same). Penalties and bans alone edit the logits of the greedy choice. Nothing is added
-    that was not said: no hidden top-k (transformers adds 50). `top_k=0` switches top-k off, as in
-    transformers.
+    times the same). `num_beams` above 1: a beam search, which returns `num_return_sequences` of its
+    sequences; with sampling keywords, beam sampling. Penalties and bans alone edit the logits of
+    the greedy choice. Nothing is added that was not said: no hidden top-k (transformers adds 50).
+    `top_k=0` switches top-k off, as in transformers.
 
     Raises:
         TypeError: for an unknown keyword, with the nearest known one; for a wrong type.
@@ -129,27 +133,35 @@ def read(keywords: Mapping[str, Any], strategy: Strategy | None, n: int = 1) -> 
                 f"{name}={value!r} is not available in this version of fastdecode; leave it out"
             )
     said = _said(keywords)
+    beams = _said_of_beams(keywords)
     do_sample = keywords.get("do_sample")
     if do_sample is not None and not isinstance(do_sample, bool):
         raise TypeError(f"do_sample must be True or False, not {do_sample!r}")
     if strategy is not None:
-        if not isinstance(strategy, Greedy | Sample):
+        if not isinstance(strategy, Greedy | Sample | Beam):
             raise TypeError(
-                f"strategy must be Greedy(...) or Sample(...), not {type(strategy).__name__}"
+                "strategy must be Greedy(...), Sample(...) or Beam(...), "
+                f"not {type(strategy).__name__}"
             )
-        if said or do_sample is not None:
-            names = ", ".join([*said, *(["do_sample"] if do_sample is not None else [])])
+        if said or beams or do_sample is not None:
+            names = ", ".join([*said, *beams, *(["do_sample"] if do_sample is not None else [])])
             raise ValueError(f"strategy and {names} both say how to decode; give one of the two")
         chosen: Strategy = strategy
+    elif beams:
+        chosen = _beam(beams, said, do_sample, keywords.get("num_return_sequences"))
     else:
         several = any(
             isinstance(count, int) and count > 1
             for count in (n, keywords.get("num_return_sequences"))
         )
         chosen = _strategy(said, do_sample, several)
+    count = keywords.get("num_return_sequences")
+    if isinstance(chosen, Beam):
+        _refuse_samples(chosen, n, None if beams else count)
+        count = None
     return Keywords(
         strategy=chosen,
-        n=keywords.get("num_return_sequences"),
+        n=count,
         max_length=keywords.get("max_length"),
         eos_token_id=keywords.get("eos_token_id"),
         stop_strings=keywords.get("stop_strings"),
@@ -169,6 +181,46 @@ def _said(keywords: Mapping[str, Any]) -> dict[str, Any]:
         if off is None or isinstance(value, bool) or value != off:
             said[name] = value
     return said
+
+
+def _said_of_beams(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    said = {name: keywords[name] for name in _BEAMS if keywords.get(name) is not None}
+    on = {
+        name: value
+        for name, value in said.items()
+        if isinstance(value, bool) != isinstance(_BEAMS[name], bool) or value != _BEAMS[name]
+    }
+    if on and "num_beams" not in on:
+        raise ValueError(
+            f"{', '.join(on)} shapes a beam search, and there is none; set num_beams above 1"
+        )
+    return on
+
+
+def _beam(
+    beams: dict[str, Any], said: dict[str, Any], do_sample: bool | None, returned: Any
+) -> Beam:
+    edits = {name: value for name, value in said.items() if name in _EDITS}
+    drawing = {name: value for name, value in said.items() if name not in _EDITS}
+    if drawing and do_sample is False:
+        warnings.warn(f"do_sample=False searches without {', '.join(drawing)}", stacklevel=5)
+    draws = do_sample or (drawing and do_sample is None)
+    return Beam(
+        **beams,
+        **edits,
+        sample=Sample(**drawing) if draws else None,
+        num_return_sequences=1 if returned is None else returned,
+    )
+
+
+def _refuse_samples(beam: Beam, n: Any, count: Any) -> None:
+    for name, value in (("n", n), ("num_return_sequences", count)):
+        if value not in (None, 1):
+            raise ValueError(
+                f"{name}={value} counts samples, and a beam search has none: say how many of its "
+                f"sequences to return with num_return_sequences, in Beam(...) beside "
+                f"num_beams={beam.num_beams}"
+            )
 
 
 def _strategy(said: dict[str, Any], do_sample: bool | None, several: bool) -> Strategy:

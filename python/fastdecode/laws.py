@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastdecode import core
 from fastdecode.core import Draws, Sample
-from fastdecode.strategies import Greedy, Strategy, as_u32
+from fastdecode.strategies import Greedy, OneByOne, as_u32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +29,7 @@ class Law:
     history: Sequence[int]
 
     @classmethod
-    def of(cls, logits: Any, strategy: Strategy | None, history: Sequence[int]) -> Law:
+    def of(cls, logits: Any, strategy: OneByOne | None, history: Sequence[int]) -> Law:
         """By this strategy; None is the whole distribution as it is."""
         return cls(logits, as_sample(strategy), history)
 
@@ -81,7 +81,7 @@ class Law:
         return place
 
 
-def as_sample(strategy: Strategy | None) -> Sample:
+def as_sample(strategy: OneByOne | None) -> Sample:
     """A strategy as the parameters of a draw: greedy is temperature 0, None the plain softmax."""
     if strategy is None:
         return Sample()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fastdecode import core, traces
 from fastdecode.engines.base import Engine
 from fastdecode.stopping import StopCutter
-from fastdecode.strategies import Sample, Strategy, as_u32, choose
+from fastdecode.strategies import Beam, Sample, Strategy, as_u32, choose
 from fastdecode.text import TextCursor, continuation
 from fastdecode.traces import Trace
 
@@ -73,6 +73,8 @@ class Row:
     alternatives: list[list[tuple[int, float]]] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
     reason: str | None = None
+    score: float | None = None
+    inclusion: float | None = None
     pieces: list[str] | None = None
     cursor: TextCursor | None = None
     cutter: StopCutter | None = None
@@ -130,6 +132,8 @@ def _decode_batch(engine: Engine, plan: Plan, live: list[Row], timer: Timer) -> 
     positions = as_u32([len(row.prompt.ids) for row in live])
     limits = np.array([row.prompt.limit for row in live])
     strategy = plan.strategy
+    if isinstance(strategy, Beam):
+        raise TypeError("a beam search is run by fastdecode.beams.BeamSearch")
     remembers = isinstance(strategy, Sample) and strategy.needs_history
     mus = np.full(len(live), np.nan) if isinstance(strategy, Sample) and strategy.adapts else None
     taken = 0

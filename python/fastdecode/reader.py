@@ -10,7 +10,7 @@ from fastdecode import checks, keywords
 from fastdecode.engines.base import Engine
 from fastdecode.generations import Generation
 from fastdecode.progress import progress_bar
-from fastdecode.strategies import Greedy, Strategy
+from fastdecode.strategies import Beam, Greedy, Strategy
 
 if TYPE_CHECKING:
     from fastdecode.anomalies import Surprises
@@ -75,9 +75,14 @@ class Reader:
         for name in more:
             if name in keywords.OF_A_RUN:
                 raise TypeError(f"next_token() draws one token and has no {name}; leave it out")
-        chosen = None
+        chosen: Strategy | None = None
         if strategy is not None or more:
             chosen = self._fitted(keywords.read(more, strategy).strategy, self.engine.eos_ids)
+        if isinstance(chosen, Beam):
+            raise ValueError(
+                "next_token() shows how one token is chosen, and a beam search chooses whole "
+                "texts; see generate(..., trace=True).tree"
+            )
         ids = self._tokens([prompt])
         checks.fits(ids, self.engine.context, self.engine.vocab_size)
         _, logits = self.engine.start(ids, [1])

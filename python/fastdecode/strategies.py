@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdecode import core
-from fastdecode._core import Sample
+from fastdecode._core import Beam, Sample
 
-__all__ = ["Greedy", "Sample", "Strategy", "choose", "describe", "restore"]
+__all__ = ["Beam", "Greedy", "OneByOne", "Sample", "Strategy", "choose", "describe", "restore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,14 @@ class Greedy:
     """The likeliest token every time; on a tie, the lower token id."""
 
 
-Strategy = Greedy | Sample
+# Those that choose each row's token from its own logits alone.
+OneByOne = Greedy | Sample
+Strategy = OneByOne | Beam
 
 
 def choose(
     logits: Any,
-    strategy: Strategy,
+    strategy: OneByOne,
     *,
     seed: int,
     streams: NDArray[np.uint32],
@@ -71,11 +73,18 @@ def describe(strategy: Strategy) -> dict[str, Any]:
     """A strategy as plain data for JSON; `restore` is its inverse."""
     if isinstance(strategy, Greedy):
         return {"name": "greedy"}
+    if isinstance(strategy, Beam):
+        fields = strategy.settings()
+        if strategy.sample is not None:
+            fields["sample"] = strategy.sample.settings()
+        if strategy.allowed is not None:
+            fields["allowed"] = repr(strategy.allowed)
+        return {"name": "beam", **fields}
     named = {"temperature": strategy.temperature, "top_k": strategy.top_k, "top_p": strategy.top_p}
     return {"name": "sample", **named, **strategy.settings()}
 
 
-def spoken(strategy: Strategy) -> str:
+def spoken(strategy: OneByOne) -> str:
     """A strategy in a few words: "top_p = 0.9", "greedy", "the whole distribution"."""
     said, plain = describe(strategy), describe(Sample())
     if said.pop("name") == "greedy" or said["temperature"] == 0:
@@ -106,7 +115,16 @@ def restore(data: dict[str, Any]) -> Strategy:
         return Greedy()
     if name == "sample":
         return Sample(**fields)
-    raise ValueError(f"unknown strategy {name!r}; this version knows 'greedy' and 'sample'")
+    if name == "beam":
+        if isinstance(fields.get("allowed"), str):
+            raise ValueError(
+                f"the run was constrained by the function allowed={fields['allowed']}, which a "
+                "file cannot hold; run it again with that function"
+            )
+        if "sample" in fields:
+            fields["sample"] = Sample(**fields["sample"])
+        return Beam(**fields)
+    raise ValueError(f"unknown strategy {name!r}; this version knows 'greedy', 'sample' and 'beam'")
 
 
 def as_u32(values: Sequence[int]) -> NDArray[np.uint32]:

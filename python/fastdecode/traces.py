@@ -14,7 +14,7 @@ from fastdecode import core
 from fastdecode.display import Column, Table, Tabular
 from fastdecode.laws import as_sample
 from fastdecode.pieces import Pieces
-from fastdecode.strategies import Greedy, Sample, spoken
+from fastdecode.strategies import OneByOne, spoken
 
 # Likeliest tokens noted at each step.
 CANDIDATES = 10
@@ -123,7 +123,7 @@ class Trace(Tabular):
 
 
 def choose(
-    logits: Any, strategy: Greedy | Sample, pieces: Pieces, **place: Any
+    logits: Any, strategy: OneByOne, pieces: Pieces, **place: Any
 ) -> tuple[NDArray[np.int64], NDArray[np.float64] | None, list[Trace]]:
     """One token a row, as `strategies.choose` with the same `place`, and what led to each.
 

@@ -22,6 +22,8 @@ pub enum Purpose {
     Ticket = 0,
     /// Whether XTC acts.
     Xtc = 1,
+    /// The Gumbel noise of a beam's children, in beam sampling and stochastic beam search.
+    Gumbel = 2,
 }
 
 /// Decides, with a law, one token.
@@ -59,6 +61,12 @@ impl Key {
     #[must_use]
     pub fn toss(&self, purpose: Purpose) -> f64 {
         (self.bits(purpose, 0) >> 11) as f64 * UNIT
+    }
+
+    /// A uniform number strictly between 0 and 1, from its own block.
+    #[must_use]
+    pub fn open_uniform(&self, purpose: Purpose) -> f64 {
+        ((self.bits(purpose, 0) >> 12) as f64 + 0.5) * (2.0 * UNIT)
     }
 
     /// A uniform integer in `[0, total)`, without bias (Lemire's multiply-shift with rejection,

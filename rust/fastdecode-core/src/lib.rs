@@ -3,6 +3,7 @@
 //! Pure Rust over `&[f32]`; the Python binding is a crate of its own. See [`weight`] for the law
 //! that is drawn from, [`key`] for the randomness, [`order`] for what happens on ties.
 
+pub mod beam;
 pub mod edits;
 mod entropy;
 pub mod error;
@@ -27,6 +28,7 @@ pub mod select;
 mod survivors;
 pub mod weight;
 
+pub use beam::{Beam, BeamParams, BeamState};
 pub use edits::{DryParams, EditParams, EditScratch, Edits, History};
 pub use error::{Error, Result};
 pub use key::{Key, RNG_VERSION};

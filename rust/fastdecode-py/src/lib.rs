@@ -3,6 +3,7 @@
 
 mod arguments;
 mod asked;
+mod beam;
 mod borrow;
 mod draws;
 mod engine;
@@ -17,6 +18,8 @@ use pyo3::prelude::*;
 mod _core {
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
+    #[pymodule_export]
+    use crate::beam::{Beam, BeamOutcome, BeamState, BeamStep};
     #[pymodule_export]
     use crate::draws::Draws;
     #[pymodule_export]

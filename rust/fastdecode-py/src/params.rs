@@ -9,6 +9,16 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::outcome::refusal;
 
+/// Puts a field into a dict where it is not at its default.
+macro_rules! set_changed {
+    ($all:expr, $name:ident, $from:expr, $default:expr) => {
+        if $from.$name != $default.$name {
+            $all.set_item(stringify!($name), $from.$name.clone())?;
+        }
+    };
+}
+pub(crate) use set_changed;
+
 /// Sample each token from the model's distribution, after edits and truncation.
 ///
 /// The order is transformers', whatever the order of the arguments: logit bias, repetition,
@@ -176,25 +186,15 @@ impl Sample {
         let fine = Params::default();
         let params = self.params();
         let edits = self.pipeline.edits().params();
-        let plain = EditParams::default();
         let all = PyDict::new(py);
-        let set = |name: &str, on: bool, value: Bound<'py, PyAny>| -> PyResult<()> {
-            if on { all.set_item(name, value) } else { Ok(()) }
-        };
-        macro_rules! set {
-            ($name:ident, $from:ident, $default:ident) => {
-                let value = $from.$name.clone().into_pyobject(py)?.into_any();
-                set(stringify!($name), $from.$name != $default.$name, value.to_owned())?;
-            };
-        }
-        set!(temperature, params, fine);
-        set!(top_k, params, fine);
-        set!(top_p, params, fine);
-        set!(min_p, params, fine);
-        set!(typical_p, params, fine);
-        set!(epsilon_cutoff, params, fine);
-        set!(eta_cutoff, params, fine);
-        set!(top_n_sigma, params, fine);
+        set_changed!(all, temperature, params, fine);
+        set_changed!(all, top_k, params, fine);
+        set_changed!(all, top_p, params, fine);
+        set_changed!(all, min_p, params, fine);
+        set_changed!(all, typical_p, params, fine);
+        set_changed!(all, epsilon_cutoff, params, fine);
+        set_changed!(all, eta_cutoff, params, fine);
+        set_changed!(all, top_n_sigma, params, fine);
         if let Some(d) = params.dynamic_temperature {
             all.set_item("dynamic_temperature", (d.low, d.high, d.exponent))?;
         }
@@ -204,26 +204,7 @@ impl Sample {
         if let Some(x) = params.xtc {
             all.set_item("xtc", (x.probability, x.threshold))?;
         }
-        set!(repetition_penalty, edits, plain);
-        set!(frequency_penalty, edits, plain);
-        set!(presence_penalty, edits, plain);
-        if let Some(dry) = &edits.dry {
-            let values = PyDict::new(py);
-            values.set_item("multiplier", dry.multiplier)?;
-            values.set_item("base", dry.base)?;
-            values.set_item("allowed_length", dry.allowed_length)?;
-            values.set_item("range", dry.range)?;
-            values.set_item("sequence_breakers", dry.sequence_breakers.clone())?;
-            all.set_item("dry", values)?;
-        }
-        set!(no_repeat_ngram_size, edits, plain);
-        set!(logit_bias, edits, plain);
-        set!(bad_words, edits, plain);
-        set!(min_new_tokens, edits, plain);
-        set!(allowed, edits, plain);
-        if !edits.eos.is_empty() {
-            all.set_item("eos_token_id", edits.eos.clone())?;
-        }
+        edit_settings(&all, edits)?;
         Ok(all)
     }
 
@@ -278,6 +259,32 @@ impl Sample {
     }
 }
 
+/// Puts the edits that are not at their defaults into a dict.
+pub fn edit_settings(all: &Bound<'_, PyDict>, edits: &EditParams) -> PyResult<()> {
+    let plain = EditParams::default();
+    set_changed!(all, repetition_penalty, edits, plain);
+    set_changed!(all, frequency_penalty, edits, plain);
+    set_changed!(all, presence_penalty, edits, plain);
+    if let Some(dry) = &edits.dry {
+        let values = PyDict::new(all.py());
+        values.set_item("multiplier", dry.multiplier)?;
+        values.set_item("base", dry.base)?;
+        values.set_item("allowed_length", dry.allowed_length)?;
+        values.set_item("range", dry.range)?;
+        values.set_item("sequence_breakers", dry.sequence_breakers.clone())?;
+        all.set_item("dry", values)?;
+    }
+    set_changed!(all, no_repeat_ngram_size, edits, plain);
+    set_changed!(all, logit_bias, edits, plain);
+    set_changed!(all, bad_words, edits, plain);
+    set_changed!(all, min_new_tokens, edits, plain);
+    set_changed!(all, allowed, edits, plain);
+    if !edits.eos.is_empty() {
+        all.set_item("eos_token_id", edits.eos.clone())?;
+    }
+    Ok(())
+}
+
 fn pair(value: Option<Bound<'_, PyAny>>, fix: &str) -> PyResult<Option<(f64, f64)>> {
     let Some(value) = value else { return Ok(None) };
     let [first, second] = value
@@ -298,7 +305,7 @@ fn range(value: &Bound<'_, PyAny>) -> PyResult<DynamicTemperature> {
 }
 
 /// A dict, or pairs as JSON has them: a token id or several, and what is added.
-fn biases(value: &Bound<'_, PyAny>) -> PyResult<Vec<(Vec<u32>, f32)>> {
+pub fn biases(value: &Bound<'_, PyAny>) -> PyResult<Vec<(Vec<u32>, f32)>> {
     let items = match value.cast::<PyDict>() {
         Ok(dict) => dict.items().into_any(),
         Err(_) => value.clone(),
@@ -317,7 +324,7 @@ fn biases(value: &Bound<'_, PyAny>) -> PyResult<Vec<(Vec<u32>, f32)>> {
     Ok(biases)
 }
 
-fn dry_params(value: &Bound<'_, PyAny>) -> PyResult<DryParams> {
+pub fn dry_params(value: &Bound<'_, PyAny>) -> PyResult<DryParams> {
     let fix = "dry must be a dict with multiplier, and if wanted base, allowed_length, range and \
                sequence_breakers";
     let dict = value.cast::<PyDict>().map_err(|_| wrong(fix, value))?;
@@ -335,7 +342,7 @@ fn dry_params(value: &Bound<'_, PyAny>) -> PyResult<DryParams> {
     Ok(dry)
 }
 
-fn wrong(fix: &str, value: &Bound<'_, PyAny>) -> PyErr {
+pub fn wrong(fix: &str, value: &Bound<'_, PyAny>) -> PyErr {
     match value.repr() {
         Ok(repr) => PyTypeError::new_err(format!("{fix}; got {repr}")),
         Err(error) => error,

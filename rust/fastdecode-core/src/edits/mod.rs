@@ -172,6 +172,14 @@ impl Edits {
             || self.bad_words.need_history()
     }
 
+    /// Whether a token that is not banned keeps its logit.
+    #[must_use]
+    pub fn only_ban(&self) -> bool {
+        self.penalties.is_off()
+            && self.dry.is_none()
+            && self.params.logit_bias.iter().all(|&(_, bias)| bias == f32::NEG_INFINITY)
+    }
+
     /// Checks what only the vocabulary and the tokenizer decide, before any work.
     ///
     /// # Errors

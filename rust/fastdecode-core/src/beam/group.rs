@@ -1,0 +1,234 @@
+//! Beams that compete with each other: all of a prompt's, or one group of a diverse beam search.
+
+use super::finished::{Ending, Finished, Hypothesis};
+use super::gumbel::{self, Noisy, Source};
+use super::open::{Continuation, Row, Scored};
+use super::params::{Beam, Choice};
+use super::trace::{Expansion, Fate};
+use super::tree::Tree;
+use crate::key::Key;
+
+/// A beam under way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Live {
+    /// Its last node.
+    pub node: u32,
+    /// Its row among those of its prompt.
+    pub row: u32,
+    /// What the search compares: log-probabilities less diversity penalties.
+    pub score: f64,
+    /// Its perturbed log-probability, in a stochastic beam search.
+    pub gumbel: f64,
+}
+
+/// Asks the caller whether a sequence of new tokens ends here by a rule of its own.
+pub type StopRule<'a> = dyn FnMut(&[u32]) -> bool + 'a;
+
+/// What a step of a group needs to know.
+pub(super) struct Turn<'a, 'b> {
+    pub beam: &'a Beam,
+    pub ends: &'a [u32],
+    pub stop: Option<&'a mut StopRule<'b>>,
+    /// The prompt's rows.
+    pub rows: &'a mut [Row],
+    /// New tokens of a sequence after this step, and the most there may be.
+    pub length: usize,
+    pub limit: usize,
+    /// The step's key; a draw replaces its sample.
+    pub key: Key,
+    pub tree: &'a mut Tree,
+    pub expansions: Option<&'a mut Vec<Expansion>>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Group {
+    pub live: Vec<Live>,
+    pub finished: Finished,
+}
+
+/// A live beam of the next step, and the row it grew from.
+pub(super) struct Child {
+    pub live: Live,
+    pub token: u32,
+    pub parent_row: u32,
+}
+
+impl Group {
+    /// Moves every beam a token on. `taken` are the tokens that earlier groups have just taken,
+    /// where they did not end a sequence; this group's are added.
+    pub fn advance(&mut self, turn: &mut Turn, taken: &mut Vec<u32>) -> Vec<Child> {
+        let chosen = match turn.beam.params().choice {
+            Choice::Best => self.best(turn, taken),
+            Choice::Sampled(_) => self.drawn(turn, turn.beam.candidates(turn.ends.len()), false),
+            Choice::Stochastic(_) => self.drawn(turn, turn.beam.width(), true),
+        };
+        let mut fates = vec![Fate::Pruned; chosen.len()];
+        let children = match turn.beam.params().choice {
+            Choice::Stochastic(_) => self.compete(turn, &chosen, &mut fates),
+            _ => self.rank(turn, &chosen, &mut fates),
+        };
+        let lasting = chosen.iter().zip(&fates).filter(|(_, fate)| **fate != Fate::Pruned);
+        taken.extend(lasting.map(|(one, _)| one.token).filter(|token| !turn.ends.contains(token)));
+        self.note(turn, &chosen, &fates);
+        self.live = children.iter().map(|child| child.live).collect();
+        if self.is_over(turn) {
+            self.live.clear();
+            return Vec::new();
+        }
+        children
+    }
+
+    /// The best continuations of all beams, best first.
+    fn best(&self, turn: &Turn, taken: &[u32]) -> Vec<Continuation> {
+        let penalty = turn.beam.params().diversity_penalty;
+        let mut all = Vec::new();
+        for (parent, live) in (0..).zip(&self.live) {
+            let Row::Best(top) = &turn.rows[live.row as usize] else {
+                continue;
+            };
+            all.extend(top.iter().map(|&Scored { token, logprob, edited }| {
+                let same = taken.iter().filter(|&&other| other == token).count();
+                let score = live.score + edited - penalty * same as f64;
+                Continuation { parent, token, logprob, score, gumbel: 0.0 }
+            }));
+        }
+        let count = turn.beam.candidates(turn.ends.len());
+        if count < all.len() {
+            all.select_nth_unstable_by(count - 1, Continuation::order);
+            all.truncate(count);
+        }
+        all.sort_unstable_by(Continuation::order);
+        all
+    }
+
+    /// Continuations drawn without replacement, in the order of drawing.
+    fn drawn(&self, turn: &mut Turn, count: usize, whole_sequences: bool) -> Vec<Continuation> {
+        let mut rows: Vec<(Source, Noisy)> = Vec::with_capacity(self.live.len());
+        for (parent, live) in (0..).zip(&self.live) {
+            if let Row::Noisy(noisy) = &mut turn.rows[live.row as usize] {
+                let first = whole_sequences.then_some(live.gumbel);
+                let source = Source { parent, score: live.score, first, key: turn.key };
+                rows.push((source, std::mem::take(noisy)));
+            }
+        }
+        gumbel::largest(&mut rows, count)
+    }
+
+    /// Beam search's own rule: of the candidates that end, those among the first `num_beams` are
+    /// finished hypotheses; of the others, the best live on.
+    fn rank(&mut self, turn: &mut Turn, chosen: &[Continuation], fates: &mut [Fate]) -> Vec<Child> {
+        let size = turn.beam.group_size();
+        let mut going: Vec<(usize, Continuation)> = Vec::with_capacity(chosen.len());
+        for (rank, one) in chosen.iter().enumerate() {
+            match turn.ending(self.parent(one).node, one.token) {
+                None => going.push((rank, *one)),
+                Some(ending) if rank < size => {
+                    let node = self.grow(turn, one);
+                    let score = turn.beam.score(one.score, turn.length);
+                    self.finished.offer(Hypothesis { node, score, sum: one.score, ending });
+                    fates[rank] = Fate::Finished(node);
+                }
+                Some(_) => {}
+            }
+        }
+        // Drawn candidates come in the order of drawing, and live on in the order of their scores.
+        going.sort_by(|a, b| a.1.order(&b.1));
+        going.truncate(size);
+        let child = |(rank, one): (usize, Continuation)| {
+            let node = self.grow(turn, &one);
+            fates[rank] = Fate::Kept(node);
+            self.child(&one, node)
+        };
+        going.into_iter().map(child).collect()
+    }
+
+    /// Stochastic beam search's rule: finished and live sequences compete by their noise alone.
+    fn compete(
+        &mut self,
+        turn: &mut Turn,
+        chosen: &[Continuation],
+        fates: &mut [Fate],
+    ) -> Vec<Child> {
+        let mut held = std::mem::take(&mut self.finished.best).into_iter().peekable();
+        let mut children = Vec::new();
+        let mut room = turn.beam.width();
+        for (rank, one) in chosen.iter().enumerate() {
+            while let Some(before) = held.next_if(|h| room > 0 && h.score >= one.gumbel) {
+                self.finished.best.push(before);
+                room -= 1;
+            }
+            if room == 0 {
+                break;
+            }
+            room -= 1;
+            let node = self.grow(turn, one);
+            if let Some(ending) = turn.ending(self.parent(one).node, one.token) {
+                let (score, sum) = (one.gumbel, one.score);
+                self.finished.best.push(Hypothesis { node, score, sum, ending });
+                fates[rank] = Fate::Finished(node);
+            } else {
+                fates[rank] = Fate::Kept(node);
+                children.push(self.child(one, node));
+            }
+        }
+        self.finished.best.extend(held.take(room));
+        children
+    }
+
+    fn parent(&self, one: &Continuation) -> &Live {
+        &self.live[one.parent as usize]
+    }
+
+    fn grow(&self, turn: &mut Turn, one: &Continuation) -> u32 {
+        turn.tree.push(self.parent(one).node, one.token, one.logprob)
+    }
+
+    fn child(&self, one: &Continuation, node: u32) -> Child {
+        // The row is given when all groups are done.
+        let live = Live { node, row: 0, score: one.score, gumbel: one.gumbel };
+        Child { live, token: one.token, parent_row: self.parent(one).row }
+    }
+
+    fn note(&self, turn: &mut Turn, chosen: &[Continuation], fates: &[Fate]) {
+        let step = turn.length as u32;
+        if let Some(expansions) = &mut turn.expansions {
+            expansions.extend(chosen.iter().zip(fates).map(|(one, &fate)| Expansion {
+                step,
+                parent: self.parent(one).node,
+                token: one.token,
+                logprob: one.logprob,
+                score: one.score,
+                fate,
+            }));
+        }
+    }
+
+    /// Whether nothing that may still come can change what is finished, by the rule asked for.
+    fn is_over(&self, turn: &Turn) -> bool {
+        let Some(best) = self.live.first() else {
+            return true;
+        };
+        if turn.beam.is_stochastic() || !self.finished.is_full() {
+            return false;
+        }
+        turn.beam.stops_when_full()
+            || turn.beam.hope(best.score, turn.length, turn.limit) <= self.finished.worst()
+    }
+}
+
+impl Turn<'_, '_> {
+    /// Why a sequence ends with this token, if it does.
+    fn ending(&mut self, parent: u32, token: u32) -> Option<Ending> {
+        if self.ends.contains(&token) {
+            return Some(Ending::Eos);
+        }
+        if let Some(stop) = &mut self.stop {
+            let mut tokens = self.tree.tokens(parent);
+            tokens.push(token);
+            if stop(&tokens) {
+                return Some(Ending::Stop);
+            }
+        }
+        (self.length >= self.limit).then_some(Ending::Limit)
+    }
+}
