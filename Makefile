@@ -1,6 +1,7 @@
 # Two commands on a fresh machine with Python >= 3.11 and a Rust toolchain:
 #   make demo    sets up .venv, installs the package, generates with the demo model, offline
 #   make test    adds the development tools, then runs every test and lint
+#   make docs    adds Sphinx, runs the notebooks and builds the pages into docs/_build/html
 # Settings: PYTHON (the interpreter that makes the environment), VENV (where it lies).
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml Cargo.toml Cargo.lock rust-toolchain.toml \
     $(shell find rust/*/src -name '*.rs') $(wildcard rust/*/Cargo.toml)
 
-.PHONY: demo test lint rust types pytest clean
+.PHONY: demo test lint rust types pytest docs clean
 
 demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/fastdecode generate "Once upon a time" --model demo --seed 7 -n 3 --temperature 0.6 --max-new-tokens 60
@@ -42,8 +43,12 @@ types: $(VENV)/.installed-dev
 pytest: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
 
+# Warnings are errors, and so is a cell that fails.
+docs: $(VENV)/.installed-docs
+	HF_HUB_OFFLINE=1 $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 clean:
-	rm -rf $(VENV) target python/fastdecode/*.so
+	rm -rf docs/_build docs/_made $(VENV) target python/fastdecode/*.so
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -55,4 +60,8 @@ $(VENV)/.installed: $(SOURCES) | $(BIN)/python
 
 $(VENV)/.installed-dev: $(SOURCES) | $(BIN)/python
 	$(BIN)/python -m pip install --editable '.[dev]'
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: $(SOURCES) | $(BIN)/python
+	$(BIN)/python -m pip install --editable '.[docs]'
 	touch $@ $(VENV)/.installed
