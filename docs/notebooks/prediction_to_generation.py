@@ -164,7 +164,8 @@ decoder.next_token(PROMPT).sample(200, seed=10)
 # %% tags=["exercise"]
 text = list(ids)
 for _ in range(20):
-    token = int(core.sample(next_row(text), seed=10, positions=[len(text)]).tokens[0])  # answer
+    draws = core.sample(next_row(text), seed=10, positions=[len(text)])  # answer
+    token = int(draws.tokens[0])
     text.append(token)
 print(decoder.tokenizer.decode(text))
 
@@ -214,7 +215,7 @@ print(traced[0].explain())
 # fixed phrase.
 
 # %%
-traced[0].plot()
+ax = traced[0].plot()
 
 # %% [markdown]
 # ## How likely is a sentence?
@@ -234,7 +235,7 @@ def sequence_log_prob(sentence):
 
 
 if MODEL == "demo":
-    SENTENCES = ["The king was very glad.", "The king was very red.", "The king was very asdf."]
+    SENTENCES = [f"The king was very {word}." for word in ("glad", "red", "asdf")]
 else:
     SENTENCES = [f"See you later, {word}." for word in ("alligator", "crocodile", "asdf")]
 for sentence in SENTENCES:
@@ -242,7 +243,7 @@ for sentence in SENTENCES:
 
 # %%
 scores = decoder.score(SENTENCES)
-assert np.allclose(scores.logprobs, [sequence_log_prob(sentence) for sentence in SENTENCES])
+assert np.allclose(scores.logprobs, [sequence_log_prob(text) for text in SENTENCES])
 scores
 
 # %% [markdown]

@@ -13,6 +13,9 @@ from fastdecode.display.html import escape, fragment
 from fastdecode.scores import Score, one_line
 from fastdecode.sequences import Items
 
+# Up to this many tokens a text has a column for each; longer texts stand under each other.
+_COLUMNS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -153,10 +156,13 @@ class Comparison(Tabular, Items[Compared]):
             side = "best" if compared is self._items[0] else "own"
             framed = frozenset(range(*getattr(mark, side))) if mark else frozenset[int]()
             tokens = [flow.token_html(t) for t in compared.score.flow(framed)]
-            cells = "".join(
-                f'<td class="t"{_span(first, end)}>{"".join(tokens[a:b])}</td>'
-                for first, end, (a, b) in _cells(compared.segments)
-            )
+            if len(self.best.token_ids) <= _COLUMNS:
+                cells = "".join(
+                    f'<td class="side"{_span(first, end)}>{"".join(tokens[a:b])}</td>'
+                    for first, end, (a, b) in _cells(compared.segments)
+                )
+            else:
+                cells = f'<td class="flow">{"".join(tokens)}</td>'
             rows.append(f'<tr><td class="n">{compared.score.logprob:.2f}</td>{cells}</tr>')
         grid = f"<table><tbody>{''.join(rows)}</tbody></table>"
         note = f'<p class="note">{escape(self.explain())}</p>'
@@ -164,21 +170,39 @@ class Comparison(Tabular, Items[Compared]):
 
 
 def _segments(best: Score, own: Score) -> list[Segment]:
-    """The two texts side by side, by the longest runs of tokens that they share."""
+    """The two texts side by side."""
 
     def total(score: Score, first: int, end: int) -> float:
         return math.fsum(v for v in score.token_logprobs[first:end] if v is not None)
 
-    matcher = SequenceMatcher(None, best.token_ids, own.token_ids, autojunk=False)
     segments = []
-    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
+    for same, i1, i2, j1, j2 in _aligned(best.token_ids, own.token_ids):
         spans = [(i1, i2, j1, j2)]
-        if tag == "equal":
+        if same:
             spans = [(i1 + k, i1 + k + 1, j1 + k, j1 + k + 1) for k in range(i2 - i1)]
         for a, b, c, d in spans:
             difference = total(own, c, d) - total(best, a, b)
             segments.append(Segment((a, b), (c, d), difference))
     return segments
+
+
+def _aligned(best: Sequence[int], own: Sequence[int]) -> Iterator[tuple[bool, int, int, int, int]]:
+    """Runs that are the same or not: whether, and the places in both.
+
+    What both begin with and end with is theirs in common; between, the longest shared runs are.
+    """
+    short = min(len(best), len(own))
+    head = next((i for i in range(short) if best[i] != own[i]), short)
+    room = short - head
+    tail = next((i for i in range(room) if best[-1 - i] != own[-1 - i]), room)
+    if head:
+        yield True, 0, head, 0, head
+    ends = len(best) - tail, len(own) - tail
+    middle = SequenceMatcher(None, best[head : ends[0]], own[head : ends[1]], autojunk=False)
+    for tag, i1, i2, j1, j2 in middle.get_opcodes():
+        yield tag == "equal", head + i1, head + i2, head + j1, head + j2
+    if tail:
+        yield True, ends[0], len(best), ends[1], len(own)
 
 
 def _cells(segments: Sequence[Segment]) -> Iterator[tuple[int, int, tuple[int, int]]]:

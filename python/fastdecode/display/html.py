@@ -23,6 +23,9 @@ background:transparent;color:inherit;vertical-align:middle}
 .fastdecode .w{white-space:pre-wrap;max-width:46em}
 .fastdecode .t{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;
 white-space:pre-wrap}
+.fastdecode td.side{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",
+monospace;white-space:pre;padding:.25em .2em}
+.fastdecode td.flow{white-space:pre-wrap}
 .fastdecode tr.cut td{opacity:.55}
 .fastdecode tr.cut .bar i{background:rgba(128,128,128,.55)}
 .fastdecode tr.won td{background:rgba(34,160,90,.22);font-weight:600}

@@ -50,8 +50,9 @@ use crate::params::{Sample, biases, dry_params, edit_settings, set_changed, wron
 /// allowed : list of int, or callable, optional
 ///     Bans all other tokens. allowed(prompt_index, token_ids) gives the tokens that may come next
 ///     behind the prompt's and the generated token ids (transformers' prefix_allowed_tokens_fn).
-/// repetition_penalty, frequency_penalty, presence_penalty, dry, no_repeat_ngram_size, logit_bias,
-/// bad_words, min_new_tokens, eos_token_id
+/// repetition_penalty, frequency_penalty, presence_penalty, dry, no_repeat_ngram_size
+///     As in `Sample`, and so are the next four, with what is said there.
+/// logit_bias, bad_words, min_new_tokens, eos_token_id
 ///     As in `Sample`. They act on log-probabilities, as transformers has it in a beam search, and
 ///     see the prompt and each beam's own tokens.
 ///
