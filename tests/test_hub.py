@@ -105,3 +105,16 @@ def test_greedy_text(decoder):
 def test_log_probability_between_bos_and_eos(decoder, text, logprob):
     (score,) = decoder.score([text], bos=True, eos=True)
     assert score.logprob == pytest.approx(logprob, abs=1e-3)
+
+
+def test_the_views_have_the_same_figures(decoder):
+    assert decoder.tokens("See you").ids == PROMPT_IDS
+    assert decoder.tokens("alligator").pieces == ["all", "igator"]
+    found = decoder.next_token("See you")
+    assert [c.text for c in found] == [token for token, _ in TOP_TEN]
+    np.testing.assert_allclose(
+        [c.probability for c in found], [p for _, p in TOP_TEN], rtol=0, atol=1e-5
+    )
+    compared = decoder.compare(list(LOGPROBS))
+    assert [c.score.text for c in compared] == list(LOGPROBS)
+    assert [c.score.logprob for c in compared] == pytest.approx(list(LOGPROBS.values()), abs=1e-3)

@@ -31,6 +31,8 @@ def test_tokens_of_a_text(decoder):
     assert "characters, 13 bytes" in repr(found)
     assert list(found.to_pandas().columns) == ["id", "piece", "bytes", "shown", "special"]
     assert fastdecode.tokens("Once", model=decoder).ids == decoder.tokens("Once").ids
+    assert found[1:3].ids == found.ids[1:3]
+    assert isinstance(found[1:3], fastdecode.Tokens)
     assert len(decoder.tokens("")) == 0
     assert repr(decoder.tokens(""))
 

@@ -61,6 +61,14 @@ class Tokens(Tabular, Items[Token]):
         super().__init__(items)
         self.text = text
 
+    @overload
+    def __getitem__(self, index: int) -> Token: ...
+    @overload
+    def __getitem__(self, index: slice) -> Tokens: ...
+    def __getitem__(self, index: int | slice) -> Token | Tokens:
+        """One token, or some of them."""
+        return Tokens(self._items[index]) if isinstance(index, slice) else self._items[index]
+
     @property
     def ids(self) -> list[int]:
         """Their numbers."""
