@@ -76,5 +76,5 @@ def test_next_token(decoder, tokenizer):
         assert candidate.text == tokenizer.decode([candidate.token_id], skip_special_tokens=True)
     assert sum(c.probability for c in found) == pytest.approx(1.0)
     table = repr(fastdecode.next_token("Once upon", 3, model=decoder)).splitlines()
-    assert len(table) == 4
-    assert table[0].split() == ["rank", "id", "probability", "token"]
+    assert len(table) == 5
+    assert table[0].split() == ["rank", "id", "token", "probability", "cumulative"]

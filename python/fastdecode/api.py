@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 from fastdecode import core
-from fastdecode.candidates import Candidates
-from fastdecode.decoder import Decoder
-from fastdecode.generations import Generations
-from fastdecode.scores import Scores
-from fastdecode.steps import Step
-from fastdecode.strategies import Strategy, restore
 
 if TYPE_CHECKING:
     import os
+
+    from fastdecode.anomalies import Surprises
+    from fastdecode.candidates import Candidates
+    from fastdecode.classifications import Classification, Classifications
+    from fastdecode.comparisons import Comparison
+    from fastdecode.decoder import Decoder
+    from fastdecode.generations import Generation, Generations
+    from fastdecode.scores import Scores
+    from fastdecode.steps import Step
+    from fastdecode.strategies import Strategy
+    from fastdecode.vocabularies import Tokens, Vocabulary
 
 DEFAULT_MODEL = "openai-community/gpt2"
 _MOST_LOADED = 3
@@ -36,6 +41,8 @@ def resolve(
     Raises:
         TypeError: for another kind of model, or a tokenizer where none belongs.
     """
+    from fastdecode.decoder import Decoder
+
     if isinstance(model, Decoder | str) or hasattr(model, "__fspath__"):
         if tokenizer is not None:
             raise TypeError("tokenizer= goes with a transformers model object; leave it out here")
@@ -164,29 +171,67 @@ def stream(
 
 
 def next_token(
-    prompt: str, k: int = 10, *, model: Any = DEFAULT_MODEL, tokenizer: Any = None
+    prompt: str,
+    k: int = 10,
+    *,
+    strategy: Strategy | None = None,
+    seed: int | None = None,
+    model: Any = DEFAULT_MODEL,
+    tokenizer: Any = None,
+    **keywords: Any,
 ) -> Candidates:
-    """The `k` likeliest next tokens behind `prompt`, with probabilities over the vocabulary."""
-    return resolve(model, tokenizer).next_token(prompt, k)
+    """The `k` likeliest next tokens behind `prompt`, and what a strategy keeps of them.
+
+    The result is a table in a terminal and in a notebook, can be drawn from (`.draw(seed=...)`,
+    `.sample(20, seed=...)`), and goes to pandas and polars.
+
+    Args:
+        prompt: the text; an empty one begins at the tokenizer's BOS token.
+        k: how many candidates, 1 to the size of the vocabulary.
+        strategy: `Greedy()` or `Sample(...)`: what it cuts is marked, and the probabilities after
+            it stand beside the model's own. None: built from the keywords, or the model's
+            distribution as it is where there is none.
+        seed: for the draws; `xtc`, which tosses coins before it cuts, needs one here.
+        model: as for `generate`.
+        tokenizer: as for `generate`.
+        **keywords: a strategy by transformers' names: `temperature`, `top_k`, `top_p`, ...
+
+    Raises:
+        TypeError: for a wrong type or an unknown keyword.
+        ValueError: for a bad value, or a prompt without room in the context.
+    """
+    return resolve(model, tokenizer).next_token(prompt, k, strategy=strategy, seed=seed, **keywords)
 
 
 def score(
-    texts: str | Sequence[str],
+    texts: str | Sequence[str] | Generation | Sequence[Generation],
     *,
     context: str = "",
     bos: bool = True,
     eos: bool = True,
+    stride: int | None = None,
+    alternatives: int = 0,
+    progress: bool | None = None,
     model: Any = DEFAULT_MODEL,
     tokenizer: Any = None,
 ) -> Scores:
-    """The log-probability of each text, in nats.
+    """The log-probability of each text, in nats: sum, mean, token by token, and perplexity.
 
     Args:
-        texts: a string or several.
-        context: text that stands before each of them; it is a condition and is not scored.
+        texts: a string or several; or generations, whose very tokens are scored behind their
+            prompts (`bos` and `eos` then add nothing), which gives the numbers that `generate`
+            notes with `logprobs`.
+        context: text that stands before each of them; it is a condition and is not scored. It is
+            cut into tokens by itself, so a text behind it usually begins with a space.
         bos: begin with the tokenizer's BOS token, as a condition. Without it and without a
             context, the first token has nothing before it and is left out of the sum.
         eos: score the EOS token at the end as well.
+        stride: for texts longer than the model's context, which are otherwise refused: they are
+            scored in windows of the whole context, each `stride` tokens on, so that every token
+            but the first ones has at least context - stride tokens before it. Smaller is closer
+            to the truth and slower; half the context is usual.
+        alternatives: how many of the likeliest tokens to note at each place, to see on hover.
+        progress: a progress bar on stderr: True, False, or None for many texts on a terminal.
         model: as for `generate`.
         tokenizer: as for `generate`.
 
@@ -194,7 +239,164 @@ def score(
         ValueError: for a text longer than the context, and where the tokenizer lacks the token
             that `bos` or `eos` asks for.
     """
-    return resolve(model, tokenizer).score(texts, context=context, bos=bos, eos=eos)
+    return resolve(model, tokenizer).score(
+        texts,
+        context=context,
+        bos=bos,
+        eos=eos,
+        stride=stride,
+        alternatives=alternatives,
+        progress=progress,
+    )
+
+
+def compare(
+    texts: Sequence[str],
+    *,
+    context: str = "",
+    bos: bool = True,
+    eos: bool = True,
+    per_token: bool = False,
+    alternatives: int = 3,
+    model: Any = DEFAULT_MODEL,
+    tokenizer: Any = None,
+) -> Comparison:
+    """Which of some texts is likelier, by how much, and at which token that is decided.
+
+    Args:
+        texts: two or more, none of them empty.
+        context: as for `score`.
+        bos: as for `score`.
+        eos: as for `score`.
+        per_token: rank by the mean log-probability of a token, not by the sum, so that a text
+            does not lose by being longer.
+        alternatives: how many of the likeliest tokens to note at each place, to see on hover.
+        model: as for `generate`.
+        tokenizer: as for `generate`.
+
+    Raises:
+        ValueError: for fewer than two texts, an empty one, or one longer than the context.
+    """
+    return resolve(model, tokenizer).compare(
+        texts, context=context, bos=bos, eos=eos, per_token=per_token, alternatives=alternatives
+    )
+
+
+@overload
+def classify(  # type: ignore[overload-overlap]
+    text: str,
+    labels: Sequence[str],
+    *,
+    prompts: str | Sequence[str] | Mapping[str, str] | None = ...,
+    priors: Sequence[float] | Mapping[str, float] | None = ...,
+    separator: str = ...,
+    bos: bool = ...,
+    eos: bool = ...,
+    progress: bool | None = ...,
+    model: Any = ...,
+    tokenizer: Any = ...,
+) -> Classification: ...
+@overload
+def classify(
+    text: Sequence[str],
+    labels: Sequence[str],
+    *,
+    prompts: str | Sequence[str] | Mapping[str, str] | None = ...,
+    priors: Sequence[float] | Mapping[str, float] | None = ...,
+    separator: str = ...,
+    bos: bool = ...,
+    eos: bool = ...,
+    progress: bool | None = ...,
+    model: Any = ...,
+    tokenizer: Any = ...,
+) -> Classifications: ...
+def classify(
+    text: str | Sequence[str],
+    labels: Sequence[str],
+    *,
+    prompts: str | Sequence[str] | Mapping[str, str] | None = None,
+    priors: Sequence[float] | Mapping[str, float] | None = None,
+    separator: str = " ",
+    bos: bool = True,
+    eos: bool = False,
+    progress: bool | None = None,
+    model: Any = DEFAULT_MODEL,
+    tokenizer: Any = None,
+) -> Classification | Classifications:
+    """Which label a text belongs to: p(label | text) by Bayes' rule from p(text | label).
+
+    The model needs no training for it: it says how likely the text is behind each label's prompt.
+
+    Args:
+        text: a text, or several for `Classifications`; none of them empty.
+        labels: two names or more, each once.
+        prompts: what stands before the text for each label: a template with `{label}` in it, a
+            sequence in the order of the labels, or a mapping by label. None: "{label}:".
+        priors: how likely each label is before the text has been read, above zero, in a sequence
+            or a mapping; they need not sum to 1. None: all the same.
+        separator: between prompt and text; it is scored with the text, as most tokenizers keep a
+            space with the word behind it.
+        bos: begin with the tokenizer's BOS token.
+        eos: score the EOS token at the end as well: the text as a whole, not as a beginning.
+        progress: as for `score`.
+        model: as for `generate`.
+        tokenizer: as for `generate`.
+
+    Raises:
+        TypeError: for a wrong type.
+        ValueError: for labels that are empty, repeated or fewer than two, for prompts or priors
+            that do not match them, for an empty text or one longer than the context.
+    """
+    return resolve(model, tokenizer).classify(
+        text,
+        labels,
+        prompts=prompts,
+        priors=priors,
+        separator=separator,
+        bos=bos,
+        eos=eos,
+        progress=progress,
+    )
+
+
+def surprising(
+    texts: Sequence[str],
+    *,
+    context: str = "",
+    bos: bool = True,
+    eos: bool = True,
+    stride: int | None = None,
+    alternatives: int = 0,
+    progress: bool | None = None,
+    model: Any = DEFAULT_MODEL,
+    tokenizer: Any = None,
+) -> Surprises:
+    """The texts by their surprisal a token, the most surprising first, to find anomalies.
+
+    The arguments are `score`'s, but no text may be empty.
+
+    Raises:
+        ValueError: for an empty text, and as for `score`.
+    """
+    return resolve(model, tokenizer).surprising(
+        texts,
+        context=context,
+        bos=bos,
+        eos=eos,
+        stride=stride,
+        alternatives=alternatives,
+        progress=progress,
+    )
+
+
+def tokens(text: str, *, model: Any = DEFAULT_MODEL, tokenizer: Any = None) -> Tokens:
+    """What `text` is cut into: ids, pieces and bytes. Nothing is put before or behind it."""
+    return resolve(model, tokenizer).tokens(text)
+
+
+def vocabulary(*, model: Any = DEFAULT_MODEL, tokenizer: Any = None) -> Vocabulary:
+    """All tokens of the model's tokenizer: `vocabulary(model="demo")[100:110]` shows ten."""
+    return resolve(model, tokenizer).vocabulary
 
 
 def replay(
@@ -211,6 +413,9 @@ def replay(
         ValueError: where the file is something else, was drawn with another generator, or names
             no model and none is given.
     """
+    from fastdecode.generations import Generations
+    from fastdecode.strategies import restore
+
     call = dict(Generations.load(path).call)
     name, dtype, revision = call.pop("model"), call.pop("dtype"), call.pop("revision")
     rng = call.pop("rng")

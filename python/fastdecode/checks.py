@@ -14,6 +14,17 @@ U32 = 2**32 - 1
 U64 = 2**64 - 1
 
 
+def string(name: str, value: Any) -> str:
+    """One string.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__} ({value!r:.40})")
+    return value
+
+
 def prompts(value: Any, name: str = "prompts") -> list[str]:
     """One string or a sequence of strings, as a list.
 
@@ -32,6 +43,21 @@ def prompts(value: Any, name: str = "prompts") -> list[str]:
             raise TypeError(
                 f"{name}[{row}] must be a string, not {type(item).__name__} ({item!r:.40})"
             )
+    return items
+
+
+def filled(name: str, value: Any) -> list[str]:
+    """One string or several, none of them empty.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for an empty one.
+    """
+    items = prompts(value, name)
+    for row, item in enumerate(items):
+        if not item:
+            place = name if isinstance(value, str) else f"{name}[{row}]"
+            raise ValueError(f"{place} is empty; give at least one character of text")
     return items
 
 

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
 from fastdecode import checks, core, keywords
 from fastdecode.beams import BeamSearch, SettledStream
-from fastdecode.candidates import Candidate, Candidates
 from fastdecode.engines.base import Engine
 from fastdecode.errors import Interrupted
 from fastdecode.generations import Generation, Generations, Stats
 from fastdecode.loop import Plan, Prompt, Row, Timer, decode
-from fastdecode.scores import Score, Scores
+from fastdecode.progress import progress_bar
+from fastdecode.reader import Reader
 from fastdecode.steps import Step
-from fastdecode.strategies import Beam, Greedy, Strategy, describe
-from fastdecode.text import decode as decode_text
+from fastdecode.strategies import Beam, Strategy, describe
 
 _DEFAULT_NEW_TOKENS = 20
 _MOST_ROWS = 32
 _CACHE_BYTES = 2**30
-_BAR_PROMPTS = 20
 
 
-class Decoder:
+class Decoder(Reader):
     """A causal language model and its tokenizer, ready to decode.
 
     Example:
@@ -166,7 +160,7 @@ class Decoder:
         done: list[Row] = []
         live: list[Row] = []
         interrupted = False
-        bar = _bar(progress, len(plan.prompts), plan.n)
+        bar = progress_bar(progress, len(plan.prompts), "generate", each=plan.n)
         search = (
             BeamSearch(self.engine, plan, plan.strategy, timer, trace)
             if isinstance(plan.strategy, Beam)
@@ -243,68 +237,6 @@ class Decoder:
                 yield from streams[row.prompt.index].grow(row.ids, row.logprobs, row.reason)
             for prompt, ids, logprobs in search.settled():
                 yield from streams[prompt.index].grow(ids, logprobs, None)
-
-    def next_token(self, prompt: str, k: int = 10) -> Candidates:
-        """The `k` likeliest next tokens; see `fastdecode.next_token`."""
-        if not isinstance(prompt, str):
-            raise TypeError(f"prompt must be a string, not {type(prompt).__name__}")
-        k = checks.integer("k", k, 1, self.engine.vocab_size)
-        ids = self._tokens([prompt])
-        checks.fits(ids, self.engine.context, self.engine.vocab_size)
-        _, logits = self.engine.start(ids, [1])
-        values, tokens = core.top_k(logits, k)
-        logprobs = values[0].astype(np.float64) - core.logsumexp(logits)[0]
-        return Candidates(
-            prompt,
-            (
-                Candidate(rank, token, decode_text(self.tokenizer, [token]), math.exp(lp), lp)
-                for rank, (token, lp) in enumerate(
-                    zip(tokens[0].tolist(), logprobs.tolist(), strict=True), start=1
-                )
-            ),
-        )
-
-    def score(
-        self,
-        texts: str | Sequence[str],
-        *,
-        context: str = "",
-        bos: bool = True,
-        eos: bool = True,
-    ) -> Scores:
-        """The log-probability of each text; see `fastdecode.score`."""
-        items = checks.prompts(texts, "texts")
-        if not isinstance(context, str):
-            raise TypeError(f"context must be a string, not {type(context).__name__}")
-        before = [self._special("bos")] if bos else []
-        before += self._plain_tokens([context])[0] if context else []
-        after = [self._special("eos")] if eos else []
-        scored = [ids + after for ids in self._plain_tokens(items)]
-        whole = [before + ids for ids in scored]
-        limit = self.engine.context
-        for row, ids in enumerate(whole):
-            if limit is not None and len(ids) - 1 > limit:
-                raise ValueError(
-                    f"texts[{row}] comes to {len(ids)} tokens, but the model's context is {limit}; "
-                    "shorten the text or its context"
-                )
-            checks.known(f"texts[{row}]", ids, self.engine.vocab_size)
-        found: list[list[float | None]] = [[None] * len(ids) for ids in scored]
-        order = sorted(
-            (i for i in range(len(items)) if len(whole[i]) > 1), key=lambda i: len(whole[i])
-        )
-        first = max(len(before), 1)
-        for i, logits in zip(
-            order, self.engine.all_logits([whole[i][:-1] for i in order]), strict=True
-        ):
-            targets = whole[i][first:]
-            if targets:
-                values = core.token_logprobs(logits[first - 1 :], targets).tolist()
-                found[i][len(found[i]) - len(targets) :] = values
-        return Scores(
-            Score.of(text, ids, values)
-            for text, ids, values in zip(items, scored, found, strict=True)
-        )
 
     def _plan(
         self,
@@ -402,15 +334,6 @@ class Decoder:
         }
         return plan, texts, call
 
-    def _fitted(self, strategy: Strategy, eos: Sequence[int]) -> Strategy:
-        """The strategy with the model's end tokens, its token ids checked."""
-        if isinstance(strategy, Greedy):
-            return strategy
-        if not strategy.settings().get("eos_token_id"):
-            strategy = strategy.with_eos(list(eos))
-        strategy.check_vocabulary(self.engine.vocab_size)
-        return strategy
-
     def _room(
         self, row: int, length: int, max_new_tokens: int | None, max_length: int | None
     ) -> tuple[int, str]:
@@ -428,36 +351,6 @@ class Decoder:
         if context is not None and context - length < limit:
             return context - length, "context"
         return limit, "length"
-
-    def _tokens(self, texts: list[str]) -> list[list[int]]:
-        """Prompts as tokens, with what the tokenizer adds by itself; an empty one begins at BOS."""
-        if not texts:
-            return []
-        ids: list[list[int]] = self.tokenizer(texts, verbose=False)["input_ids"]
-        if all(ids):
-            return ids
-        bos = getattr(self.tokenizer, "bos_token_id", None)
-        if bos is None:
-            row = next(row for row, tokens in enumerate(ids) if not tokens)
-            raise ValueError(
-                f"prompts[{row}] is empty and the tokenizer has no BOS token to begin from; "
-                "give at least one token of text"
-            )
-        return [tokens or [bos] for tokens in ids]
-
-    def _plain_tokens(self, texts: list[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, verbose=False)[
-            "input_ids"
-        ]
-        return ids
-
-    def _special(self, name: str) -> int:
-        token = getattr(self.tokenizer, f"{name}_token_id", None)
-        if token is None:
-            raise ValueError(f"the tokenizer has no {name.upper()} token; use {name}=False")
-        return int(token)
 
     def _generation(self, row: Row, prompt: str, plan: Plan) -> Generation:
         text = row.text(self.tokenizer)
@@ -498,14 +391,3 @@ def _step(row: Row, plan: Plan) -> Step:
         seed=plan.seed,
         alternatives=row.alternatives[-1] if row.alternatives else None,
     )
-
-
-def _bar(progress: bool | None, prompts: int, n: int) -> Any:
-    """A tqdm bar over the generations, or None."""
-    if progress is None:
-        progress = prompts >= _BAR_PROMPTS and sys.stderr.isatty()
-    if not progress:
-        return None
-    from tqdm import tqdm
-
-    return tqdm(total=prompts * n, unit="text", desc="generate")

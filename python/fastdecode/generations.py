@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
+
+from fastdecode.sequences import Items
 
 if TYPE_CHECKING:
     import os
@@ -81,7 +83,7 @@ class Stats:
         return cls(tokens, seconds, tokens / whole, forward / whole, core / whole, rest / whole)
 
 
-class Generations(Sequence[Generation]):
+class Generations(Items[Generation]):
     """Generations in the order of the prompts, then of the samples.
 
     Attributes:
@@ -92,22 +94,10 @@ class Generations(Sequence[Generation]):
 
     def __init__(self, items: Iterable[Generation], stats: Stats, call: dict[str, Any]) -> None:
         """Hold `items` of one run."""
-        self._items = tuple(items)
+        super().__init__(items)
         self.stats = stats
         self.call = call
         self.trees: list[BeamTree] = []
-
-    def __len__(self) -> int:
-        """How many generations there are."""
-        return len(self._items)
-
-    @overload
-    def __getitem__(self, index: int) -> Generation: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Generation]: ...
-    def __getitem__(self, index: int | slice) -> Generation | Sequence[Generation]:
-        """One generation, or a slice of them."""
-        return self._items[index]
 
     def __eq__(self, other: object) -> bool:
         """Whether the generations are the same; what the run took does not matter."""

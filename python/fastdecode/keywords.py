@@ -94,6 +94,8 @@ _ARGUMENTS = (
     "progress",
     "batch_size",
 )
+# Keywords that say something about a whole run, not about how a token is chosen.
+OF_A_RUN = ("num_return_sequences", "max_length", "stop_strings", "eos_token_id")
 KNOWN = frozenset((*_SAMPLING, *_BEAMS, *_ALIASES, *_OTHERS, *_IGNORED, *_LATER, *_ARGUMENTS))
 
 

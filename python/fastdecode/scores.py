@@ -1,16 +1,20 @@
-"""Scores: the log-probability of whole texts."""
+"""Scores: the log-probability of whole texts, token by token."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any
+
+from fastdecode.display import Column, Table, Tabular, flow
+from fastdecode.display.flow import Alternative, Shown
+from fastdecode.sequences import Items
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How likely a text is under the model.
+    """How likely a text is under the model. A notebook shows it coloured by surprisal.
 
     Attributes:
         text: the text.
@@ -19,6 +23,10 @@ class Score:
         token_logprobs: the log-probability of each token given all before it, in nats. None for a
             first token with nothing before it (no BOS, no context).
         perplexity: exp of minus the mean log-probability of a scored token; NaN if none is.
+        ranks: the place of each token in the model's order, from 1; None where it is not scored.
+        shown: each token, readable on one line.
+        alternatives: for each token the likeliest tokens at its place, likeliest first; None
+            unless asked for, and for a token that is not scored.
     """
 
     text: str
@@ -26,42 +34,122 @@ class Score:
     logprob: float
     token_logprobs: list[float | None]
     perplexity: float
+    ranks: list[int | None]
+    shown: list[str]
+    alternatives: list[list[Alternative] | None] | None = None
 
     @classmethod
-    def of(cls, text: str, token_ids: list[int], token_logprobs: list[float | None]) -> Score:
+    def of(
+        cls,
+        text: str,
+        token_ids: list[int],
+        token_logprobs: list[float | None],
+        ranks: list[int | None],
+        shown: list[str],
+        alternatives: list[list[Alternative] | None] | None = None,
+    ) -> Score:
         """Sum up the log-probabilities of the tokens of `text`."""
         known = [value for value in token_logprobs if value is not None]
         total = math.fsum(known)
         perplexity = math.exp(min(-total / len(known), 700.0)) if known else math.nan
-        return cls(text, token_ids, total, token_logprobs, perplexity)
+        return cls(text, token_ids, total, token_logprobs, perplexity, ranks, shown, alternatives)
+
+    @property
+    def mean(self) -> float:
+        """The mean log-probability of a scored token, in nats; NaN if none is."""
+        known = [value for value in self.token_logprobs if value is not None]
+        return self.logprob / len(known) if known else math.nan
+
+    def flow(self, decides: frozenset[int] = frozenset()) -> Iterator[Shown]:
+        """The tokens as running text; those at the places `decides` are framed."""
+        some = self.alternatives or [None] * len(self.token_ids)
+        for place, (shown, logprob, rank, others) in enumerate(
+            zip(self.shown, self.token_logprobs, self.ranks, some, strict=True)
+        ):
+            lines = []
+            if rank is not None and logprob is not None:
+                lines = [f"rank {rank:,}, surprisal {abs(logprob):.2f} nats"]
+            yield Shown(shown, logprob, lines, others or (), place in decides)
+
+    def _repr_html_(self) -> str:
+        return flow.html(self.flow())
+
+    def to_html(self) -> str:
+        """What a notebook shows: HTML with its own style, without scripts, needing no network."""
+        return self._repr_html_()
+
+    def __rich__(self) -> Any:
+        """The text coloured by surprisal, for `rich.print`."""
+        return flow.rich(self.flow())
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame, one row a token.
+
+        Raises:
+            ImportError: where pandas is not installed.
+        """
+        return _TokenRows(self).to_pandas()
+
+    def to_polars(self) -> Any:
+        """A polars DataFrame, one row a token.
+
+        Raises:
+            ImportError: where polars is not installed.
+        """
+        return _TokenRows(self).to_polars()
 
 
-class Scores(Sequence[Score]):
+class _TokenRows(Tabular):
+    def __init__(self, score: Score) -> None:
+        self._score = score
+
+    def _columns(self) -> Mapping[str, Sequence[Any]]:
+        score = self._score
+        return {
+            "token_id": score.token_ids,
+            "shown": score.shown,
+            "logprob": score.token_logprobs,
+            "rank": score.ranks,
+        }
+
+
+class Scores(Tabular, Items[Score]):
     """Scores in the order of the texts."""
-
-    def __init__(self, items: Iterable[Score]) -> None:
-        """Hold `items`."""
-        self._items = tuple(items)
-
-    def __len__(self) -> int:
-        """How many texts there are."""
-        return len(self._items)
-
-    @overload
-    def __getitem__(self, index: int) -> Score: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Score]: ...
-    def __getitem__(self, index: int | slice) -> Score | Sequence[Score]:
-        """One score, or a slice of them."""
-        return self._items[index]
 
     @property
     def logprobs(self) -> list[float]:
         """The log-probability of each text, in nats."""
         return [item.logprob for item in self._items]
 
-    def __repr__(self) -> str:
-        """A table: log-probability, perplexity, text."""
-        lines = [f"{'logprob':>12}  {'perplexity':>12}  text"]
-        lines += [f"{s.logprob:12.4f}  {s.perplexity:12.2f}  {s.text!r}" for s in self._items]
-        return "\n".join(lines)
+    @property
+    def perplexity(self) -> float:
+        """Of all texts together: exp of minus the mean over every scored token; NaN if none is."""
+        count = sum(v is not None for item in self._items for v in item.token_logprobs)
+        total = math.fsum(self.logprobs)
+        return math.exp(min(-total / count, 700.0)) if count else math.nan
+
+    def _table(self) -> Table:
+        items = self._items
+        return Table(
+            [
+                Column("logprob", [f"{s.logprob:.4f}" for s in items], right=True),
+                Column("tokens", [str(len(s.token_ids)) for s in items], right=True),
+                Column("mean", [f"{s.mean:.4f}" for s in items], right=True),
+                Column("perplexity", [f"{s.perplexity:.2f}" for s in items], right=True),
+                Column("text", [one_line(s.text) for s in items]),
+            ]
+        )
+
+    def _columns(self) -> Mapping[str, Sequence[Any]]:
+        return {
+            "text": [s.text for s in self._items],
+            "tokens": [len(s.token_ids) for s in self._items],
+            "logprob": self.logprobs,
+            "mean": [s.mean for s in self._items],
+            "perplexity": [s.perplexity for s in self._items],
+        }
+
+
+def one_line(text: str, width: int = 72) -> str:
+    """A text in quotation marks on one line, shortened to `width` characters."""
+    return repr(text if len(text) <= width else text[: width - 1] + "…")

@@ -84,6 +84,25 @@ def describe(strategy: Strategy) -> dict[str, Any]:
     return {"name": "sample", **named, **strategy.settings()}
 
 
+def spoken(strategy: Strategy) -> str:
+    """A strategy in a few words: "top_p = 0.9", "greedy", "the whole distribution"."""
+    said, plain = describe(strategy), describe(Sample())
+    if said.pop("name") == "greedy" or said["temperature"] == 0:
+        said.pop("temperature", None)
+        said["greedy"] = None
+    said.pop("eos_token_id", None)
+    parts = [
+        name
+        if value is None
+        else f"{name} = {value:g}"
+        if isinstance(value, float)
+        else f"{name} = {value}"
+        for name, value in said.items()
+        if name not in plain or value != plain[name]
+    ]
+    return ", ".join(parts) or "the whole distribution"
+
+
 def restore(data: dict[str, Any]) -> Strategy:
     """The strategy that `describe` described.
 

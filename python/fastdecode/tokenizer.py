@@ -56,6 +56,11 @@ class FileTokenizer:
         found = self._tokenizer.encode_batch(list(texts), add_special_tokens=add_special_tokens)
         return {"input_ids": [item.ids for item in found]}
 
+    @property
+    def backend_tokenizer(self) -> Any:
+        """The `tokenizers.Tokenizer` beneath, under the name that transformers gives it."""
+        return self._tokenizer
+
     def __len__(self) -> int:
         """Tokens, the special ones among them."""
         return int(self._tokenizer.get_vocab_size())

@@ -1,0 +1,28 @@
+"""What every result of several parts is built on: an immutable sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Generic, TypeVar, overload
+
+T = TypeVar("T")
+
+
+class Items(Sequence[T], Generic[T]):
+    """Parts in their order; a slice of them is a tuple, unless a subclass says otherwise."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        """Hold `items`."""
+        self._items = tuple(items)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        """One of them, or a slice of them."""
+        return self._items[index]
