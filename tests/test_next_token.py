@@ -192,3 +192,8 @@ def test_module_function(decoder):
     found = fastdecode.next_token(PROMPT, 3, model=decoder, top_k=2)
     assert len(found) == 3
     assert found.kept == 2
+
+
+def test_a_beam_search_has_no_next_token(decoder):
+    with pytest.raises(ValueError, match=r"next_token\(\) shows how one token is chosen, and a b"):
+        decoder.next_token(PROMPT, num_beams=2)
