@@ -197,3 +197,8 @@ def test_module_function(decoder):
 def test_a_beam_search_has_no_next_token(decoder):
     with pytest.raises(ValueError, match=r"next_token\(\) shows how one token is chosen, and a b"):
         decoder.next_token(PROMPT, num_beams=2)
+
+
+def test_a_prompt_without_room(decoder):
+    with pytest.raises(ValueError, match=r"^prompt has \d+ tokens, but the model's context is 64"):
+        decoder.next_token("xyz" * 40)

@@ -123,15 +123,21 @@ def eos(value: Any, vocab_size: int) -> tuple[int, ...]:
     return tuple(integer("eos_token_id", item, 0, vocab_size - 1) for item in items)
 
 
-def fits(ids: Sequence[Sequence[int]], context: int | None, vocab_size: int) -> None:
+def fits(
+    ids: Sequence[Sequence[int]],
+    context: int | None,
+    vocab_size: int,
+    names: Sequence[str] | None = None,
+) -> None:
     """Refuse prompts that leave no room in the context, or that the model has no tokens for."""
     for row, prompt in enumerate(ids):
+        name = f"prompts[{row}]" if names is None else names[row]
         if context is not None and len(prompt) >= context:
             raise ValueError(
-                f"prompts[{row}] has {len(prompt)} tokens, but the model's context is {context} "
+                f"{name} has {len(prompt)} tokens, but the model's context is {context} "
                 f"and a new token needs room; shorten the prompt to {context - 1} tokens"
             )
-        known(f"prompts[{row}]", prompt, vocab_size)
+        known(name, prompt, vocab_size)
 
 
 def streamable(beam: Beam) -> None:

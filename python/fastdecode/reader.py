@@ -84,7 +84,7 @@ class Reader:
                 "texts; see generate(..., trace=True).tree"
             )
         ids = self._tokens([prompt])
-        checks.fits(ids, self.engine.context, self.engine.vocab_size)
+        checks.fits(ids, self.engine.context, self.engine.vocab_size, ["prompt"])
         _, logits = self.engine.start(ids, [1])
         return Candidates.behind(
             prompt,
