@@ -11,6 +11,8 @@ import torch
 from conftest import make_model, make_tokenizer, ragged
 from fastdecode import Beam, Decoder, Sample
 from fastdecode.beams import BeamSearch
+from fastdecode.engines.branching import BranchingRows
+from fastdecode.engines.torch import GrowingLayer
 
 
 def small_vocabulary_model(kind, seed, vocab=40):
@@ -135,6 +137,42 @@ def test_as_transformers(kind):
 
 def hash_of(text):
     return sum(map(ord, text))
+
+
+def test_branches_without_copies(monkeypatch):
+    """Long searches from short prompts drop columns that no beam looks at, and change nothing."""
+    model = small_vocabulary_model("gpt2", 2)
+    dropped = []
+    take = GrowingLayer.take_columns
+    monkeypatch.setattr(GrowingLayer, "take_columns", lambda *a: (dropped.append(a), take(*a))[1])
+    rng = random.Random(3)
+    prompts = [[rng.randrange(1, 40) for _ in range(n)] for n in (2, 7, 4)]
+    for eos in ([], [3, 7]):
+        beam = Beam(12, num_return_sequences=12)
+        lean, plain = (
+            search(Decoder(model, make_tokenizer(), engine=engine), prompts, beam, 40, eos)
+            for engine in ("torch", "transformers")
+        )
+        for one, other in zip(lean, plain, strict=True):
+            assert near(one, other) or tied(one, other)
+    assert dropped
+
+
+def test_fewer_beams_than_asked_for():
+    """Where constraints leave fewer, prompts of a batch have grids of different width."""
+    model = small_vocabulary_model("gpt2", 2)
+    prompts = [[4, 5, 6], [7, 8]]
+
+    def allowed(prompt, ids):
+        return [1, 2] if prompt == 0 else list(range(1, 40))
+
+    beam = Beam(8, num_return_sequences=8, allowed=allowed)
+    lean, plain = (
+        search(Decoder(model, make_tokenizer(), engine=engine), prompts, beam, 6, [])
+        for engine in ("torch", "transformers")
+    )
+    assert [len(found) for found in lean] == [8, 8]
+    assert all(near(one, other) for one, other in zip(lean, plain, strict=True))
 
 
 EDITS = [
@@ -295,33 +333,32 @@ def test_streamed_prefixes_are_the_result(decoder, more):
         assert own[-1].finish_reason == item.finish_reason
 
 
-def test_a_prefix_comes_before_the_end(demo64):
+def count_steps(monkeypatch, most=math.inf):
+    """Notes each step of the lean engine; at `most` comes Ctrl-C."""
+    original, count = BranchingRows.step, []
+
+    def step(self, tokens):
+        if len(count) >= most:
+            raise KeyboardInterrupt
+        count.append(len(tokens))
+        return original(self, tokens)
+
+    monkeypatch.setattr(BranchingRows, "step", step)
+    return count
+
+
+def test_a_prefix_comes_before_the_end(demo64, monkeypatch):
     """Where beams agree on a beginning, it is there long before the search is over."""
+    count = count_steps(monkeypatch)
     steps = demo64.stream("Once upon a time", num_beams=3, max_new_tokens=30)
     next(steps)
-    seen = []
-    original = demo64.engine.step
-    try:
-        demo64.engine.step = lambda *args: (seen.append(1), original(*args))[1]
-        rest = list(steps)
-    finally:
-        del demo64.engine.step
-    assert len(rest) == 29
-    assert seen, "steps were left to run when the first token came"
+    early = len(count)
+    assert len(list(steps)) == 29
+    assert early < 15 < len(count)
 
 
 def test_interrupting_keeps_the_beams(decoder, monkeypatch):
-    original = type(decoder.engine).step
-    count = 0
-
-    def step(self, rows, ids):
-        nonlocal count
-        count += 1
-        if count == 5:
-            raise KeyboardInterrupt
-        return original(self, rows, ids)
-
-    monkeypatch.setattr(type(decoder.engine), "step", step)
+    count_steps(monkeypatch, most=4)
     with pytest.raises(fastdecode.Interrupted) as caught:
         decoder.generate(["Once upon", "It was"], num_beams=3, max_new_tokens=9, eos_token_id=[])
     found = caught.value.generations
