@@ -501,3 +501,54 @@ def test_a_strategy_is_a_value():
         assert copy == beam
         assert hash(copy) == hash(beam)
     assert beam != Beam(6)
+
+
+def test_listed_continuations_are_complete():
+    """Against a wide beam over everything: all above the bound, and the mass of the rest."""
+    model = small_vocabulary_model("gpt2", 8, vocab=5)
+    small = Decoder(model, make_tokenizer())
+    (everything,) = search(
+        small,
+        [[2]],
+        Beam(5**4, length_penalty=0.0, early_stopping="never", num_return_sequences=5**4),
+        4,
+        [0],
+    )
+    from fastdecode.continuations import enumerate_continuations
+    from fastdecode.loop import Prompt
+
+    for bound in (1e-9, 0.003, 0.03):
+        job = Prompt(0, [2], 0, 4, "length")
+        listed = enumerate_continuations(small.engine, small.tokenizer, "", job, bound, [0])
+        expected = [(ids, score) for ids, score in everything if math.exp(score) >= bound]
+        assert [item.token_ids for item in listed] == [ids for ids, _ in expected]
+        mass = sum(math.exp(score) for _, score in expected)
+        assert listed.left_out == pytest.approx(1 - mass, abs=1e-5)
+
+
+def test_continuations_of_the_demo_model(demo64):
+    found = demo64.enumerate_continuations("Once upon a", max_new_tokens=2, min_probability=0.002)
+    assert len(found) > 3
+    assert all(item.probability >= 0.002 for item in found)
+    assert 0 < found.left_out < 1
+    assert sum(item.probability for item in found) + found.left_out == pytest.approx(1)
+    lines = repr(found).splitlines()
+    assert lines[0].startswith("Continuations of 'Once upon a' (")
+    assert lines[-1].endswith("left out, each below 0.002")
+    greedy = demo64.generate("Once upon a", max_new_tokens=2)[0]
+    assert greedy.token_ids in [item.token_ids for item in found]
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error", "message"),
+    [
+        ({"min_probability": 0.0}, ValueError, r"min_probability=0 must be above 0 and at most 1"),
+        ({"min_probability": 2}, ValueError, r"min_probability=2 must be above 0"),
+        ({"min_probability": "1"}, TypeError, r"min_probability must be a number, not '1'"),
+        ({"max_new_tokens": 0}, ValueError, r"max_new_tokens must be at least 1, not 0"),
+    ],
+)
+def test_refusals_of_a_listing(decoder, keywords, error, message):
+    said = {"max_new_tokens": 3, "min_probability": 0.1} | keywords
+    with pytest.raises(error, match=message):
+        decoder.enumerate_continuations("Once", **said)

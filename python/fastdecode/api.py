@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fastdecode.candidates import Candidates
     from fastdecode.classifications import Classification, Classifications
     from fastdecode.comparisons import Comparison
+    from fastdecode.continuations import Continuations
     from fastdecode.decoder import Decoder
     from fastdecode.generations import Generation, Generations
     from fastdecode.scores import Scores
@@ -201,6 +202,40 @@ def next_token(
         ValueError: for a bad value, or a prompt without room in the context.
     """
     return resolve(model, tokenizer).next_token(prompt, k, strategy=strategy, seed=seed, **keywords)
+
+
+def enumerate_continuations(
+    prompt: str,
+    *,
+    max_new_tokens: int,
+    min_probability: float,
+    eos_token_id: int | Sequence[int] | None = None,
+    model: Any = DEFAULT_MODEL,
+    tokenizer: Any = None,
+) -> Continuations:
+    """List every continuation of `prompt` that is at least as likely as `min_probability`.
+
+    Exact, without a beam: a continuation is never likelier than its beginning, so beginnings below
+    the bound are dropped and all others are followed, at most `1 / min_probability` at a time.
+    `left_out` of the result is the probability of everything that is not listed.
+
+    Args:
+        prompt: the text to go on from.
+        max_new_tokens: a continuation is complete with so many tokens, or where it ends.
+        min_probability: above 0 and at most 1. Work and memory grow as its inverse.
+        eos_token_id: what ends a continuation; None: what the model says.
+        model: as for `generate`.
+        tokenizer: as for `generate`.
+
+    Raises:
+        ValueError: for a bad value, or a prompt without room in the context.
+    """
+    return resolve(model, tokenizer).enumerate_continuations(
+        prompt,
+        max_new_tokens=max_new_tokens,
+        min_probability=min_probability,
+        eos_token_id=eos_token_id,
+    )
 
 
 def score(
