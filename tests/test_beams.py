@@ -552,3 +552,29 @@ def test_refusals_of_a_listing(decoder, keywords, error, message):
     said = {"max_new_tokens": 3, "min_probability": 0.1} | keywords
     with pytest.raises(error, match=message):
         decoder.enumerate_continuations("Once", **said)
+
+
+def test_the_native_engine():
+    """The same search in float32 by the Rust engine, up to its rounding."""
+    model = small_vocabulary_model("gpt2", 4).float()
+    prompts = [[3, 9, 30, 4], [17, 2], [8]]
+    beam = Beam(5, num_return_sequences=5)
+    native, torch_one = (
+        search(Decoder(model, make_tokenizer(), engine=engine), prompts, beam, 12, [3, 7])
+        for engine in ("native", "torch")
+    )
+    assert all(near(one, other) for one, other in zip(native, torch_one, strict=True))
+
+
+def test_stochastic_beams_of_a_truncated_law(decoder):
+    """They draw from the sample's law: nothing outside its top-k, and temperature counts."""
+    beam = Beam(4, stochastic=True, sample=Sample(0.7, top_k=3), num_return_sequences=4)
+    found = decoder.generate("Once", strategy=beam, seed=6, max_new_tokens=5, eos_token_id=[])
+    assert len({tuple(item.token_ids) for item in found}) == 4
+    ids = decoder._tokens(["Once"])[0]
+    for item in found:
+        logits = decoder.model(torch.tensor([ids + item.token_ids])).logits[0, len(ids) - 1 : -1]
+        law = fastdecode.core.distribution(logits.detach().float().numpy(), Sample(0.7, top_k=3))
+        chosen = law[range(5), item.token_ids]
+        assert (chosen > 0).all()
+        assert item.score == pytest.approx(np.log(chosen).sum(), abs=1e-5)
