@@ -383,6 +383,88 @@ def test_allowed_function(decoder):
             assert token in ([40, 41, 42] if place % 2 else [50, 51])
 
 
+def test_prefix_function_as_transformers():
+    """transformers' own keyword, with its tensor, and the same sequences."""
+    model = small_vocabulary_model("gpt2", 5)
+    decoder = Decoder(model, make_tokenizer())
+
+    def allowed(prompt, ids):
+        return [(int(ids[-1]) * 7 + step) % 39 + 1 for step in range(6)]
+
+    ids = [1, 2, 3]
+    theirs = transformers_search(
+        model, [ids], Beam(3, num_return_sequences=3), 6, [], prefix_allowed_tokens_fn=allowed
+    )
+    from fastdecode.keywords import read
+
+    said = {"num_beams": 3, "num_return_sequences": 3, "prefix_allowed_tokens_fn": allowed}
+    ours = search(decoder, [ids], read(said, None).strategy, 6, [])
+    assert near(ours[0], theirs[0])
+
+
+def test_keywords_of_beam_sampling(decoder):
+    said = {"num_beams": 3, "max_new_tokens": 5, "seed": 4}
+    drawn = decoder.generate("Once", do_sample=True, top_k=5, **said)
+    assert drawn == decoder.generate("Once", top_k=5, **said)
+    same = Beam(3, sample=Sample(top_k=5))
+    assert drawn == decoder.generate("Once", strategy=same, max_new_tokens=5, seed=4)
+    with pytest.warns(UserWarning, match=r"do_sample=False searches without top_k"):
+        plain = decoder.generate("Once", do_sample=False, top_k=5, **said)
+    assert plain == decoder.generate("Once", **said)
+
+
+def diverse(logprobs_of, groups, size, penalty, limit, eos):
+    """Diverse beam search (Vijayakumar et al., 2018), slowly: the best of each group's step."""
+    live = [[((), 0.0)] for _ in range(groups)]
+    done = [[] for _ in range(groups)]
+    for length in range(1, limit + 1):
+        taken = []
+        for g in range(groups):
+            candidates = []
+            for beam, (ids, score) in enumerate(live[g]):
+                for token, logprob in enumerate(logprobs_of(ids)):
+                    value = score + logprob - penalty * taken.count(token)
+                    candidates.append((-value, beam, token, (*ids, token)))
+            candidates.sort()
+            live[g] = []
+            for rank, (value, _, token, ids) in enumerate(candidates[: 2 * size]):
+                if token == eos or length == limit:
+                    if rank < size:
+                        done[g].append((-value / length, ids))
+                        if token != eos:
+                            taken.append(token)
+                elif len(live[g]) < size:
+                    live[g].append((ids, -value))
+                    taken.append(token)
+            done[g] = sorted(done[g], reverse=True)[:size]
+            full = len(done[g]) == size
+            if live[g] and full and live[g][0][1] / length <= done[g][-1][0]:
+                live[g] = []
+    return sorted((one for group in done for one in group), reverse=True)
+
+
+def test_groups_as_the_slow_search():
+    model = small_vocabulary_model("gpt2", 9, vocab=12)
+    decoder = Decoder(model, make_tokenizer())
+    prompt = [3, 1]
+
+    def logprobs_of(ids):
+        logits = model(torch.tensor([[*prompt, *ids]])).logits[0, -1].detach().float().double()
+        return logits.log_softmax(-1).tolist()
+
+    for groups, size, penalty in ((2, 2, 0.5), (3, 1, 2.0), (2, 3, 0.0), (4, 2, 1.1)):
+        beam = Beam(
+            groups * size,
+            num_beam_groups=groups,
+            diversity_penalty=penalty,
+            num_return_sequences=groups * size,
+        )
+        (ours,) = search(decoder, [prompt], beam, 5, [0])
+        slow = diverse(logprobs_of, groups, size, penalty, 5, 0)
+        assert sorted(ids for ids, _ in ours) == sorted(list(ids) for _, ids in slow)
+        np.testing.assert_allclose([s for _, s in ours], [s for s, _ in slow], atol=1e-5)
+
+
 def test_groups_explore_apart(decoder):
     beam = Beam(6, num_beam_groups=3, diversity_penalty=50.0, num_return_sequences=6)
     found = decoder.generate("Once", strategy=beam, max_new_tokens=4, eos_token_id=[])
@@ -442,6 +524,8 @@ REFUSALS = [
     ),
     ({"num_beams": 4, "n": 2}, ValueError, r"n=2 counts samples.*num_return_sequences"),
     ({"num_beams": 4, "logprobs": 3}, ValueError, r"logprobs=3 asks for alternatives.*trace=True"),
+    ({"prefix_allowed_tokens_fn": len}, ValueError, r"constrains a beam search, and there is none"),
+    ({"num_beams": 2, "prefix_allowed_tokens_fn": 3}, TypeError, r"must be a function, not 3"),
     ({"strategy": Beam(2), "num_beams": 4}, ValueError, r"strategy and num_beams both say"),
     ({"strategy": Beam(2, bad_words=[[300]])}, ValueError, r"bad_words has token id 300"),
     ({"num_beams": 4, "mirostat": (3, 0.1)}, ValueError, r"mirostat does not go with sample"),
