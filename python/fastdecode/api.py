@@ -94,7 +94,7 @@ def generate(
             empty sequence gives an empty result.
         model: a hub name, a folder, "demo", a `Decoder`, or a transformers model.
         tokenizer: the tokenizer, with a transformers model.
-        strategy: `Greedy()` or `Sample(...)`; None: built from the keywords.
+        strategy: `Greedy()`, `Sample(...)` or `Beam(...)`; None: built from the keywords.
         max_new_tokens: most tokens to add, at least 1; None is 20, or what `max_length` leaves.
         n: samples of each prompt.
         seed: 0..2**64-1; None takes a fresh one, which the result reports.
@@ -103,14 +103,17 @@ def generate(
         stop: text ends before any of these strings.
         logprobs: None, or 0 to note each token's log-probability, or m to note also the m
             likeliest tokens.
-        trace: not available in this version.
+        trace: with a beam search, keep every candidate: the result has `.tree` and `.trees`. Not
+            available otherwise in this version.
         logits_processor: not available in this version.
         progress: a progress bar on stderr: True, False, or None for many prompts on a terminal.
         batch_size: most rows at a time; None: 32, or fewer where the KV cache would pass 1 GiB.
         **keywords: transformers' names: `do_sample`, `temperature`, `top_k`, `top_p`,
             `num_return_sequences`, `max_length`, `eos_token_id`, `stop_strings`. None of them:
-            greedy. A temperature, top_k or top_p, or n above 1, without `do_sample` samples;
-            `do_sample=True` adds no hidden top-k (transformers adds 50).
+            greedy. `num_beams` above 1: a beam search, with `length_penalty`, `early_stopping`,
+            `num_beam_groups`, `diversity_penalty` as in transformers. A temperature, top_k or
+            top_p, or n above 1, without `do_sample` samples; `do_sample=True` adds no hidden top-k
+            (transformers adds 50).
 
     Returns:
         Generations in the order of the prompts, then of the samples.
@@ -154,8 +157,9 @@ def stream(
 ) -> Iterator[Step]:
     """Yield a `Step` a token, as they come; several prompts or samples are interleaved.
 
-    The arguments are `generate`'s, and so are the tokens. Arguments are checked at the call, not
-    at the first step. Leaving the iterator stops the work.
+    The arguments are `generate`'s, and so are the tokens. Of a beam search come the tokens of the
+    best sequence, each as soon as it is settled: when every beam, live or finished, begins with it.
+    Arguments are checked at the call, not at the first step. Leaving the iterator stops the work.
     """
     return resolve(model, tokenizer).stream(
         prompt,
