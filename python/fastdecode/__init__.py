@@ -12,6 +12,7 @@ from fastdecode._core import Beam, Sample, __version__
 from fastdecode.api import (
     classify,
     compare,
+    enumerate_continuations,
     generate,
     next_token,
     replay,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from fastdecode.candidates import Candidate, Candidates, Raffle, Tally
     from fastdecode.classifications import Classification, Classifications
     from fastdecode.comparisons import Comparison
+    from fastdecode.continuations import Continuation, Continuations
     from fastdecode.decoder import Decoder
     from fastdecode.errors import Interrupted
     from fastdecode.generations import Generation, Generations, Stats
@@ -42,6 +44,7 @@ _LATER = {
     "candidates": ("Candidate", "Candidates", "Raffle", "Tally"),
     "classifications": ("Classification", "Classifications"),
     "comparisons": ("Comparison",),
+    "continuations": ("Continuation", "Continuations"),
     "decoder": ("Decoder",),
     "errors": ("Interrupted",),
     "generations": ("Generation", "Generations", "Stats"),
@@ -72,6 +75,8 @@ __all__ = [
     "Classification",
     "Classifications",
     "Comparison",
+    "Continuation",
+    "Continuations",
     "Decoder",
     "Generation",
     "Generations",
@@ -92,6 +97,7 @@ __all__ = [
     "classify",
     "compare",
     "core",
+    "enumerate_continuations",
     "generate",
     "next_token",
     "replay",

@@ -14,6 +14,7 @@ __all__ = [
     "BeamState",
     "BeamStep",
     "Draws",
+    "Listing",
     "NativeGpt2",
     "NativeRows",
     "Sample",
@@ -189,6 +190,16 @@ class BeamState:
             int | None,
         ]
     ]: ...
+
+@final
+class Listing:
+    def __new__(
+        cls, min_probability: float, max_new_tokens: int, eos_token_ids: Sequence[int]
+    ) -> Listing: ...
+    @property
+    def rows(self) -> int: ...
+    def step(self, logits: Any) -> BeamStep: ...
+    def outcomes(self) -> list[BeamOutcome]: ...
 
 @final
 class Draws:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fastdecode.candidates import Candidates
     from fastdecode.classifications import Classification, Classifications
     from fastdecode.comparisons import Comparison
+    from fastdecode.continuations import Continuations
     from fastdecode.decoder import Decoder
     from fastdecode.generations import Generation, Generations
     from fastdecode.scores import Scores
@@ -93,7 +94,7 @@ def generate(
             empty sequence gives an empty result.
         model: a hub name, a folder, "demo", a `Decoder`, or a transformers model.
         tokenizer: the tokenizer, with a transformers model.
-        strategy: `Greedy()` or `Sample(...)`; None: built from the keywords.
+        strategy: `Greedy()`, `Sample(...)` or `Beam(...)`; None: built from the keywords.
         max_new_tokens: most tokens to add, at least 1; None is 20, or what `max_length` leaves.
         n: samples of each prompt.
         seed: 0..2**64-1; None takes a fresh one, which the result reports.
@@ -104,13 +105,16 @@ def generate(
             likeliest tokens.
         trace: keep what led to each token: `Generation.steps`, each with its candidates, what was
             cut, the ticket, and `explain()`; `Generation` is then shown coloured by surprisal.
+            With a beam search, keep every candidate: the result has `.tree` and `.trees`.
         logits_processor: not available in this version.
         progress: a progress bar on stderr: True, False, or None for many prompts on a terminal.
         batch_size: most rows at a time; None: 32, or fewer where the KV cache would pass 1 GiB.
         **keywords: transformers' names: `do_sample`, `temperature`, `top_k`, `top_p`,
             `num_return_sequences`, `max_length`, `eos_token_id`, `stop_strings`. None of them:
-            greedy. A temperature, top_k or top_p, or n above 1, without `do_sample` samples;
-            `do_sample=True` adds no hidden top-k (transformers adds 50).
+            greedy. `num_beams` above 1: a beam search, with `length_penalty`, `early_stopping`,
+            `num_beam_groups`, `diversity_penalty` as in transformers. A temperature, top_k or
+            top_p, or n above 1, without `do_sample` samples; `do_sample=True` adds no hidden top-k
+            (transformers adds 50).
 
     Returns:
         Generations in the order of the prompts, then of the samples.
@@ -155,8 +159,9 @@ def stream(
 ) -> Iterator[Step]:
     """Yield a `Step` a token, as they come; several prompts or samples are interleaved.
 
-    The arguments are `generate`'s, and so are the tokens. Arguments are checked at the call, not
-    at the first step. Leaving the iterator stops the work.
+    The arguments are `generate`'s, and so are the tokens. Of a beam search come the tokens of the
+    best sequence, each as soon as it is settled: when every beam, live or finished, begins with it.
+    Arguments are checked at the call, not at the first step. Leaving the iterator stops the work.
     """
     return resolve(model, tokenizer).stream(
         prompt,
@@ -204,6 +209,40 @@ def next_token(
         ValueError: for a bad value, or a prompt without room in the context.
     """
     return resolve(model, tokenizer).next_token(prompt, k, strategy=strategy, seed=seed, **keywords)
+
+
+def enumerate_continuations(
+    prompt: str,
+    *,
+    max_new_tokens: int,
+    min_probability: float,
+    eos_token_id: int | Sequence[int] | None = None,
+    model: Any = DEFAULT_MODEL,
+    tokenizer: Any = None,
+) -> Continuations:
+    """List every continuation of `prompt` that is at least as likely as `min_probability`.
+
+    Exact, without a beam: a continuation is never likelier than its beginning, so beginnings below
+    the bound are dropped and all others are followed, at most `1 / min_probability` at a time.
+    `left_out` of the result is the probability of everything that is not listed.
+
+    Args:
+        prompt: the text to go on from.
+        max_new_tokens: a continuation is complete with so many tokens, or where it ends.
+        min_probability: above 0 and at most 1. Work and memory grow as its inverse.
+        eos_token_id: what ends a continuation; None: what the model says.
+        model: as for `generate`.
+        tokenizer: as for `generate`.
+
+    Raises:
+        ValueError: for a bad value, or a prompt without room in the context.
+    """
+    return resolve(model, tokenizer).enumerate_continuations(
+        prompt,
+        max_new_tokens=max_new_tokens,
+        min_probability=min_probability,
+        eos_token_id=eos_token_id,
+    )
 
 
 def score(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastdecode import checks, core, keywords
 from fastdecode.beams import BeamSearch, SettledStream
@@ -16,6 +16,9 @@ from fastdecode.progress import progress_bar
 from fastdecode.reader import Reader
 from fastdecode.steps import Step
 from fastdecode.strategies import Beam, Strategy, describe
+
+if TYPE_CHECKING:
+    from fastdecode.continuations import Continuations
 
 _DEFAULT_NEW_TOKENS = 20
 _MOST_ROWS = 32
@@ -238,6 +241,31 @@ class Decoder(Reader):
                 yield from streams[row.prompt.index].grow(row.ids, row.logprobs, row.reason)
             for prompt, ids, logprobs in search.settled():
                 yield from streams[prompt.index].grow(ids, logprobs, None)
+
+    def enumerate_continuations(
+        self,
+        prompt: str,
+        *,
+        max_new_tokens: int,
+        min_probability: float,
+        eos_token_id: int | Sequence[int] | None = None,
+    ) -> Continuations:
+        """All likely continuations; see `fastdecode.enumerate_continuations`."""
+        if not isinstance(prompt, str):
+            raise TypeError(f"prompt must be a string, not {type(prompt).__name__}")
+        if isinstance(min_probability, bool) or not isinstance(min_probability, int | float):
+            raise TypeError(f"min_probability must be a number, not {min_probability!r}")
+        count = checks.integer("max_new_tokens", max_new_tokens, 1)
+        vocab = self.engine.vocab_size
+        eos = self.engine.eos_ids if eos_token_id is None else checks.eos(eos_token_id, vocab)
+        (ids,) = self._tokens([prompt])
+        checks.fits([ids], self.engine.context, vocab)
+        job = Prompt(0, ids, 0, *self._room(0, len(ids), count, None))
+        from fastdecode.continuations import enumerate_continuations
+
+        return enumerate_continuations(
+            self.engine, self.tokenizer, prompt, job, float(min_probability), eos
+        )
 
     def _plan(
         self,

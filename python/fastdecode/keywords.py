@@ -55,7 +55,14 @@ _BEAMS: dict[str, Any] = {
 }
 # transformers' names for what has another here.
 _ALIASES = {"bad_words_ids": "bad_words", "sequence_bias": "logit_bias"}
-_OTHERS = ("do_sample", "num_return_sequences", "max_length", "eos_token_id", "stop_strings")
+_OTHERS = (
+    "prefix_allowed_tokens_fn",
+    "do_sample",
+    "num_return_sequences",
+    "max_length",
+    "eos_token_id",
+    "stop_strings",
+)
 # Known to transformers and accepted where they change nothing here.
 _IGNORED = ("pad_token_id", "use_cache", "return_dict_in_generate")
 # Known to transformers, not available in this version: each with the value that switches it off.
@@ -67,7 +74,6 @@ _LATER: dict[str, Any] = {
     "begin_suppress_tokens": None,
     "forced_bos_token_id": None,
     "forced_eos_token_id": None,
-    "prefix_allowed_tokens_fn": None,
     "stopping_criteria": None,
     "generation_config": None,
     "assistant_model": None,
@@ -134,6 +140,11 @@ def read(keywords: Mapping[str, Any], strategy: Strategy | None, n: int = 1) -> 
             )
     said = _said(keywords)
     beams = _said_of_beams(keywords)
+    if not beams and keywords.get("prefix_allowed_tokens_fn") is not None:
+        raise ValueError(
+            "prefix_allowed_tokens_fn constrains a beam search, and there is none; set num_beams "
+            "above 1, or give Beam(num_beams, allowed=...) as the strategy"
+        )
     do_sample = keywords.get("do_sample")
     if do_sample is not None and not isinstance(do_sample, bool):
         raise TypeError(f"do_sample must be True or False, not {do_sample!r}")
@@ -148,6 +159,7 @@ def read(keywords: Mapping[str, Any], strategy: Strategy | None, n: int = 1) -> 
             raise ValueError(f"strategy and {names} both say how to decode; give one of the two")
         chosen: Strategy = strategy
     elif beams:
+        said |= _prefix_function(keywords)
         chosen = _beam(beams, said, do_sample, keywords.get("num_return_sequences"))
     else:
         several = any(
@@ -195,6 +207,24 @@ def _said_of_beams(keywords: Mapping[str, Any]) -> dict[str, Any]:
             f"{', '.join(on)} shapes a beam search, and there is none; set num_beams above 1"
         )
     return on
+
+
+def _prefix_function(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """transformers' `prefix_allowed_tokens_fn`, which takes a tensor, as `allowed`."""
+    function = keywords.get("prefix_allowed_tokens_fn")
+    if function is None:
+        return {}
+    if keywords.get("allowed") is not None:
+        raise ValueError("prefix_allowed_tokens_fn and allowed say the same; give one of the two")
+    if not callable(function):
+        raise TypeError(f"prefix_allowed_tokens_fn must be a function, not {function!r}")
+
+    def allowed(prompt: int, ids: list[int]) -> Any:
+        import torch
+
+        return function(prompt, torch.tensor(ids))
+
+    return {"allowed": allowed}
 
 
 def _beam(

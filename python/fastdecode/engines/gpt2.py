@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
+from fastdecode.engines.branching import BranchingRows
 from fastdecode.engines.torch import TorchEngine, TorchRows, left_padded
 
 # From two rows up to here the transposed weights are the faster ones; a single row and a prefill
@@ -116,9 +119,28 @@ class GPT2Engine(TorchEngine):
         mask = rows.attended(rows.width + 1)[:, None, None, :] if rows.padded else None
         return self._run(ids, rows.lengths[:, None], rows.cache, mask)
 
-    def _run(
-        self, ids: torch.Tensor, positions: torch.Tensor, cache: Any, mask: torch.Tensor | None
+    def rows(self, cache: Any, lengths: NDArray[np.int64]) -> TorchRows:
+        """The rows over a prefilled cache; they branch without copies."""
+        return BranchingRows(self, cache, lengths)
+
+    def branch(
+        self, rows: BranchingRows, ids: torch.Tensor, positions: torch.Tensor
     ) -> torch.Tensor:
+        """One token for each beam, shape (prompts, beams); the logits, (prompts * beams, vocab)."""
+        if rows.seen is None:
+            raise RuntimeError("rows that have not branched take a step")
+        return self._run(ids, positions, rows.cache, rows.seen[:, None], every=True)
+
+    def _run(
+        self,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        cache: Any,
+        mask: torch.Tensor | None,
+        *,
+        every: bool = False,
+    ) -> torch.Tensor:
+        """The logits behind the last of each row's new tokens, or behind `every` one."""
         transformer, heads = self.model.transformer, self._heads
         count, new = ids.shape
         x = F.embedding(ids, transformer.wte.weight) + F.embedding(
@@ -137,11 +159,11 @@ class GPT2Engine(TorchEngine):
             x = x + block.out(attended.transpose(1, 2).reshape(count * new, width))
             hidden = F.gelu(block.up(_norm(x, block.norm_2)), approximate="tanh")
             x = x + block.down(hidden)
-        if new > 1:
+        if new > 1 and not every:
             x = x.view(count, new, width)[:, -1]
         x = _norm(x, transformer.ln_f)
         head = self.model.lm_head.weight
-        if not _columns_first(count, least=2):
+        if not _columns_first(x.shape[0], least=2):
             return F.linear(x, head)
         logits: torch.Tensor = (head @ x.t()).t().contiguous()
         return logits

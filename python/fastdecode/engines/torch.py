@@ -71,6 +71,15 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
             self._value_buffer = self._value_buffer.index_select(0, beam_idx)
             self._refresh(width)
 
+    def take_columns(self, order: torch.Tensor) -> None:
+        """Keep the columns `order`, shape (rows, columns), of each row."""
+        if self._key_buffer is not None and self._value_buffer is not None:
+            shape = self.keys.shape
+            index = order[:, None, :, None].expand(-1, shape[1], -1, shape[3])
+            self._key_buffer = self.keys.gather(2, index)
+            self._value_buffer = self.values.gather(2, index)
+            self._refresh(order.shape[1])
+
     def _refresh(self, width: int) -> None:
         if self._key_buffer is not None and self._value_buffer is not None:
             self.keys = self._key_buffer[:, :, :width]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use fastdecode_core::beam::{
-    Beam, BeamParams, BeamState, Choice, EarlyStopping, Ending, Outcome, Prompt,
+    Beam, BeamParams, BeamState, Choice, EarlyStopping, Ending, Listing, Outcome, Prompt,
 };
 use fastdecode_core::{EditParams, Elements, Error, Logits, Params, Sampler};
 use proptest::prelude::*;
@@ -385,4 +385,97 @@ fn constraints_hold_and_dead_ends_are_refused() {
     let state = BeamState::new(beam, vec![prompt(&[1], 5)], vec![], 0, false).unwrap();
     let unknown = Error::UnknownToken { name: "allowed", token: 8, size: 8 };
     assert_eq!(state.open(&logits, Some(&[Some(vec![8])])).unwrap_err(), unknown);
+}
+
+/// Runs a listing to its end.
+fn list(toy: Toy, bound: f64, ids: &[u32], ends: &[u32], limit: usize) -> Vec<Outcome> {
+    let mut listing = Listing::new(bound, limit, ends.to_vec()).unwrap();
+    let mut histories = vec![ids.to_vec()];
+    while listing.rows() > 0 {
+        let flat: Vec<f32> = histories.iter().flat_map(|history| toy.logits(history)).collect();
+        let (rows, vocabulary) = (histories.len(), toy.vocabulary);
+        let elements = Elements::F32(&flat);
+        let logits = Logits { elements, rows, vocabulary, stride: vocabulary };
+        let (tokens, parents) = listing.step(&logits).unwrap();
+        let longer = |(token, parent): (u32, u32)| {
+            histories[parent as usize].iter().copied().chain([token]).collect()
+        };
+        histories = tokens.into_iter().zip(parents).map(longer).collect();
+    }
+    listing.outcomes()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// A listing has every sequence above the bound and no other.
+    #[test]
+    fn listings_are_complete(
+        seed: u64,
+        vocabulary in 2usize..6,
+        limit in 1usize..5,
+        bound in prop_oneof![Just(1e-9), 1e-4..0.5],
+    ) {
+        let toy = Toy { vocabulary, seed };
+        let listed = list(toy, bound, &[3], &[0], limit);
+        let mut exact = toy.all(&[3], &[0], limit);
+        // Sequences at the bound itself may fall on either side of it.
+        let at_bound = |sum: f64| (sum.exp() / bound - 1.0).abs() < 1e-5;
+        let doubtful = exact.iter().filter(|(_, sum)| at_bound(*sum)).count();
+        exact.retain(|(_, sum)| sum.exp() >= bound || at_bound(*sum));
+        prop_assert!(listed.len() <= exact.len() && listed.len() + doubtful >= exact.len());
+        for one in &listed {
+            let (_, sum) = exact.iter().find(|(tokens, _)| *tokens == one.tokens).unwrap();
+            prop_assert!((sum - one.score).abs() < 2e-6);
+        }
+        prop_assert!(listed.is_sorted_by(|a, b| a.score >= b.score));
+    }
+}
+
+#[test]
+fn refusals_of_a_listing() {
+    for bound in [0.0, -0.1, 1.5, f64::NAN, 1e-310] {
+        let refused = Listing::new(bound, 3, vec![]).unwrap_err().to_string();
+        assert!(
+            refused.starts_with(&format!("min_probability={bound} must be above 0")),
+            "{refused}"
+        );
+    }
+    assert_eq!(Listing::new(0.1, 0, vec![]).unwrap_err(), Error::NoRoom(0));
+}
+
+/// Bans change no score; penalties act on log-probabilities; draws follow the edited law.
+#[test]
+fn edits_in_beams() {
+    let toy = Toy { vocabulary: 5, seed: 12 };
+    let all = |edits: EditParams, choice| {
+        let params = BeamParams {
+            num_beams: 5,
+            num_return_sequences: 5,
+            edits,
+            choice,
+            ..BeamParams::default()
+        };
+        run(toy, params, &[prompt(&[1], 1)], &[], 3).remove(0)
+    };
+    let plain = toy.logprobs(&[1]);
+    let bans = EditParams { allowed: Some(vec![2, 4]), ..EditParams::default() };
+    let found = all(bans.clone(), Choice::Best);
+    assert_eq!(found.len(), 2);
+    for one in &found {
+        assert!((one.score - plain[one.tokens[0] as usize]).abs() < 1e-6);
+    }
+    let bias = EditParams { logit_bias: vec![(vec![3], 1.5)], ..EditParams::default() };
+    for one in all(bias, Choice::Best) {
+        let token = one.tokens[0] as usize;
+        let exact = plain[token] + if token == 3 { 1.5 } else { 0.0 };
+        assert!((one.score - exact).abs() < 1e-6);
+        assert!((one.logprobs[0] - plain[token]).abs() < 1e-6);
+    }
+    // The stochastic search's law is what the bans leave, made to sum to one.
+    let drawn = all(bans, Choice::Stochastic(Sampler::new(Params::default()).unwrap()));
+    let sum: f64 = drawn.iter().map(|one| one.score.exp()).sum();
+    assert_eq!(drawn.len(), 2);
+    assert!((sum - 1.0).abs() < 1e-6);
+    assert!(drawn.iter().all(|one| one.inclusion == Some(1.0)));
 }

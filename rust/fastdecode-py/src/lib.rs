@@ -4,10 +4,12 @@
 mod arguments;
 mod asked;
 mod beam;
+mod beam_state;
 mod borrow;
 mod draws;
 mod engine;
 mod functions;
+mod listing;
 mod outcome;
 mod params;
 
@@ -19,7 +21,9 @@ mod _core {
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 
     #[pymodule_export]
-    use crate::beam::{Beam, BeamOutcome, BeamState, BeamStep};
+    use crate::beam::Beam;
+    #[pymodule_export]
+    use crate::beam_state::{BeamOutcome, BeamState, BeamStep};
     #[pymodule_export]
     use crate::draws::Draws;
     #[pymodule_export]
@@ -29,6 +33,8 @@ mod _core {
         argmax, distribution, log_softmax, logsumexp, multinomial, philox4x32, sample,
         token_logprobs, top_k, uniform, weights,
     };
+    #[pymodule_export]
+    use crate::listing::Listing;
     #[pymodule_export]
     use crate::params::Sample;
 

@@ -10,6 +10,7 @@
 mod finished;
 mod group;
 mod gumbel;
+mod listing;
 mod open;
 mod params;
 mod search;
@@ -18,6 +19,7 @@ mod tree;
 
 pub use finished::Ending;
 pub use group::StopRule;
+pub use listing::Listing;
 pub use params::{Beam, BeamParams, Choice, EarlyStopping, MOST_BEAMS};
 pub use search::{Outcome, Prompt};
 pub use trace::{Expansion, Fate};

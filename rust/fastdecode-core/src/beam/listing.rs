@@ -1,0 +1,121 @@
+//! Every continuation of a prompt that is likelier than a bound: exact, no beam.
+
+use super::finished::Ending;
+use super::search::Outcome;
+use super::tree::{ROOT, Tree};
+use crate::error::{Error, Result};
+use crate::level::Level;
+use crate::ln::ln_real;
+use crate::logits::Logits;
+use crate::logprob::logsumexp;
+use crate::sampler::Scratch;
+use crate::select;
+
+/// A search for all complete continuations (ended by an end-of-sequence token or by the limit)
+/// with at least a given probability. A continuation is never likelier than its beginning, so
+/// beginnings below the bound are dropped; at most `1 / bound` others are under way.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    ends: Vec<u32>,
+    limit: usize,
+    /// ln of the bound, in nats.
+    bound: f64,
+    level: Level,
+    tree: Tree,
+    live: Vec<u32>,
+    length: usize,
+    finished: Vec<(u32, Ending)>,
+}
+
+impl Listing {
+    /// Begins with one row: the logits behind the prompt. `limit` is the most new tokens.
+    ///
+    /// # Errors
+    /// [`Error::MinProbability`] outside (0, 1], [`Error::NoRoom`] for a limit of 0.
+    pub fn new(min_probability: f64, limit: usize, ends: Vec<u32>) -> Result<Self> {
+        // A subnormal bound would be more work than any machine does.
+        if !(min_probability.is_normal() && min_probability > 0.0 && min_probability <= 1.0) {
+            return Err(Error::MinProbability(min_probability));
+        }
+        if limit == 0 {
+            return Err(Error::NoRoom(0));
+        }
+        Ok(Self {
+            ends,
+            limit,
+            bound: ln_real(min_probability),
+            level: Level::detect(),
+            tree: Tree::default(),
+            live: vec![ROOT],
+            length: 0,
+            finished: Vec::new(),
+        })
+    }
+
+    /// How many rows of logits the next step takes; 0 when all is listed.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Takes the logits behind every beginning under way. Returns the tokens of the next rows, and
+    /// the rows they go on from.
+    ///
+    /// # Errors
+    /// Another number of rows than are under way, rows that are no logits.
+    pub fn step(&mut self, logits: &Logits) -> Result<(Vec<u32>, Vec<u32>)> {
+        if logits.rows != self.live.len() {
+            return Err(Error::BeamRows { got: logits.rows, rows: self.live.len() });
+        }
+        let read = |index: usize, row: &[f32], scratch: &mut Scratch| {
+            self.likely(row, self.tree.node(self.live[index]).logprob, scratch)
+        };
+        let rows = logits.map(read)?;
+        self.length += 1;
+        let (mut tokens, mut parents, mut next) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, likely) in (0..).zip(rows) {
+            for (token, logprob) in likely {
+                let node = self.tree.push(self.live[row as usize], token, logprob);
+                if self.ends.contains(&token) {
+                    self.finished.push((node, Ending::Eos));
+                } else if self.length == self.limit {
+                    self.finished.push((node, Ending::Limit));
+                } else {
+                    tokens.push(token);
+                    parents.push(row);
+                    next.push(node);
+                }
+            }
+        }
+        self.live = next;
+        Ok((tokens, parents))
+    }
+
+    /// The continuations listed so far, likeliest first; on a tie the one found first.
+    #[must_use]
+    pub fn outcomes(&self) -> Vec<Outcome> {
+        let outcome = |&(node, ending): &(u32, Ending)| Outcome {
+            tokens: self.tree.tokens(node),
+            logprobs: self.tree.logprobs(node),
+            score: self.tree.node(node).logprob,
+            ending: Some(ending),
+            inclusion: None,
+            node,
+        };
+        let mut outcomes: Vec<Outcome> = self.finished.iter().map(outcome).collect();
+        outcomes.sort_by(|a, b| b.score.total_cmp(&a.score));
+        outcomes
+    }
+
+    /// The tokens of a row that keep a beginning at the bound or above, in the order of ids.
+    fn likely(&self, row: &[f32], before: f64, scratch: &mut Scratch) -> Result<Vec<(u32, f64)>> {
+        let normaliser = logsumexp(self.level, row, scratch)?;
+        let least = self.bound - before + normaliser;
+        let Scratch { tops, candidates, .. } = scratch;
+        select::gather(self.level, row, tops, (least as f32).next_down(), candidates);
+        let likely = candidates.iter().filter(|candidate| {
+            candidate.logit > f32::NEG_INFINITY && f64::from(candidate.logit) >= least
+        });
+        Ok(likely.map(|one| (one.id, f64::from(one.logit) - normaliser)).collect())
+    }
+}
