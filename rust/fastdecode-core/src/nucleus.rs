@@ -8,7 +8,7 @@
 use crate::lanes::{LANES, Lanes, kernel};
 use crate::law::{Law, Total};
 use crate::order::Candidate;
-use crate::weight::{Halves, Scale, WEIGHT_BITS, real_weights, weight};
+use crate::weight::{Halves, Scale, WEIGHT_BITS, real_weights, weigh};
 
 /// Buckets to an octave: narrow enough that a bucket of a GPT-2 row holds a few hundred tokens,
 /// few enough that all buckets fit in the first-level cache.
@@ -63,6 +63,7 @@ pub(crate) fn keep(
     p: f64,
     masses: &mut Vec<u64>,
     crossing: &mut Vec<Candidate>,
+    weights: &mut Vec<u64>,
 ) -> Total {
     masses.clear();
     masses.resize(BUCKETS * COPIES, 0);
@@ -82,8 +83,8 @@ pub(crate) fn keep(
     }
     gather(law.level, law.row, law.max, law.scale, bucket as u32, crossing);
     crossing.sort_unstable_by(Candidate::order);
-    let weights = crossing.iter().map(|c| weight(c.logit - law.max, law.scale));
-    let (kept, mass) = prefix(weights, target - above);
+    weigh(law.level, crossing, law.max, law.scale, weights);
+    let (kept, mass) = prefix(weights.iter().copied(), target - above);
     let last = crossing[kept - 1];
     law.last = Some(last);
     let tokens = law

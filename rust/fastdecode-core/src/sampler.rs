@@ -31,6 +31,7 @@ pub struct Scratch {
     pub(crate) sums: Vec<u64>,
     pub(crate) masses: Vec<u64>,
     pub(crate) candidates: Vec<Candidate>,
+    pub(crate) weights: Vec<u64>,
     pub(crate) list: Vec<Listed>,
     pub(crate) edited: Vec<f32>,
     pub(crate) edits: EditScratch,

@@ -14,7 +14,7 @@ use crate::order::Candidate;
 use crate::sampler::Scratch;
 use crate::scan;
 use crate::select;
-use crate::weight::{Scale, bounded_weights, real_weights, weight};
+use crate::weight::{Scale, bounded_weights, real_weights, weigh, weight};
 
 /// A listed survivor.
 #[derive(Debug, Clone, Copy)]
@@ -113,9 +113,9 @@ impl<'a, 's> Survivors<'a, 's> {
     }
 
     fn keep_mass_of_many(&mut self, p: f64) {
-        let Scratch { masses, candidates, sums, .. } = &mut *self.scratch;
+        let Scratch { masses, candidates, weights, sums, .. } = &mut *self.scratch;
         sums.clear();
-        self.total = Some(nucleus::keep(&mut self.law, p, masses, candidates));
+        self.total = Some(nucleus::keep(&mut self.law, p, masses, candidates, weights));
     }
 
     fn keep_target(&mut self, target: u64) {
@@ -278,12 +278,15 @@ impl<'a, 's> Survivors<'a, 's> {
         let Law { level, row, max, scale, first, last } = self.law;
         let loose = scale.logit_of(least, max);
         if self.groups_reaching(loose) <= SHORT_LIST {
-            let Scratch { tops, candidates, .. } = &mut *self.scratch;
+            let Scratch { tops, candidates, weights, .. } = &mut *self.scratch;
             select::gather(level, row, tops, loose, candidates);
+            weigh(level, candidates, max, scale, weights);
             let law = &self.law;
             return candidates
                 .iter()
-                .filter(|x| law.contains(**x) && weight(x.logit - max, scale) >= least)
+                .zip(weights)
+                .filter(|(x, weight)| **weight >= least && law.contains(**x))
+                .map(|(x, _)| x)
                 .max_by(|a, b| a.order(b))
                 .copied()
                 .unwrap_or_else(|| self.first());
@@ -318,11 +321,11 @@ impl<'a, 's> Survivors<'a, 's> {
     /// Gathers the first tokens of the row; their mass, and a guess at that of all others.
     fn shortlist(&mut self) -> (u64, f64) {
         let Law { level, row, max, scale, .. } = self.law;
-        let Scratch { tops, folded, candidates, .. } = &mut *self.scratch;
+        let Scratch { tops, folded, candidates, weights, .. } = &mut *self.scratch;
         let bound = select::lower_bound(level, tops, SHORT_LIST, folded);
         select::gather(level, row, tops, bound, candidates);
-        let mass = candidates.iter().map(|x| weight(x.logit - max, scale)).sum();
-        (mass, sampled_mass(level, row, bound, max, scale))
+        weigh(level, candidates, max, scale, weights);
+        (weights.iter().sum(), sampled_mass(level, row, bound, max, scale))
     }
 
     /// Turns an interval into a list.
@@ -339,10 +342,10 @@ impl<'a, 's> Survivors<'a, 's> {
     /// Lists `scratch.candidates`, as far as they survive and can be drawn.
     fn list_candidates(&mut self) {
         let law = &self.law;
-        let Scratch { candidates, list, .. } = &mut *self.scratch;
+        let Scratch { candidates, list, weights, .. } = &mut *self.scratch;
+        weigh(law.level, candidates, law.max, law.scale, weights);
         list.clear();
-        list.extend(candidates.iter().filter_map(|&candidate| {
-            let weight = weight(candidate.logit - law.max, law.scale);
+        list.extend(candidates.iter().zip(weights).filter_map(|(&candidate, &mut weight)| {
             (weight > 0 && law.contains(candidate)).then_some(Listed { candidate, weight })
         }));
         self.form = Form::ById;
