@@ -172,7 +172,9 @@ def test_continuations_of_the_demo_model(demo64):
     assert 0 < found.left_out < 1
     assert sum(item.probability for item in found) + found.left_out == pytest.approx(1)
     lines = repr(found).splitlines()
-    assert lines[0].startswith("Continuations of 'Once upon a' (")
+    assert lines[0].split() == ["probability", "continuation", "ends"]
+    assert found._repr_html_().count("<tr") == 1 + min(20, len(found))
+    assert list(found.to_pandas().columns)[:3] == ["text", "token_ids", "probability"]
     assert lines[-1].endswith("left out, each below 0.002")
     greedy = demo64.generate("Once upon a", max_new_tokens=2)[0]
     assert greedy.token_ids in [item.token_ids for item in found]

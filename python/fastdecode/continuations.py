@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastdecode._core import Listing
+from fastdecode.display import Column, Table, Tabular
+from fastdecode.sequences import Items
 from fastdecode.text import continuation
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class Continuation:
     finish_reason: str
 
 
-class Continuations(Sequence[Continuation]):
+class Continuations(Tabular, Items[Continuation]):
     """All continuations of at least `min_probability`, likeliest first.
 
     Attributes:
@@ -51,31 +53,36 @@ class Continuations(Sequence[Continuation]):
 
     def __init__(self, prompt: str, min_probability: float, items: Iterable[Continuation]) -> None:
         """Hold `items`, a complete list."""
-        self._items = tuple(items)
+        super().__init__(items)
         self.prompt = prompt
         self.min_probability = min_probability
         self.left_out = max(0.0, 1.0 - math.fsum(item.probability for item in self._items))
 
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self._items)
-
-    @overload
-    def __getitem__(self, index: int) -> Continuation: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Continuation]: ...
-    def __getitem__(self, index: int | slice) -> Continuation | Sequence[Continuation]:
-        """One of them, or a slice of them."""
-        return self._items[index]
-
-    def __repr__(self) -> str:
-        """A short table."""
-        lines = [f"Continuations of {self.prompt!r} ({len(self)})"]
-        lines += [f"{item.probability:10.6f}  {item.text!r}" for item in self._items[:_SHOWN]]
+    def _table(self) -> Table:
+        items = self._items[:_SHOWN]
+        most = max((item.probability for item in items), default=1.0)
+        notes = [f"{self.left_out:.6f} left out, each below {self.min_probability:g}"]
         if len(self) > _SHOWN:
-            lines.append(f"{'':10}  ... {len(self) - _SHOWN} more")
-        lines.append(f"{self.left_out:10.6f}  left out, each below {self.min_probability:g}")
-        return "\n".join(lines)
+            notes.insert(0, f"... {len(self) - _SHOWN} more")
+        return Table(
+            [
+                Column("probability", [f"{item.probability:.6f}" for item in items], right=True),
+                Column("", bars=[item.probability / most for item in items]),
+                Column("continuation", [repr(item.text) for item in items], code=True),
+                Column("ends", [item.finish_reason for item in items]),
+            ],
+            notes=notes,
+        )
+
+    def _columns(self) -> Mapping[str, Sequence[Any]]:
+        items = self._items
+        return {
+            "text": [item.text for item in items],
+            "token_ids": [item.token_ids for item in items],
+            "probability": [item.probability for item in items],
+            "logprob": [item.logprob for item in items],
+            "finish_reason": [item.finish_reason for item in items],
+        }
 
 
 def enumerate_continuations(
