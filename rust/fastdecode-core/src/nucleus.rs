@@ -6,7 +6,7 @@
 //! monotone in the logit, and only the bucket that crosses is put in order.
 
 use crate::lanes::{LANES, Lanes, kernel};
-use crate::law::{Law, Total};
+use crate::law::{BLOCK, Law, Total};
 use crate::order::Candidate;
 use crate::weight::{Halves, Scale, WEIGHT_BITS, real_weights, weigh};
 
@@ -116,23 +116,33 @@ fn buckets_of<L: Lanes>(on: L, differences: L::V, scale: Scale) -> L::V {
     on.add(on.min(position, on.splat(LAST_BUCKET)), on.splat(ROUNDER))
 }
 
+/// Vectors write a block's buckets and weights, a plain loop reads them: taking lanes out of
+/// registers one by one was twice as slow.
 #[inline(always)]
 fn add_up_body<L: Lanes>(on: L, row: &[f32], max: f32, scale: Scale, masses: &mut [u64]) {
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    for chunk in chunks {
-        add_chunk(on, on.load(chunk), max, scale, masses);
-    }
-    add_chunk(on, on.load_part(rest, f32::NEG_INFINITY), max, scale, masses);
-}
-
-#[inline(always)]
-fn add_chunk<L: Lanes>(on: L, logits: L::V, max: f32, scale: Scale, masses: &mut [u64]) {
-    let differences = on.sub(logits, on.splat(max));
-    let weights = Halves::new(on, real_weights(on, differences, scale)).values(on);
-    let buckets = on.bits(buckets_of(on, differences, scale));
-    let buckets = on.int_array(on.and(buckets, on.splat_int(0x7F_FFFF)));
-    for lane in 0..LANES {
-        masses[buckets[lane] as usize * COPIES + lane % COPIES] += weights[lane];
+    let (masses, _) = masses.as_chunks_mut::<COPIES>();
+    let mut buckets = [0u32; BLOCK];
+    let mut weights = [0u64; BLOCK];
+    for block in row.chunks(BLOCK) {
+        let parts = buckets.as_chunks_mut::<LANES>().0.iter_mut();
+        let parts = parts.zip(weights.as_chunks_mut::<LANES>().0);
+        for (chunk, (buckets, weights)) in block.chunks(LANES).zip(parts) {
+            let logits = match chunk.try_into() {
+                Ok(whole) => on.load(whole),
+                Err(_) => on.load_part(chunk, f32::NEG_INFINITY),
+            };
+            let differences = on.sub(logits, on.splat(max));
+            *weights = Halves::new(on, real_weights(on, differences, scale)).values(on);
+            let bits = on.bits(buckets_of(on, differences, scale));
+            on.store_int(on.and(bits, on.splat_int(0x7F_FFFF)), buckets);
+        }
+        let whole = block.len().next_multiple_of(LANES);
+        let quads = buckets[..whole].as_chunks::<COPIES>().0.iter();
+        for (buckets, weights) in quads.zip(weights.as_chunks::<COPIES>().0) {
+            for lane in 0..COPIES {
+                masses[buckets[lane] as usize][lane] += weights[lane];
+            }
+        }
     }
 }
 
