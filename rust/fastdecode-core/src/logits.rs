@@ -68,7 +68,8 @@ impl Logits<'_> {
             })
         };
         let rows_each = (WORTH_A_THREAD / self.vocabulary).max(1);
-        if self.rows < 2 * rows_each {
+        // A pool of one thread would still hand the rows to another core, away from this one's cache.
+        if self.rows < 2 * rows_each || rayon::current_num_threads() == 1 {
             return (0..self.rows).map(one).collect();
         }
         // Every row is tried before the first refusal is picked, so that the message does not
