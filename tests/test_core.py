@@ -26,7 +26,13 @@ def test_sample_equals_the_oracle(row, params, seed, stream, sample, position):
     weights = reference.weights(row, **params)
     ticket = reference.ticket(sum(weights), seed, stream, sample, position)
     draws = core.sample(
-        row, core.Sample(**params), seed=seed, streams=stream, samples=sample, positions=position
+        row,
+        core.Sample(**params),
+        seed=seed,
+        streams=stream,
+        samples=sample,
+        positions=position,
+        ledger=True,
     )
     token = reference.draw(weights, ticket)
     assert draws.tokens.tolist() == [token]

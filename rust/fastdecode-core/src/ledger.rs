@@ -17,6 +17,8 @@ pub struct Ledger {
     pub rank: u32,
     /// ln of the share of the mass that the truncations left, after edits and temperature.
     pub kept_logprob: f64,
+    /// How many tokens could have been drawn.
+    pub kept: u32,
     /// Entropy of the model's distribution, in nats.
     pub entropy_before: f64,
     /// Entropy of the law that was drawn from, in nats.
@@ -40,6 +42,7 @@ impl Ledger {
         let before = Entropy::of(&model);
         let normaliser = f64::from(max) + ln(before.weight) - ln(1 << WEIGHT_BITS);
         let logprob = |logit: f32| f64::from(logit) - normaliser;
+        let after = Entropy::of(law);
         let whole = Law::whole(law.level, law.row, law.max, law.scale);
         let token = Candidate::new(raw[draw.token as usize], draw.token as usize);
         let Scratch { tops, folded, keys, candidates, sums, .. } = scratch;
@@ -53,9 +56,10 @@ impl Ledger {
         Self {
             raw_logprob: logprob(token.logit),
             rank: rank(raw, token),
-            kept_logprob: (ln(draw.total) - ln(whole.sum(sums).weight)).min(0.0),
+            kept_logprob: (ln(draw.total) - ln(whole.sum(sums))).min(0.0),
+            kept: after.tokens as u32,
             entropy_before: before.nats(),
-            entropy_after: Entropy::of(law).nats(),
+            entropy_after: after.nats(),
             alternatives: likeliest,
         }
     }

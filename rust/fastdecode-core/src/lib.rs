@@ -32,7 +32,7 @@ pub use beam::{Beam, BeamParams, BeamState};
 pub use edits::{DryParams, EditParams, EditScratch, Edits, History};
 pub use error::{Error, Result};
 pub use key::{Key, RNG_VERSION};
-pub use law::{Draw, Law, Total};
+pub use law::{Draw, Law};
 pub use ledger::Ledger;
 pub use level::Level;
 pub use logits::{Elements, Logits};

@@ -17,7 +17,7 @@ pub fn logsumexp(level: Level, row: &[f32], scratch: &mut Scratch) -> Result<f64
     let max = survey(level, row, &mut scratch.tops)?;
     let law = Law::whole(level, row, max, Scale::new(1.0));
     let total = law.sum(&mut scratch.sums);
-    Ok(f64::from(max) + (ln(total.weight) - ln(1 << WEIGHT_BITS)))
+    Ok(f64::from(max) + (ln(total) - ln(1 << WEIGHT_BITS)))
 }
 
 /// ln of one token's probability, in nats; -inf for a banned token.

@@ -6,7 +6,7 @@
 //! monotone in the logit, and only the bucket that crosses is put in order.
 
 use crate::lanes::{LANES, Lanes, kernel};
-use crate::law::{BLOCK, Law, Total};
+use crate::law::{BLOCK, Law};
 use crate::order::Candidate;
 use crate::weight::{Halves, Scale, WEIGHT_BITS, real_weights, weigh};
 
@@ -57,14 +57,14 @@ pub(crate) fn prefix(weights: impl IntoIterator<Item = u64>, target: u64) -> (us
     (kept, mass)
 }
 
-/// Cuts a law that was cut nowhere yet to `p` of its mass, and says what is left.
+/// Cuts a law that was cut nowhere yet to `p` of its mass; the mass that is left.
 pub(crate) fn keep(
     law: &mut Law,
     p: f64,
     masses: &mut Vec<u64>,
     crossing: &mut Vec<Candidate>,
     weights: &mut Vec<u64>,
-) -> Total {
+) -> u64 {
     masses.clear();
     masses.resize(BUCKETS * COPIES, 0);
     add_up(law.level, law.row, law.max, law.scale, masses);
@@ -85,13 +85,8 @@ pub(crate) fn keep(
     crossing.sort_unstable_by(Candidate::order);
     weigh(law.level, crossing, law.max, law.scale, weights);
     let (kept, mass) = prefix(weights.iter().copied(), target - above);
-    let last = crossing[kept - 1];
-    law.last = Some(last);
-    let tokens = law
-        .stretches(0, law.row.len())
-        .map(|(from, to, bounds)| count_reaching(law.level, &law.row[from..to], bounds.low))
-        .sum();
-    Total { weight: above + mass, tokens }
+    law.last = Some(crossing[kept - 1]);
+    above + mass
 }
 
 kernel! {
@@ -101,9 +96,6 @@ kernel! {
     fn gather(
         row: &[f32], max: f32, scale: Scale, bucket: u32, out: &mut Vec<Candidate>,
     ) -> () = gather_body;
-}
-kernel! {
-    fn count_reaching(span: &[f32], bound: f32) -> u64 = count_reaching_body;
 }
 
 /// Adding 2^23 rounds a small float to an integer and leaves it in the low bits.
@@ -172,14 +164,6 @@ fn gather_body<L: Lanes>(
             hits &= hits - 1;
         }
     }
-}
-
-#[inline(always)]
-fn count_reaching_body<L: Lanes>(on: L, span: &[f32], bound: f32) -> u64 {
-    let bounds = on.splat(bound);
-    let (chunks, rest) = span.as_chunks::<LANES>();
-    let all: u32 = chunks.iter().map(|x| on.at_least(on.load(x), bounds).count_ones()).sum();
-    u64::from(all) + rest.iter().filter(|&&x| x >= bound).count() as u64
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ impl Pipeline {
     ) -> Result<(Draw, Ledger)> {
         self.on_edited(row, request.history, scratch, |edited, scratch| {
             let (law, total) = self.sampler.law(edited, request.turn, scratch)?;
-            let ticket = request.turn.key.ticket(total.weight);
+            let ticket = request.turn.key.ticket(total);
             let draw = law.draw(total, ticket, |ticket| law.find(ticket))?;
             let max = survey(law.level, row, &mut scratch.tops)?;
             let ledger = Ledger::new(row, max, &law, &draw, alternatives, scratch);
@@ -144,6 +144,7 @@ mod tests {
         assert_eq!(ledger.rank, draw.token + 1);
         near(draw.logprob(), (if draw.token == 1 { 2.0f64 } else { 1.0 } / 3.0).ln());
         near(ledger.kept_logprob, 0.75f64.ln());
+        assert_eq!(ledger.kept, 2);
         near(ledger.entropy_before, 1.75 * half);
         near(ledger.entropy_after, 3f64.ln() - 2.0 / 3.0 * half);
         assert_eq!(ledger.alternatives.iter().map(|x| x.0).collect::<Vec<_>>(), [0, 1, 2]);

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::exp::exp;
 use crate::key::{Key, Purpose};
 use crate::lanes::LANES;
-use crate::law::{BLOCK, Draw, Law, Total};
+use crate::law::{BLOCK, Draw, Law};
 use crate::level::Level;
 use crate::ln::ln;
 use crate::nucleus::target_mass;
@@ -144,7 +144,7 @@ impl Sampler {
         let (law, total) = self.law(row, turn, scratch)?;
         law.sum(&mut scratch.sums);
         let token_of = |ticket| law.token_at(&scratch.sums, ticket);
-        (0..count).map(|i| law.draw(total, of(i).key.ticket(total.weight), token_of)).collect()
+        (0..count).map(|i| law.draw(total, of(i).key.ticket(total), token_of)).collect()
     }
 
     /// Draws `count` different tokens, one after the other, each from the law without those before
@@ -161,27 +161,26 @@ impl Sampler {
         scratch: &mut Scratch,
     ) -> Result<Vec<u32>> {
         let (law, mut total) = self.law(row, turn, scratch)?;
-        if count as u64 > total.tokens {
-            return Err(Error::TooFewTokens { wanted: count, tokens: total.tokens });
-        }
         law.sum(&mut scratch.sums);
         let mut drawn = vec![0u64; row.len().div_ceil(64)];
         let mut tokens = Vec::with_capacity(count);
         for i in 0..count {
+            if total == 0 {
+                return Err(Error::TooFewTokens { wanted: count, tokens: i as u64 });
+            }
             let key = Key { sample: turn.key.sample.wrapping_add(i as u32), ..turn.key };
             let token_of = |ticket| law.token_not_in(&scratch.sums, &drawn, ticket);
-            let draw = law.draw(total, key.ticket(total.weight), token_of)?;
+            let draw = law.draw(total, key.ticket(total), token_of)?;
             let token = draw.token as usize;
             drawn[token / 64] |= 1 << (token % 64);
             scratch.sums[token / BLOCK] -= draw.weight;
-            total.weight -= draw.weight;
-            total.tokens -= 1;
+            total -= draw.weight;
             tokens.push(draw.token);
         }
         Ok(tokens)
     }
 
-    /// The law that [`Sampler::sample`] draws from, with its total.
+    /// The law that [`Sampler::sample`] draws from, with W, the sum of its weights.
     ///
     /// # Errors
     /// As [`Sampler::sample`].
@@ -190,7 +189,7 @@ impl Sampler {
         row: &'a [f32],
         turn: Turn,
         scratch: &mut Scratch,
-    ) -> Result<(Law<'a>, Total)> {
+    ) -> Result<(Law<'a>, u64)> {
         Ok(self.survivors(row, turn, scratch)?.into_law())
     }
 
@@ -208,7 +207,7 @@ impl Sampler {
     /// As [`Sampler::sample`].
     pub fn distribution(&self, row: &[f32], turn: Turn, scratch: &mut Scratch) -> Result<Vec<f64>> {
         let (law, total) = self.law(row, turn, scratch)?;
-        let total = total.weight as f64;
+        let total = total as f64;
         Ok(law.weights().into_iter().map(|weight| weight as f64 / total).collect())
     }
 
@@ -257,24 +256,24 @@ impl Sampler {
             left.keep_typical(p);
         }
         if let Some(epsilon) = params.epsilon_cutoff {
-            let least = target_mass(epsilon, left.total().weight);
+            let least = target_mass(epsilon, left.total());
             left.keep_weights(least);
         }
         if let Some(epsilon) = params.eta_cutoff {
             let bound = epsilon.min(epsilon.sqrt() * exp(-left.entropy().nats()));
-            let least = target_mass(bound, left.total().weight);
+            let least = target_mass(bound, left.total());
             left.keep_weights(least);
         }
         if let Some(mirostat) = params.mirostat {
             let mu = turn.mu.unwrap_or(2.0 * mirostat.tau);
             let share = exp(-mu * std::f64::consts::LN_2).min(1.0);
-            let least = target_mass(share, left.total().weight);
+            let least = target_mass(share, left.total());
             left.keep_weights(least);
         }
         if let Some(xtc) = params.xtc
             && turn.key.toss(Purpose::Xtc) < xtc.probability
         {
-            let least = target_mass(xtc.threshold, left.total().weight);
+            let least = target_mass(xtc.threshold, left.total());
             left.drop_before(least);
         }
         Ok(left)

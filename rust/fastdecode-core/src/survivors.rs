@@ -8,7 +8,7 @@
 use crate::entropy::{Entropy, depth};
 use crate::error::Result;
 use crate::lanes::{LANES, Lanes, kernel};
-use crate::law::{Bounds, Draw, Law, Total, first_above};
+use crate::law::{Bounds, Draw, Law, first_above};
 use crate::nucleus::{self, target_mass};
 use crate::order::Candidate;
 use crate::sampler::Scratch;
@@ -38,7 +38,7 @@ pub(crate) struct Survivors<'a, 's> {
     law: Law<'a>,
     form: Form,
     /// Of an interval; forgotten when it is cut.
-    total: Option<Total>,
+    total: Option<u64>,
     scratch: &'s mut Scratch,
 }
 
@@ -94,7 +94,7 @@ impl<'a, 's> Survivors<'a, 's> {
             return;
         }
         if !self.is_whole() {
-            let target = target_mass(p, self.total().weight);
+            let target = target_mass(p, self.total());
             self.list();
             self.keep_target(target);
             return;
@@ -102,7 +102,7 @@ impl<'a, 's> Survivors<'a, 's> {
         let (mass, rest) = self.shortlist();
         // The guess chooses between two ways to the same answer.
         if mass as f64 >= p * (mass as f64 + rest) {
-            let target = target_mass(p, self.total().weight);
+            let target = target_mass(p, self.total());
             if mass >= target {
                 self.list_candidates();
                 self.keep_target(target);
@@ -163,12 +163,10 @@ impl<'a, 's> Survivors<'a, 's> {
         self.form = Form::ById;
     }
 
-    /// W and the number of tokens.
-    pub fn total(&mut self) -> Total {
+    /// W.
+    pub fn total(&mut self) -> u64 {
         if self.form != Form::Interval {
-            let list = &self.scratch.list;
-            let weight = list.iter().map(|x| x.weight).sum();
-            return Total { weight, tokens: list.len() as u64 };
+            return self.scratch.list.iter().map(|x| x.weight).sum();
         }
         if let Some(total) = self.total {
             return total;
@@ -209,7 +207,7 @@ impl<'a, 's> Survivors<'a, 's> {
     }
 
     /// What is left, as a law over the row.
-    pub fn into_law(mut self) -> (Law<'a>, Total) {
+    pub fn into_law(mut self) -> (Law<'a>, u64) {
         let total = self.total();
         if self.form != Form::Interval {
             self.rank();
@@ -223,7 +221,7 @@ impl<'a, 's> Survivors<'a, 's> {
     /// Draws for `key`.
     pub fn draw(mut self, ticket: impl FnOnce(u64) -> u64) -> Result<Draw> {
         let total = self.total();
-        let ticket = ticket(total.weight);
+        let ticket = ticket(total);
         if self.form == Form::Interval {
             let sums = &self.scratch.sums;
             let law = &self.law;

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 /// Tokens drawn, one a row, with the numbers that led to them.
 ///
 /// Each attribute makes its array, of shape (rows,), when it is read. With `sample(ledger=True)`
-/// there are also raw_logprobs, ranks, kept_logprobs, entropies_before, entropies_after and
+/// there are also kept, raw_logprobs, ranks, kept_logprobs, entropies_before, entropies_after and
 /// alternatives.
 #[pyclass(frozen, module = "fastdecode._core")]
 pub struct Draws {
@@ -55,12 +55,6 @@ impl Draws {
         self.column(py, Draw::logprob)
     }
 
-    /// How many tokens had a probability above zero (int64).
-    #[getter]
-    fn kept<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
-        self.column(py, |draw| i64::from(draw.kept))
-    }
-
     /// The uniform integers drawn, each in [0, total) (uint64).
     #[getter]
     fn tickets<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u64>> {
@@ -89,6 +83,12 @@ impl Draws {
     #[getter]
     fn ranks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
         self.noted(py, |ledger| i64::from(ledger.rank))
+    }
+
+    /// How many tokens had a probability above zero (int64).
+    #[getter]
+    fn kept<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
+        self.noted(py, |ledger| i64::from(ledger.kept))
     }
 
     /// ln of the share of the mass that the truncations left, in nats (float64).
