@@ -1,7 +1,7 @@
 //! Linear layers: packed weights, read once for all rows.
 //!
 //! Weights lie in panels of 32 outputs: two lines for each k, k upwards. An output is defined as
-//! the sum, in order, of one chain of fused multiply-adds for each 256 inputs (blocks keep rounding
+//! the sum, in order, of one chain of fused multiply-adds for each 128 inputs (blocks keep rounding
 //! errors as small as those of a library's product), plus the bias. The definition knows nothing of
 //! rows, tiles, threads or vectors.
 //!
@@ -24,7 +24,7 @@ const ACROSS: usize = 2;
 /// Outputs of a panel.
 pub const PANEL: usize = ACROSS * LANES;
 /// Inputs of one chain.
-const CHAIN: usize = 256;
+const CHAIN: usize = 128;
 
 /// The weights and biases of a layer, borrowed from where they are kept.
 #[derive(Debug, Clone, Copy)]
