@@ -62,9 +62,9 @@ def test_logits_of_the_124m_model_are_those_of_transformers():
     expected = reference(model, ids)
     assert np.abs(logits - expected).max() < 2e-4
     exact = reference(model.double(), ids)
-    # As near to the exact ones as torch's, whose largest single error is a matter of its machine.
+    # At least as near to the exact ones as torch's, over all logits.
     ours, theirs = (np.sqrt(np.mean((x - exact) ** 2)) for x in (logits, expected))
-    assert ours <= theirs * 1.2, (ours, theirs)
+    assert ours <= theirs, (ours, theirs)
 
 
 def test_greedy_texts_are_those_of_the_torch_engine(tokenizer):

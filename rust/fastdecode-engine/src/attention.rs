@@ -12,7 +12,7 @@ use crate::lanes::{LANES, Lanes, kernel};
 use crate::math::exp;
 use crate::parts::Parts;
 use crate::pool::Session;
-use crate::tile::{chains, with_rows};
+use crate::tile::{Floats, chains, with_rows};
 use fastdecode_core::Level;
 
 /// New tokens of one sequence: rows `first..first + count` of the activations, which stand at the
@@ -143,7 +143,7 @@ fn attend_block_body<L: Lanes>(
             place: row - start,
             height: end - start,
         };
-        with_rows!(last - row, L::ROWS, attend_run::<L, R, 2>(l, attention, run, &mut scratch, to));
+        with_rows!(last - row, L::ROWS, attend_run::<L; R, 2>(l, attention, run, &mut scratch, to));
         row = last;
     }
 }
@@ -208,7 +208,7 @@ fn attend_run<L: Lanes, const R: usize, const N: usize>(
     }
     for chunk in chunk..chunks {
         let mut acc = [[l.splat(0.0)]; R];
-        chains::<L, R, 1>(l, head_of(chunk).keys, 1, queries, R, &[], &mut acc);
+        chains::<L, Floats<0>, R, 1>(l, head_of(chunk).keys, 1, queries, R, &[], &mut acc);
         for (r, [acc]) in acc.into_iter().enumerate() {
             if let Some(to) = scores[r * positions + chunk * POSITIONS..].first_chunk_mut() {
                 l.store(acc, to);
@@ -257,7 +257,7 @@ fn mix<'a, L: Lanes, const R: usize, const N: usize>(
     let mut acc = [[l.splat(0.0); N]; R];
     for (chunk, terms) in (0..chunks).zip(terms.chunks(POSITIONS * R)) {
         let values = &head_of(chunk).values[vector..];
-        chains::<L, R, N>(l, values, across, terms, R, &[], &mut acc);
+        chains::<L, Floats<0>, R, N>(l, values, across, terms, R, &[], &mut acc);
     }
     for r in 0..R {
         for (n, sum) in acc[r].iter().enumerate() {

@@ -61,6 +61,12 @@ pub enum Error {
         /// Its type.
         got: String,
     },
+    /// A type of weights that there is not.
+    #[error("dtype={value:?}; give \"float32\", \"bfloat16\" or \"int8\"")]
+    UnknownDtype {
+        /// What was asked for.
+        value: String,
+    },
     /// A weight that is NaN or infinite.
     #[error("the weights are damaged: {name:?} has values that are not finite")]
     NotFinite {

@@ -18,6 +18,36 @@ pub struct Line(pub [f32; LANES]);
 impl Line {
     /// Zeros.
     pub const ZERO: Self = Self([0.0; LANES]);
+
+    /// Its words, for what is no float.
+    #[inline(always)]
+    #[must_use]
+    pub fn words(&self) -> &[u32; LANES] {
+        // SAFETY: of the same size, and a float's bits are a word; the words' alignment is less.
+        unsafe { &*(&raw const self.0).cast() }
+    }
+
+    /// The same, to write.
+    #[inline(always)]
+    pub fn words_mut(&mut self) -> &mut [u32; LANES] {
+        // SAFETY: as above, and any word is a float's bits.
+        unsafe { &mut *(&raw mut self.0).cast() }
+    }
+
+    /// Its bytes.
+    #[inline(always)]
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; 4 * LANES] {
+        // SAFETY: of the same size, without padding.
+        unsafe { &*(&raw const self.0).cast() }
+    }
+
+    /// The same, to write.
+    #[inline(always)]
+    pub fn bytes_mut(&mut self) -> &mut [u8; 4 * LANES] {
+        // SAFETY: as above, and any bytes are floats.
+        unsafe { &mut *(&raw mut self.0).cast() }
+    }
 }
 
 /// Adding this rounds a small float to an integer, ties to even, and leaves it in the low bits.
@@ -54,6 +84,11 @@ pub trait Lanes: Copy {
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// 2^n, for a vector that holds `ROUNDER + n` with n in -126..=127.
     fn power_of_two(self, shifted: Self::V) -> Self::V;
+
+    /// The low halves of words, which hold two bfloat16 each, as floats.
+    fn low_halves(self, line: &Line) -> Self::V;
+    /// The high halves.
+    fn high_halves(self, line: &Line) -> Self::V;
 
     /// Asks for a line that will be read soon; changes nothing.
     #[inline(always)]
@@ -152,6 +187,14 @@ impl Lanes for Portable {
         zip(a, b, |x, y| if x < y { x } else { y })
     }
     #[inline(always)]
+    fn low_halves(self, line: &Line) -> Self::V {
+        line.words().map(|word| f32::from_bits(word << 16))
+    }
+    #[inline(always)]
+    fn high_halves(self, line: &Line) -> Self::V {
+        line.words().map(|word| f32::from_bits(word & 0xFFFF_0000))
+    }
+    #[inline(always)]
     fn power_of_two(self, shifted: Self::V) -> Self::V {
         shifted.map(|x| f32::from_bits((x.to_bits() << 23).wrapping_add(0x3F80_0000)))
     }
@@ -165,12 +208,12 @@ mod x86 {
     use super::{LANES, Lanes, Line};
     use std::arch::x86_64::{
         __m256, __m512, _MM_HINT_T1, _mm_prefetch, _mm256_add_epi32, _mm256_add_ps,
-        _mm256_castps_si256, _mm256_castsi256_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-        _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps,
-        _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps,
-        _mm512_castps_si512, _mm512_castsi512_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-        _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
-        _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+        _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_div_ps, _mm256_fmadd_ps,
+        _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_set1_epi32,
+        _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_epi32,
+        _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_div_ps,
+        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
+        _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
     };
 
     /// AVX-512: one register.
@@ -246,6 +289,23 @@ mod x86 {
             fma = _mm512_fmadd_ps(a, b, c);
         }
         #[inline(always)]
+        fn low_halves(self, line: &Line) -> Self::V {
+            // SAFETY: see the head of the module.
+            unsafe {
+                let words = _mm512_castps_si512(_mm512_loadu_ps(line.0.as_ptr()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(words))
+            }
+        }
+        #[inline(always)]
+        fn high_halves(self, line: &Line) -> Self::V {
+            // SAFETY: see the head of the module.
+            unsafe {
+                let words = _mm512_castps_si512(_mm512_loadu_ps(line.0.as_ptr()));
+                let mask = _mm512_set1_epi32(0xFFFF_0000u32.cast_signed());
+                _mm512_castsi512_ps(_mm512_and_si512(words, mask))
+            }
+        }
+        #[inline(always)]
         fn power_of_two(self, shifted: Self::V) -> Self::V {
             // SAFETY: see the head of the module.
             unsafe {
@@ -301,6 +361,27 @@ mod x86 {
             max = _mm256_max_ps(a, b);
             min = _mm256_min_ps(a, b);
             fma = _mm256_fmadd_ps(a, b, c);
+        }
+        #[inline(always)]
+        fn low_halves(self, line: &Line) -> Self::V {
+            // SAFETY: see the head of the module.
+            unsafe {
+                let [a, b] = self.load(&line.0);
+                let a = _mm256_slli_epi32::<16>(_mm256_castps_si256(a));
+                let b = _mm256_slli_epi32::<16>(_mm256_castps_si256(b));
+                [_mm256_castsi256_ps(a), _mm256_castsi256_ps(b)]
+            }
+        }
+        #[inline(always)]
+        fn high_halves(self, line: &Line) -> Self::V {
+            // SAFETY: see the head of the module.
+            unsafe {
+                let [a, b] = self.load(&line.0);
+                let mask = _mm256_set1_epi32(0xFFFF_0000u32.cast_signed());
+                let a = _mm256_and_si256(_mm256_castps_si256(a), mask);
+                let b = _mm256_and_si256(_mm256_castps_si256(b), mask);
+                [_mm256_castsi256_ps(a), _mm256_castsi256_ps(b)]
+            }
         }
         #[inline(always)]
         fn power_of_two(self, shifted: Self::V) -> Self::V {

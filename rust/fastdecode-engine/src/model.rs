@@ -4,11 +4,13 @@ use crate::attention::{Attention, Segment};
 use crate::blocks::Blocks;
 use crate::cache::{Sequence, Shape};
 use crate::config::Config;
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::linear::Output;
 use crate::norm::Norm;
 use crate::parts::Parts;
 use crate::pool::{Pool, Session};
+use crate::quantise::Quantised;
 use crate::settings;
 use crate::tensors::Tensors;
 use crate::weights::{Layer, NormPlace, Weights};
@@ -43,17 +45,19 @@ pub struct Scratch {
     normed: Vec<f32>,
     qkv: Vec<f32>,
     hidden: Vec<f32>,
+    integers: Quantised,
     owners: Vec<u32>,
     segments: Vec<Segment>,
     tokens: Vec<u32>,
 }
 
 impl Model {
-    /// From a folder with transformers' `config.json` and `model.safetensors`.
+    /// From a folder with transformers' `config.json` and `model.safetensors`, its weights stored as
+    /// `dtype`.
     ///
     /// # Errors
     /// Where a file cannot be read, is damaged, or belongs to another model.
-    pub fn from_folder(folder: &Path) -> Result<Self> {
+    pub fn from_folder(folder: &Path, dtype: Dtype) -> Result<Self> {
         let at = |path: std::path::PathBuf| move |source| Error::File { path, source };
         let path = folder.join("config.json");
         let text = std::fs::read(&path).map_err(at(path.clone()))?;
@@ -63,15 +67,15 @@ impl Model {
         // SAFETY: the mapping is read while the weights are packed and not kept. Another process
         // that cuts the file short meanwhile would end this one, as it would any reader of a map.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(at(path))?;
-        Self::new(config, &Tensors::from_safetensors(&map)?)
+        Self::new(config, &Tensors::from_safetensors(&map)?, dtype)
     }
 
     /// From tensors by name, with the level and threads that the environment asks for.
     ///
     /// # Errors
     /// Where the tensors are not those of the configuration.
-    pub fn new(config: Config, tensors: &Tensors<'_>) -> Result<Self> {
-        Self::with(config, tensors, settings::level()?, settings::threads()?)
+    pub fn new(config: Config, tensors: &Tensors<'_>, dtype: Dtype) -> Result<Self> {
+        Self::with(config, tensors, dtype, settings::level()?, settings::threads()?)
     }
 
     /// The same, with this level and so many threads; neither changes a bit of the logits.
@@ -81,6 +85,7 @@ impl Model {
     pub fn with(
         config: Config,
         tensors: &Tensors<'_>,
+        dtype: Dtype,
         level: Level,
         threads: usize,
     ) -> Result<Self> {
@@ -93,7 +98,7 @@ impl Model {
             });
         }
         let pool = Pool::new(threads);
-        let weights = Weights::pack(&config, tensors, &mut pool.session())?;
+        let weights = Weights::pack(&config, tensors, dtype, &mut pool.session())?;
         let shape = Shape::new(&config);
         Ok(Self { config, weights, shape, level, pool })
     }
@@ -102,6 +107,12 @@ impl Model {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What its linear layers are stored as.
+    #[must_use]
+    pub fn dtype(&self) -> Dtype {
+        self.weights.dtype()
     }
 
     /// The instruction set it runs on.
@@ -130,7 +141,7 @@ impl Model {
 
     /// Reads all weights once and does next to nothing with them: what the memory allows at most.
     #[must_use]
-    pub fn read_once(&self) -> f32 {
+    pub fn read_once(&self) -> u32 {
         self.weights.read_once(&mut self.pool.session())
     }
 
@@ -241,7 +252,7 @@ impl Model {
         let (level, weights) = (self.level, &self.weights);
         let (rows, width, inner) = (scratch.tokens.len(), self.config.n_embd, self.config.inner());
         let blocks = Blocks::new(rows);
-        let Scratch { stream, normed, qkv, hidden, owners, segments, tokens } = scratch;
+        let Scratch { stream, normed, qkv, hidden, integers, owners, segments, tokens } = scratch;
         stream.resize(rows * width, 0.0);
         normed.resize(rows * width, 0.0);
         qkv.resize(rows * 3 * width, 0.0);
@@ -263,6 +274,7 @@ impl Model {
                 session,
                 blocks,
                 normed,
+                integers,
                 Output::Rows(&to),
             );
             let attention = Attention {
@@ -278,14 +290,14 @@ impl Model {
             attention.attend(level, session, blocks, normed);
             let to = Parts::new(stream);
             let out = weights.linear(block, Layer::Out);
-            out.apply(level, session, blocks, normed, Output::Add(&to));
+            out.apply(level, session, blocks, normed, integers, Output::Add(&to));
             self.norm(&block.norm_2).apply(level, session, blocks, stream, width, normed);
             let to = Parts::new(hidden);
             let up = weights.linear(block, Layer::Up);
-            up.apply(level, session, blocks, normed, Output::Gelu(&to));
+            up.apply(level, session, blocks, normed, integers, Output::Gelu(&to));
             let to = Parts::new(stream);
             let down = weights.linear(block, Layer::Down);
-            down.apply(level, session, blocks, hidden, Output::Add(&to));
+            down.apply(level, session, blocks, hidden, integers, Output::Add(&to));
         }
         if heads.is_empty() {
             return;
@@ -298,7 +310,7 @@ impl Model {
         let (stream, normed) = (&stream[..heads.len() * width], &mut normed[..heads.len() * width]);
         self.norm(weights.last_norm()).apply(level, session, blocks, stream, width, normed);
         let to = Parts::new(logits);
-        weights.head().apply(level, session, blocks, normed, Output::Rows(&to));
+        weights.head().apply(level, session, blocks, normed, integers, Output::Rows(&to));
     }
 
     fn norm(&self, place: &NormPlace) -> Norm<'_> {

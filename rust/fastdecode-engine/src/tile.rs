@@ -5,13 +5,61 @@
 
 use crate::lanes::{Lanes, Line};
 
+/// What weights are stored as, from vector `V` of a panel on.
+pub trait Stored {
+    /// Lines of a panel for each k.
+    const LINES: usize;
+    /// The same from the second vector on.
+    type Second: Stored;
+
+    /// `N` vectors of the lines of one k; none behind the last.
+    fn load<L: Lanes, const N: usize>(l: L, lines: &[Line]) -> Option<[L::V; N]>;
+}
+
+/// float32: a line for each vector.
+pub struct Floats<const V: usize>;
+
+/// bfloat16: one line for two vectors, the first in the low halves of its words.
+pub struct Halves<const V: usize>;
+
+impl<const V: usize> Stored for Floats<V> {
+    const LINES: usize = 2;
+    type Second = Floats<1>;
+
+    #[inline(always)]
+    fn load<L: Lanes, const N: usize>(l: L, lines: &[Line]) -> Option<[L::V; N]> {
+        let lines: &[Line; N] = lines.get(V..)?.first_chunk()?;
+        // No closures here and below: they are not compiled for the instruction set.
+        let mut out = [l.splat(0.0); N];
+        for n in 0..N {
+            out[n] = l.load(&lines[n].0);
+        }
+        Some(out)
+    }
+}
+
+impl<const V: usize> Stored for Halves<V> {
+    const LINES: usize = 1;
+    type Second = Halves<1>;
+
+    #[inline(always)]
+    fn load<L: Lanes, const N: usize>(l: L, lines: &[Line]) -> Option<[L::V; N]> {
+        let line = lines.first()?;
+        let mut out = [l.splat(0.0); N];
+        for (n, out) in out.iter_mut().enumerate() {
+            *out = if V + n == 0 { l.low_halves(line) } else { l.high_halves(line) };
+        }
+        Some(out)
+    }
+}
+
 /// Continues the chains of `acc` over all k.
 ///
-/// The weights of k are the lines `k * stride .. k * stride + N` of `weights`; its activations are
+/// The weights of k are among the lines from `k * stride` of `weights`; its activations are
 /// the floats `k * height .. k * height + R` of `x`. Meanwhile the lines `ahead` are asked for, a few
 /// with each k.
 #[inline(always)]
-pub fn chains<L: Lanes, const R: usize, const N: usize>(
+pub fn chains<L: Lanes, S: Stored, const R: usize, const N: usize>(
     l: L,
     weights: &[Line],
     stride: usize,
@@ -21,13 +69,12 @@ pub fn chains<L: Lanes, const R: usize, const N: usize>(
     acc: &mut [[L::V; N]; R],
 ) {
     let mut sums = *acc;
-    let mut ahead = ahead.chunks(ahead.len().div_ceil(x.len() / height).max(1));
+    let mut ahead = ahead.chunks(ahead.len().div_ceil(x.len().div_ceil(height).max(1)).max(1));
     for (w, x) in weights.chunks(stride).zip(x.chunks(height)) {
-        let (Some(w), Some(x)) = (w.first_chunk::<N>(), x.first_chunk::<R>()) else { break };
+        let (Some(w), Some(x)) = (S::load::<L, N>(l, w), x.first_chunk::<R>()) else { break };
         for line in ahead.next().unwrap_or_default() {
             l.prefetch(line);
         }
-        let w = w.map(|line| l.load(&line.0));
         for r in 0..R {
             let x = l.splat(x[r]);
             for n in 0..N {
@@ -40,20 +87,20 @@ pub fn chains<L: Lanes, const R: usize, const N: usize>(
 
 /// Calls a function generic over the rows of a tile, for `rows` in 1..=12.
 macro_rules! with_rows {
-    ($rows:expr, $most:expr, $name:ident::<$l:ty, R, $n:tt>($($arg:expr),* $(,)?)) => {
+    ($rows:expr, $most:expr, $name:ident::<$($l:ty),+; R, $n:tt>($($arg:expr),* $(,)?)) => {
         match $rows {
-            1 => $name::<$l, 1, $n>($($arg),*),
-            2 => $name::<$l, 2, $n>($($arg),*),
-            3 => $name::<$l, 3, $n>($($arg),*),
-            4 => $name::<$l, 4, $n>($($arg),*),
-            5 => $name::<$l, 5, $n>($($arg),*),
-            6 => $name::<$l, 6, $n>($($arg),*),
-            7 if $most > 6 => $name::<$l, 7, $n>($($arg),*),
-            8 if $most > 6 => $name::<$l, 8, $n>($($arg),*),
-            9 if $most > 6 => $name::<$l, 9, $n>($($arg),*),
-            10 if $most > 6 => $name::<$l, 10, $n>($($arg),*),
-            11 if $most > 6 => $name::<$l, 11, $n>($($arg),*),
-            12 if $most > 6 => $name::<$l, 12, $n>($($arg),*),
+            1 => $name::<$($l),+, 1, $n>($($arg),*),
+            2 => $name::<$($l),+, 2, $n>($($arg),*),
+            3 => $name::<$($l),+, 3, $n>($($arg),*),
+            4 => $name::<$($l),+, 4, $n>($($arg),*),
+            5 => $name::<$($l),+, 5, $n>($($arg),*),
+            6 => $name::<$($l),+, 6, $n>($($arg),*),
+            7 if $most > 6 => $name::<$($l),+, 7, $n>($($arg),*),
+            8 if $most > 6 => $name::<$($l),+, 8, $n>($($arg),*),
+            9 if $most > 6 => $name::<$($l),+, 9, $n>($($arg),*),
+            10 if $most > 6 => $name::<$($l),+, 10, $n>($($arg),*),
+            11 if $most > 6 => $name::<$($l),+, 11, $n>($($arg),*),
+            12 if $most > 6 => $name::<$($l),+, 12, $n>($($arg),*),
             rows => unreachable!("a register tile of {rows} rows"),
         }
     };

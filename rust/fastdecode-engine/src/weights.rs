@@ -1,9 +1,10 @@
 //! The weights as the kernels read them: one arena of lines, packed once, checked to be finite.
 
 use crate::config::Config;
+use crate::dtype::{ACROSS, Dtype, PANEL, pack, read};
 use crate::error::{Error, Result};
 use crate::lanes::{LANES, Line};
-use crate::linear::{Linear, PANEL};
+use crate::linear::Linear;
 use crate::parts::Parts;
 use crate::pool::Session;
 use crate::tensors::{Tensor, Tensors};
@@ -15,6 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug, Clone)]
 struct LinearPlace {
     weights: Range<usize>,
+    /// Empty, but for int8.
+    scales: Range<usize>,
     bias: Range<usize>,
     inputs: usize,
     outputs: usize,
@@ -45,6 +48,7 @@ pub struct Weights {
     norm: NormPlace,
     head: LinearPlace,
     width: usize,
+    dtype: Dtype,
 }
 
 /// One linear layer of a block.
@@ -97,6 +101,7 @@ impl Arena {
 /// What is to be copied where, found and checked before any memory is taken.
 struct Plan<'a> {
     tensors: &'a Tensors<'a>,
+    dtype: Dtype,
     lines: usize,
     copies: Vec<Copy<'a>>,
 }
@@ -105,6 +110,7 @@ struct Copy<'a> {
     name: String,
     tensor: &'a Tensor<'a>,
     to: Range<usize>,
+    scales: Range<usize>,
     form: Form,
 }
 
@@ -135,7 +141,7 @@ impl Plan<'_> {
     ) -> Result<Range<usize>> {
         let tensor = self.tensors.get(&name, shape)?;
         let to = self.take(lines);
-        self.copies.push(Copy { name, tensor, to: to.clone(), form });
+        self.copies.push(Copy { name, tensor, to: to.clone(), scales: 0..0, form });
         Ok(to)
     }
 
@@ -151,15 +157,33 @@ impl Plan<'_> {
     }
 
     fn linear(&mut self, name: &str, inputs: usize, outputs: usize) -> Result<LinearPlace> {
-        let panels = outputs.div_ceil(PANEL);
-        let weights = self.add(
+        let (weights, scales) = self.panels(
             format!("{name}.weight"),
             &[inputs, outputs],
-            panels * inputs * (PANEL / LANES),
             Form::Panels { inputs, outputs },
         )?;
-        let bias = self.vector(format!("{name}.bias"), outputs, panels * (PANEL / LANES))?;
-        Ok(LinearPlace { weights, bias, inputs, outputs })
+        let lines = outputs.div_ceil(PANEL) * ACROSS;
+        let bias = self.vector(format!("{name}.bias"), outputs, lines)?;
+        Ok(LinearPlace { weights, scales, bias, inputs, outputs })
+    }
+
+    fn panels(
+        &mut self,
+        name: String,
+        shape: &[usize],
+        form: Form,
+    ) -> Result<(Range<usize>, Range<usize>)> {
+        let (Form::Panels { inputs, outputs } | Form::Transposed { inputs, outputs }) = form else {
+            unreachable!("rows are no panels");
+        };
+        let panels = outputs.div_ceil(PANEL);
+        let lines = panels.saturating_mul(self.dtype.panel_lines(inputs));
+        let weights = self.add(name, shape, lines, form)?;
+        let scales = self.take(if self.dtype == Dtype::Int8 { panels * ACROSS } else { 0 });
+        if let Some(copy) = self.copies.last_mut() {
+            copy.scales = scales.clone();
+        }
+        Ok((weights, scales))
     }
 }
 
@@ -169,9 +193,14 @@ impl Weights {
     /// # Errors
     /// For a tensor that is missing, or has another shape or type, or a value that is not finite.
     /// Shapes are checked first, so that what is allocated is bounded by what is there.
-    pub fn pack(config: &Config, tensors: &Tensors<'_>, session: &mut Session<'_>) -> Result<Self> {
+    pub fn pack(
+        config: &Config,
+        tensors: &Tensors<'_>,
+        dtype: Dtype,
+        session: &mut Session<'_>,
+    ) -> Result<Self> {
         let width = config.n_embd;
-        let mut plan = Plan { tensors, lines: 0, copies: Vec::new() };
+        let mut plan = Plan { tensors, dtype, lines: 0, copies: Vec::new() };
         let mut blocks = Vec::new();
         for index in 0..config.n_layer {
             let name = |part: &str| format!("h.{index}.{part}");
@@ -185,19 +214,15 @@ impl Weights {
             });
         }
         let norm = plan.norm("ln_f", width)?;
-        let panels = config.vocab_size.div_ceil(PANEL);
-        let head = LinearPlace {
-            weights: plan.add(
-                "wte.weight".into(),
-                &[config.vocab_size, width],
-                panels * width * (PANEL / LANES),
-                Form::Transposed { inputs: width, outputs: config.vocab_size },
-            )?,
-            // Nothing is copied there: a new mapping is zeros.
-            bias: plan.take(panels * (PANEL / LANES)),
-            inputs: width,
-            outputs: config.vocab_size,
-        };
+        let outputs = config.vocab_size;
+        let (weights, scales) = plan.panels(
+            "wte.weight".into(),
+            &[outputs, width],
+            Form::Transposed { inputs: width, outputs },
+        )?;
+        // Nothing is copied there: a new mapping is zeros.
+        let bias = plan.take(outputs.div_ceil(PANEL) * ACROSS);
+        let head = LinearPlace { weights, scales, bias, inputs: width, outputs };
         let positions = plan.add(
             "wpe.weight".into(),
             &[config.n_positions, width],
@@ -205,8 +230,8 @@ impl Weights {
             Form::Rows { width },
         )?;
         let mut arena = Arena::new(plan.lines)?;
-        copy_all(&plan.copies, arena.lines_mut(), session)?;
-        Ok(Self { arena, positions, blocks, norm, head, width })
+        copy_all(&plan.copies, dtype, arena.lines_mut(), session)?;
+        Ok(Self { arena, positions, blocks, norm, head, width, dtype })
     }
 
     /// Bytes that the weights take.
@@ -215,27 +240,34 @@ impl Weights {
         self.arena.0.len()
     }
 
-    /// The sum of all weights in some order, read by all threads at once.
+    /// What the linear layers are stored as.
     #[must_use]
-    pub fn read_once(&self, session: &mut Session<'_>) -> f32 {
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// The sum of all words of the weights, read by all threads at once.
+    #[must_use]
+    pub fn read_once(&self, session: &mut Session<'_>) -> u32 {
         let lines = self.arena.lines();
         let tasks = lines.len().div_ceil(STRIP);
-        let mut sums = vec![0.0; tasks];
+        let mut sums = vec![0u32; tasks];
         let to = Parts::new(&mut sums);
         session.run(tasks, |task| {
-            let mut sum = [[0.0; LANES]; 4];
+            let mut sum = [[0u32; LANES]; 4];
             let strip = &lines[task * STRIP..lines.len().min((task + 1) * STRIP)];
             for four in strip.as_chunks::<4>().0 {
                 for (sum, line) in sum.iter_mut().zip(four) {
-                    for (sum, x) in sum.iter_mut().zip(line.0) {
-                        *sum += x;
+                    for (sum, x) in sum.iter_mut().zip(line.words()) {
+                        *sum = sum.wrapping_add(*x);
                     }
                 }
             }
+            let sum = sum.as_flattened().iter().fold(0, |a: u32, b| a.wrapping_add(*b));
             // SAFETY: an element is one task's.
-            unsafe { to.part(task..task + 1)[0] = sum.as_flattened().iter().sum() };
+            unsafe { to.part(task..task + 1)[0] = sum };
         });
-        sums.iter().sum()
+        sums.iter().fold(0, |a, b| a.wrapping_add(*b))
     }
 
     /// The model's blocks.
@@ -280,17 +312,22 @@ impl Weights {
         let row = self.width.div_ceil(LANES);
         let positions = &lines[self.positions.start + position * row..][..row];
         // Read from the head's panels, so that the embedding is in memory once.
-        let across = PANEL / LANES;
-        let panel = &lines[self.head.weights.start + token / PANEL * across * self.width..];
-        let (vector, lane) = (token % PANEL / LANES, token % LANES);
+        let (panel, output) = (token / PANEL, token % PANEL);
+        let size = self.dtype.panel_lines(self.width);
+        let weights = &lines[self.head.weights.start + panel * size..][..size];
+        let scales = &lines[self.head.scales.clone()];
+        let scales = scales.get(panel * ACROSS..(panel + 1) * ACROSS).unwrap_or_default();
         for (k, to) in to.iter_mut().enumerate() {
-            *to = panel[k * across + vector].0[lane] + positions[k / LANES].0[k % LANES];
+            let x = read(self.dtype, weights, scales, k, output);
+            *to = x + positions[k / LANES].0[k % LANES];
         }
     }
 
     fn view(&self, place: &LinearPlace) -> Linear<'_> {
         let lines = self.arena.lines();
         Linear {
+            dtype: self.dtype,
+            scales: &lines[place.scales.clone()],
             weights: &lines[place.weights.clone()],
             bias: &lines[place.bias.clone()],
             inputs: place.inputs,
@@ -302,14 +339,19 @@ impl Weights {
 /// Lines of a task of the copy.
 const STRIP: usize = 1 << 12;
 
-fn copy_all(copies: &[Copy<'_>], lines: &mut [Line], session: &mut Session<'_>) -> Result<()> {
+fn copy_all(
+    copies: &[Copy<'_>],
+    dtype: Dtype,
+    lines: &mut [Line],
+    session: &mut Session<'_>,
+) -> Result<()> {
     // Strips of whole panels or rows, so that tasks are small and disjoint.
     let mut strips = Vec::new();
     for (index, copy) in copies.iter().enumerate() {
         let unit = match copy.form {
             Form::Rows { width } => width.div_ceil(LANES),
             Form::Panels { inputs, .. } | Form::Transposed { inputs, .. } => {
-                inputs * (PANEL / LANES)
+                dtype.panel_lines(inputs)
             }
         };
         let units = match copy.form {
@@ -332,11 +374,27 @@ fn copy_all(copies: &[Copy<'_>], lines: &mut [Line], session: &mut Session<'_>) 
         let start = copy.to.start + units.start * unit;
         // SAFETY: strips do not overlap, and each is one task's.
         let to = unsafe { parts.part(start..start + units.len() * unit) };
+        let scales = if copy.scales.is_empty() {
+            0..0
+        } else {
+            copy.scales.start + units.start * ACROSS..copy.scales.start + units.end * ACROSS
+        };
+        // SAFETY: they lie beside the weights, and those of a panel belong to its strip.
+        let scales = unsafe { parts.part(scales) };
+        let mut scratch = Vec::new();
+        let mut scales = scales.chunks_exact_mut(ACROSS);
         for (n, to) in units.clone().zip(to.chunks_exact_mut(*unit)) {
-            copy_unit(copy, n, to);
-        }
-        if !to.iter().flat_map(|line| line.0).all(f32::is_finite) {
-            broken[*index].store(true, Ordering::Relaxed);
+            read_unit(copy, n, &mut scratch);
+            if !scratch.iter().copied().all(f32::is_finite) {
+                broken[*index].store(true, Ordering::Relaxed);
+            }
+            if let Form::Rows { .. } = copy.form {
+                for (line, row) in to.iter_mut().zip(scratch.chunks(LANES)) {
+                    line.0[..row.len()].copy_from_slice(row);
+                }
+            } else {
+                pack(dtype, &scratch, to, scales.next().unwrap_or_default());
+            }
         }
     });
     match broken.iter().position(|b| b.load(Ordering::Relaxed)) {
@@ -345,35 +403,30 @@ fn copy_all(copies: &[Copy<'_>], lines: &mut [Line], session: &mut Session<'_>) 
     }
 }
 
-/// Row or panel `n` of a tensor, into its zeroed lines.
-fn copy_unit(copy: &Copy<'_>, n: usize, to: &mut [Line]) {
+/// Row `n` of a tensor, or its panel `n`, 32 outputs for each input.
+fn read_unit(copy: &Copy<'_>, n: usize, to: &mut Vec<f32>) {
+    let elements = copy.tensor.elements;
+    to.clear();
     match copy.form {
         Form::Rows { width } => {
-            let mut row = vec![0.0; width];
-            copy.tensor.elements.read(n * width, &mut row);
-            for (line, row) in to.iter_mut().zip(row.chunks(LANES)) {
-                line.0[..row.len()].copy_from_slice(row);
-            }
+            to.resize(width, 0.0);
+            elements.read(n * width, to);
         }
         Form::Panels { inputs, outputs } => {
+            to.resize(inputs * PANEL, 0.0);
             let first = n * PANEL;
             let width = PANEL.min(outputs - first);
-            let mut row = [0.0; PANEL];
-            for k in 0..inputs {
-                copy.tensor.elements.read(k * outputs + first, &mut row[..width]);
-                for (line, row) in
-                    to[k * (PANEL / LANES)..].iter_mut().zip(row.as_chunks::<LANES>().0)
-                {
-                    line.0 = *row;
-                }
+            for (k, row) in to.chunks_exact_mut(PANEL).enumerate() {
+                elements.read(k * outputs + first, &mut row[..width]);
             }
         }
         Form::Transposed { inputs, outputs } => {
+            to.resize(inputs * PANEL, 0.0);
             let mut column = vec![0.0; inputs];
             for j in 0..PANEL.min(outputs - n * PANEL) {
-                copy.tensor.elements.read((n * PANEL + j) * inputs, &mut column);
-                for (k, &x) in column.iter().enumerate() {
-                    to[k * (PANEL / LANES) + j / LANES].0[j % LANES] = x;
+                elements.read((n * PANEL + j) * inputs, &mut column);
+                for (row, &x) in to.chunks_exact_mut(PANEL).zip(&column) {
+                    row[j] = x;
                 }
             }
         }

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fastdecode_engine::{Batch, Config, Elements, Error, Model, Result, Scratch, Tensor, Tensors};
+use fastdecode_engine::{
+    Batch, Config, Dtype, Elements, Error, Model, Result, Scratch, Tensor, Tensors,
+};
 use fastdecode_engine::{Wanted, settings};
 use half::f16;
 use numpy::{
@@ -18,7 +20,7 @@ fn refusal(error: &Error) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
 
-/// A GPT-2 on the CPU in float32, whose logits are the same bits in any batch.
+/// A GPT-2 on the CPU, whose logits are the same bits in any batch.
 ///
 /// A row's logits depend on its tokens alone: not on the batch, the threads or the instruction set.
 /// The environment's FASTDECODE_THREADS and FASTDECODE_LEVEL (portable, avx2, avx512) choose the
@@ -35,15 +37,19 @@ impl NativeGpt2 {
     /// Parameters
     /// ----------
     /// path : str or path
+    /// dtype : str
+    ///     How the weights are kept: "float32", "bfloat16" or "int8".
     ///
     /// Raises
     /// ------
     /// ValueError
-    ///     A file that is missing, damaged, or of another kind of model.
+    ///     A file that is missing, damaged, or of another kind of model; another dtype.
     #[staticmethod]
+    #[pyo3(signature = (path, dtype = "float32"))]
     #[expect(clippy::needless_pass_by_value, reason = "converted from Python")]
-    fn from_folder(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let model = py.detach(|| Model::from_folder(&path)).map_err(|e| refusal(&e))?;
+    fn from_folder(py: Python<'_>, path: PathBuf, dtype: &str) -> PyResult<Self> {
+        let dtype: Dtype = dtype.parse().map_err(|e| refusal(&e))?;
+        let model = py.detach(|| Model::from_folder(&path, dtype)).map_err(|e| refusal(&e))?;
         Ok(Self { model: Arc::new(model) })
     }
 
@@ -55,13 +61,23 @@ impl NativeGpt2 {
     ///     The text of transformers' `config.json`.
     /// tensors : dict of str to array
     ///     C-contiguous; float32, float16, or uint16 for the bits of bfloat16.
+    /// dtype : str
+    ///     How the weights are kept: "float32", "bfloat16" or "int8".
     ///
     /// Raises
     /// ------
     /// ValueError
-    ///     Tensors that are missing or of another shape, or a configuration of another model.
+    ///     Tensors that are missing or of another shape, or a configuration of another model;
+    ///     another dtype.
     #[staticmethod]
-    fn from_arrays(py: Python<'_>, config: &str, tensors: &Bound<'_, PyDict>) -> PyResult<Self> {
+    #[pyo3(signature = (config, tensors, dtype = "float32"))]
+    fn from_arrays(
+        py: Python<'_>,
+        config: &str,
+        tensors: &Bound<'_, PyDict>,
+        dtype: &str,
+    ) -> PyResult<Self> {
+        let dtype: Dtype = dtype.parse().map_err(|e| refusal(&e))?;
         let config = Config::from_json(config.as_bytes(), Path::new("config"))
             .map_err(|error| refusal(&error))?;
         let arrays = tensors
@@ -72,7 +88,7 @@ impl NativeGpt2 {
         for (name, array) in &arrays {
             tensors.insert(name, array.tensor()?);
         }
-        let model = py.detach(|| Model::new(config, &tensors)).map_err(|e| refusal(&e))?;
+        let model = py.detach(|| Model::new(config, &tensors, dtype)).map_err(|e| refusal(&e))?;
         Ok(Self { model: Arc::new(model) })
     }
 
@@ -98,6 +114,12 @@ impl NativeGpt2 {
     #[getter]
     fn nbytes(&self) -> usize {
         self.model.bytes()
+    }
+
+    /// How the weights are kept: "float32", "bfloat16" or "int8".
+    #[getter]
+    fn dtype(&self) -> &'static str {
+        self.model.dtype().name()
     }
 
     /// Threads that it runs on.

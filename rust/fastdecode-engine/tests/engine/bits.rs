@@ -1,8 +1,10 @@
 //! A row's logits are the same bits whatever is beside it and whatever runs it.
 
-use crate::small::{CONTEXT, VOCABULARY, bits, config, file, logits, model, tokens, weights};
+use crate::small::{
+    CONTEXT, VOCABULARY, bits, config, file, logits, model, model_of, tokens, weights,
+};
 use fastdecode_core::Level;
-use fastdecode_engine::{Batch, Model, Scratch, Tensors, Wanted};
+use fastdecode_engine::{Batch, Dtype, Model, Scratch, Tensors, Wanted};
 use proptest::prelude::*;
 use std::sync::{Arc, LazyLock};
 
@@ -16,11 +18,55 @@ fn digest(words: &[u32]) -> u64 {
 }
 
 #[test]
-fn golden_digest_on_every_level_and_number_of_threads() {
-    for level in Level::available() {
-        for threads in [1, 2, 3] {
-            let found = digest(&logits(&model(level, threads), &tokens(0, CONTEXT)));
-            assert_eq!(found, 0xd3c5_49dc_a8bf_120d, "{level:?}, {threads} threads: {found:#x}");
+fn golden_digests_on_every_level_and_number_of_threads() {
+    for (dtype, expected) in [
+        (Dtype::Float32, 0x114e_2418_3096_a363),
+        (Dtype::BFloat16, 0xfb1a_dfa3_1db2_dbe2),
+        (Dtype::Int8, 0x9213_83c5_7561_6f31),
+    ] {
+        for level in Level::available() {
+            for threads in [1, 2, 3] {
+                let model = model_of(dtype, level, threads);
+                let found = digest(&logits(&model, &tokens(0, CONTEXT)));
+                assert_eq!(found, expected, "{dtype:?}, {level:?}, {threads} threads: {found:#x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bfloat16_is_float32_with_rounded_weights() {
+    let mut named = weights();
+    for (name, (shape, x)) in &mut named {
+        if shape.len() == 2 && name != "wpe.weight" {
+            for x in x {
+                *x = half::bf16::from_f32(*x).to_f32();
+            }
+        }
+    }
+    let file = file(&named, "");
+    let tensors = Tensors::from_safetensors(&file).unwrap();
+    let rounded = Model::with(config(), &tensors, Dtype::Float32, Level::detect(), 2).unwrap();
+    let stored = model_of(Dtype::BFloat16, Level::detect(), 2);
+    let row = tokens(4, CONTEXT);
+    assert_eq!(logits(&stored, &row), logits(&rounded, &row));
+    assert!(stored.bytes() < rounded.bytes());
+}
+
+#[test]
+fn integers_in_any_batch_and_token_by_token() {
+    for dtype in [Dtype::BFloat16, Dtype::Int8] {
+        let model = Arc::new(model_of(dtype, Level::detect(), 2));
+        let rows: Vec<Vec<u32>> = (0..15).map(|row| tokens(row, 3 + 4 * row)).collect();
+        let mut batch = Batch::new(Arc::clone(&model));
+        let mut out = vec![0.0; rows.len() * VOCABULARY];
+        let prompts: Vec<&[u32]> = rows.iter().map(|row| &row[..row.len() - 1]).collect();
+        batch.join(&prompts, &[1; 15], &mut out).unwrap();
+        let last: Vec<u32> = rows.iter().map(|row| row[row.len() - 1]).collect();
+        batch.step(&last, &mut out).unwrap();
+        for (row, out) in rows.iter().zip(out.chunks(VOCABULARY)) {
+            let alone = logits(&model, row);
+            assert_eq!(bits(out), alone[alone.len() - VOCABULARY..]);
         }
     }
 }
@@ -139,7 +185,7 @@ fn weights_without_the_prefix_and_in_half_the_bits() {
     let named = weights();
     let plain = file(&named, "");
     let tensors = Tensors::from_safetensors(&plain).unwrap();
-    let same = Model::with(config(), &tensors, Level::detect(), 1).unwrap();
+    let same = Model::with(config(), &tensors, Dtype::Float32, Level::detect(), 1).unwrap();
     let row = tokens(5, 20);
     assert_eq!(logits(&same, &row), logits(&MODEL, &row));
 }

@@ -2,12 +2,12 @@
 
 use crate::small::{Named, config, config_json, file, weights};
 use fastdecode_core::Level;
-use fastdecode_engine::{Elements, Error, Model, Tensor, Tensors};
+use fastdecode_engine::{Dtype, Elements, Error, Model, Tensor, Tensors};
 use half::{bf16, f16};
 use proptest::prelude::*;
 
 fn load(bytes: &[u8]) -> Result<Model, Error> {
-    Model::with(config(), &Tensors::from_safetensors(bytes)?, Level::detect(), 1)
+    Model::with(config(), &Tensors::from_safetensors(bytes)?, Dtype::Float32, Level::detect(), 1)
 }
 
 fn message(bytes: &[u8]) -> String {
@@ -112,7 +112,7 @@ fn other_types_are_refused_and_half_ones_are_widened() {
         };
         tensors.insert(name, Tensor { shape: shape.clone(), elements });
     }
-    let widened = Model::with(config(), &tensors, Level::detect(), 1).unwrap();
+    let widened = Model::with(config(), &tensors, Dtype::Float32, Level::detect(), 1).unwrap();
     let same = load(&file(&rounded, "")).unwrap();
     let row = crate::small::tokens(1, 30);
     assert_eq!(crate::small::logits(&widened, &row), crate::small::logits(&same, &row));
@@ -128,7 +128,8 @@ fn other_types_are_refused_and_half_ones_are_widened() {
 fn folders_without_their_files() {
     let folder = std::env::temp_dir().join(format!("fastdecode-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let message = || Model::from_folder(&folder).err().map(|error| error.to_string());
+    let message =
+        || Model::from_folder(&folder, Dtype::Float32).err().map(|error| error.to_string());
     assert!(message().unwrap().contains("config.json cannot be read: "));
     std::fs::write(folder.join("config.json"), "{}").unwrap();
     assert!(message().unwrap().contains("is no configuration of a GPT-2: missing field"));

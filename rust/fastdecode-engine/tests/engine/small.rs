@@ -2,8 +2,8 @@
 
 use fastdecode_core::Level;
 use fastdecode_core::philox::philox4x32;
-use fastdecode_engine::{Config, Model, Scratch, Tensors, Wanted};
-use safetensors::tensor::{Dtype, TensorView};
+use fastdecode_engine::{Config, Dtype, Model, Scratch, Tensors, Wanted};
+use safetensors::tensor::{Dtype as Stored, TensorView};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -77,15 +77,19 @@ pub fn file(named: &Named, prefix: &str) -> Vec<u8> {
         })
         .collect();
     let views = bytes.iter().map(|(name, shape, bytes)| {
-        (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
+        (name.as_str(), TensorView::new(Stored::F32, shape.clone(), bytes).unwrap())
     });
     safetensors::serialize(views, None).unwrap()
 }
 
 pub fn model(level: Level, threads: usize) -> Model {
+    model_of(Dtype::Float32, level, threads)
+}
+
+pub fn model_of(dtype: Dtype, level: Level, threads: usize) -> Model {
     let file = file(&weights(), "transformer.");
     let tensors = Tensors::from_safetensors(&file).unwrap();
-    Model::with(config(), &tensors, level, threads).unwrap()
+    Model::with(config(), &tensors, dtype, level, threads).unwrap()
 }
 
 /// The logits behind each of the tokens, as bits.

@@ -1,0 +1,322 @@
+//! The linear kernel for int8 weights.
+//!
+//! The products of 128 inputs are summed as integers, in 32 bits and exactly, so that their order
+//! cannot matter; each sum becomes a float, exactly (it is below 2^21), is multiplied with the
+//! scale of its row and inputs and added to those before by one fused multiply-add; at the end the
+//! scale of the output and the bias, by another. AVX-512's VNNI, AVX2 and portable code give the same
+//! bits.
+//!
+//! Lanes run across outputs here too: a line of weights has four inputs of sixteen outputs, which is
+//! what VNNI's instruction takes.
+
+use crate::blocks::{BLOCK_ROWS, Blocks};
+use crate::dtype::{ACROSS, ZERO};
+use crate::lanes::{LANES, Lanes, Line, Portable};
+use crate::linear::{Output, Panel, give};
+use crate::quantise::{Quantised, WORDS};
+use crate::tile::with_rows;
+use fastdecode_core::Level;
+
+/// Integer products of one instruction set. A value of the type is the proof that the CPU has it.
+trait Dots: Copy {
+    /// For what is computed in floats.
+    type L: Lanes;
+    /// Sixteen sums of 32 bits.
+    type I: Copy;
+    /// A line of weights, as the products need it.
+    type W: Copy;
+    /// Vectors across in a register tile, 1 or 2.
+    const ACROSS: usize;
+    /// Rows in a register tile.
+    const ROWS: usize;
+
+    fn lanes(self) -> Self::L;
+    /// Where sums begin, of a row with this offset.
+    fn start(self, offset: i32) -> Self::I;
+    fn weights(self, line: &Line) -> Self::W;
+    /// The sums with four products more each.
+    fn dot(self, sums: Self::I, weights: Self::W, word: i32) -> Self::I;
+    fn floats(self, sums: Self::I) -> <Self::L as Lanes>::V;
+}
+
+impl Dots for Portable {
+    type L = Self;
+    type I = [i32; LANES];
+    type W = [u8; 4 * LANES];
+    const ACROSS: usize = 1;
+    const ROWS: usize = 4;
+
+    #[inline(always)]
+    fn lanes(self) -> Self {
+        self
+    }
+    #[inline(always)]
+    fn start(self, _offset: i32) -> Self::I {
+        [0; LANES]
+    }
+    #[inline(always)]
+    fn weights(self, line: &Line) -> Self::W {
+        *line.bytes()
+    }
+    #[inline(always)]
+    fn dot(self, mut sums: Self::I, weights: Self::W, word: i32) -> Self::I {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            for (j, byte) in weights[4 * i..4 * i + 4].iter().enumerate() {
+                let x = word << (24 - 8 * j) >> 24;
+                *sum += (i32::from(*byte) - ZERO) * x;
+            }
+        }
+        sums
+    }
+    #[inline(always)]
+    fn floats(self, sums: Self::I) -> [f32; LANES] {
+        sums.map(|sum| sum as f32)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    // SAFETY of every block in this module: the intrinsics need nothing but the CPU features, and
+    // a value of the type is only made by `new`, whose caller has made sure of them. Loads are
+    // unaligned ones, over references to 64 bytes.
+    use super::{Dots, Line};
+    use crate::lanes::{Avx2, Avx512};
+    use std::arch::x86_64::{
+        __m256, __m256i, __m512, __m512i, _mm256_abs_epi8, _mm256_add_epi32, _mm256_cvtepi32_ps,
+        _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8,
+        _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_sign_epi8,
+        _mm256_xor_si256, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_loadu_si512,
+        _mm512_set1_epi32,
+    };
+
+    /// AVX-512 with VNNI.
+    #[derive(Clone, Copy)]
+    pub struct Vnni(Avx512);
+
+    impl Vnni {
+        /// # Safety
+        /// The CPU has what `Level::Avx512` names and VNNI, and the caller is compiled for them.
+        #[inline(always)]
+        pub unsafe fn new() -> Self {
+            // SAFETY: the caller's promise.
+            Self(unsafe { Avx512::new() })
+        }
+    }
+
+    impl Dots for Vnni {
+        type L = Avx512;
+        type I = __m512i;
+        type W = __m512i;
+        const ACROSS: usize = 2;
+        const ROWS: usize = 12;
+
+        #[inline(always)]
+        fn lanes(self) -> Avx512 {
+            self.0
+        }
+        #[inline(always)]
+        fn start(self, offset: i32) -> __m512i {
+            // SAFETY: see the head of the module.
+            unsafe { _mm512_set1_epi32(offset) }
+        }
+        #[inline(always)]
+        fn weights(self, line: &Line) -> __m512i {
+            // SAFETY: see the head of the module.
+            unsafe { _mm512_loadu_si512(line.bytes().as_ptr().cast()) }
+        }
+        #[inline(always)]
+        fn dot(self, sums: __m512i, weights: __m512i, word: i32) -> __m512i {
+            // SAFETY: see the head of the module.
+            unsafe { _mm512_dpbusd_epi32(sums, weights, _mm512_set1_epi32(word)) }
+        }
+        #[inline(always)]
+        fn floats(self, sums: __m512i) -> __m512 {
+            // SAFETY: see the head of the module.
+            unsafe { _mm512_cvtepi32_ps(sums) }
+        }
+    }
+
+    impl Dots for Avx2 {
+        type L = Self;
+        type I = [__m256i; 2];
+        /// Without their signs, and with them: the instruction takes unsigned bytes by signed ones,
+        /// and 127 * 127 twice stays within its 16 bits.
+        type W = [[__m256i; 2]; 2];
+        const ACROSS: usize = 1;
+        const ROWS: usize = 4;
+
+        #[inline(always)]
+        fn lanes(self) -> Self {
+            self
+        }
+        #[inline(always)]
+        fn start(self, _offset: i32) -> Self::I {
+            // SAFETY: see the head of the module.
+            [unsafe { _mm256_setzero_si256() }; 2]
+        }
+        #[inline(always)]
+        fn weights(self, line: &Line) -> Self::W {
+            let bytes = line.bytes();
+            // SAFETY: see the head of the module.
+            unsafe {
+                let zero = _mm256_set1_epi8(-128);
+                let low = _mm256_xor_si256(_mm256_loadu_si256(bytes.as_ptr().cast()), zero);
+                let high = _mm256_xor_si256(_mm256_loadu_si256(bytes[32..].as_ptr().cast()), zero);
+                [[_mm256_abs_epi8(low), low], [_mm256_abs_epi8(high), high]]
+            }
+        }
+        #[inline(always)]
+        fn dot(self, sums: Self::I, weights: Self::W, word: i32) -> Self::I {
+            // No closures: they are not compiled for the instruction set.
+            let [[low, signed_low], [high, signed_high]] = weights;
+            // SAFETY: see the head of the module.
+            unsafe {
+                let (x, ones) = (_mm256_set1_epi32(word), _mm256_set1_epi16(1));
+                let low = _mm256_maddubs_epi16(low, _mm256_sign_epi8(x, signed_low));
+                let high = _mm256_maddubs_epi16(high, _mm256_sign_epi8(x, signed_high));
+                [
+                    _mm256_add_epi32(sums[0], _mm256_madd_epi16(low, ones)),
+                    _mm256_add_epi32(sums[1], _mm256_madd_epi16(high, ones)),
+                ]
+            }
+        }
+        #[inline(always)]
+        fn floats(self, sums: Self::I) -> [__m256; 2] {
+            // SAFETY: see the head of the module.
+            unsafe { [_mm256_cvtepi32_ps(sums[0]), _mm256_cvtepi32_ps(sums[1])] }
+        }
+    }
+}
+
+/// All rows through one panel.
+pub(crate) fn panel(
+    level: Level,
+    panel: Panel<'_>,
+    blocks: Blocks,
+    x: &Quantised,
+    output: Output<'_, '_>,
+) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+        fn avx2(panel: Panel<'_>, blocks: Blocks, x: &Quantised, output: Output<'_, '_>) {
+            // SAFETY: this function is compiled for AVX2 and FMA.
+            body(unsafe { crate::lanes::Avx2::new() }, panel, blocks, x, output);
+        }
+        #[target_feature(
+            enable = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt"
+        )]
+        fn vnni(panel: Panel<'_>, blocks: Blocks, x: &Quantised, output: Output<'_, '_>) {
+            // SAFETY: this function is compiled for AVX-512 and VNNI.
+            body(unsafe { x86::Vnni::new() }, panel, blocks, x, output);
+        }
+        debug_assert!(level.is_available());
+        match level {
+            Level::Avx512 if is_x86_feature_detected!("avx512vnni") => {
+                // SAFETY: the engine takes a level only after `Level::is_available`, every CPU
+                // with AVX2 has BMI, LZCNT and POPCNT, and VNNI is there.
+                unsafe { vnni(panel, blocks, x, output) }
+            }
+            // SAFETY: as above; what has AVX-512 has AVX2 and FMA.
+            Level::Avx2 | Level::Avx512 => unsafe { avx2(panel, blocks, x, output) },
+            Level::Portable => body(Portable, panel, blocks, x, output),
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let Level::Portable = level;
+        body(Portable, panel, blocks, x, output);
+    }
+}
+
+#[inline(always)]
+fn body<D: Dots>(d: D, panel: Panel<'_>, blocks: Blocks, x: &Quantised, output: Output<'_, '_>) {
+    let words = panel.weights.len() / ACROSS;
+    let stretches = words.div_ceil(WORDS);
+    for block in 0..blocks.count() {
+        let rows = blocks.range(block);
+        let height = rows.len();
+        let of_block = |from: usize| rows.start * from..rows.end * from;
+        let (all, scales, offsets) = (
+            &x.words[of_block(words)],
+            &x.scales[of_block(stretches)],
+            &x.offsets[of_block(stretches)],
+        );
+        let mut sums = [[Line::ZERO; ACROSS]; BLOCK_ROWS];
+        for (stretch, weights) in panel.weights.chunks(WORDS * ACROSS).enumerate() {
+            let part = Part {
+                weights,
+                words: &all[stretch * WORDS * height..],
+                scales: &scales[stretch * height..][..height],
+                offsets: &offsets[stretch * height..][..height],
+                height,
+                ahead: &[],
+            };
+            products(d, part, &mut sums[..height]);
+        }
+        give(d.lanes(), panel, rows.clone(), &mut sums[..height], output);
+    }
+}
+
+/// One stretch of a panel and of the rows of a block.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    weights: &'a [Line],
+    words: &'a [i32],
+    scales: &'a [f32],
+    offsets: &'a [i32],
+    height: usize,
+    ahead: &'a [Line],
+}
+
+#[inline(always)]
+fn products<D: Dots>(d: D, part: Part<'_>, sums: &mut [[Line; ACROSS]]) {
+    let mut done = 0;
+    while done < part.height {
+        let rows = (part.height - done).min(D::ROWS);
+        let sums = &mut sums[done..done + rows];
+        if D::ACROSS == ACROSS {
+            with_rows!(rows, D::ROWS, add_dots::<D; R, 2>(d, part, done, sums, 0));
+        } else {
+            with_rows!(rows, D::ROWS, add_dots::<D; R, 1>(d, part, done, sums, 0));
+            with_rows!(rows, D::ROWS, add_dots::<D; R, 1>(d, part, done, sums, 1));
+        }
+        done += rows;
+    }
+}
+
+#[inline(always)]
+fn add_dots<D: Dots, const R: usize, const N: usize>(
+    d: D,
+    part: Part<'_>,
+    done: usize,
+    sums: &mut [[Line; ACROSS]],
+    vector: usize,
+) {
+    let l = d.lanes();
+    // No closures: they are not compiled for the instruction set.
+    let mut acc = [[d.start(0); N]; R];
+    for (acc, offset) in acc.iter_mut().zip(&part.offsets[done..]) {
+        *acc = [d.start(*offset); N];
+    }
+    let weights = part.weights.as_chunks::<ACROSS>().0;
+    for (i, (w, words)) in weights.iter().zip(part.words.chunks(part.height)).enumerate() {
+        let Some(words) = words[done..].first_chunk::<R>() else { break };
+        if let Some(line) = part.ahead.get(i) {
+            l.prefetch(line);
+        }
+        for n in 0..N {
+            let w = d.weights(&w[vector + n]);
+            for r in 0..R {
+                acc[r][n] = d.dot(acc[r][n], w, words[r]);
+            }
+        }
+    }
+    for (r, (sum, acc)) in sums.iter_mut().zip(acc).enumerate() {
+        let scale = l.splat(part.scales[done + r]);
+        for (line, acc) in sum[vector..].iter_mut().zip(acc) {
+            let y = l.fma(d.floats(acc), scale, l.load(&line.0));
+            l.store(y, &mut line.0);
+        }
+    }
+}
