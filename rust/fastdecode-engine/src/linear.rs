@@ -120,7 +120,7 @@ kernel! {
 /// Blocks of rows that go together through each stretch of a panel: while the first waits for the
 /// memory, as one row does, the others have the stretch in the cache and fetch the next one.
 const TOGETHER: usize = 4;
-const FEW: usize = 2;
+const FEW: usize = 0;
 
 #[inline(always)]
 fn panel_body<L: Lanes, S: Stored>(
