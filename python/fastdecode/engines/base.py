@@ -45,8 +45,13 @@ class Engine(Protocol):
         ...
 
     @property
+    def name(self) -> str:
+        """The name by which `open_engine` gives it again."""
+        ...
+
+    @property
     def dtype(self) -> str:
-        """What the model computes in, as "float32"."""
+        """What the weights are kept as, as "float32"."""
         ...
 
     @property
