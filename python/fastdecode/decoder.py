@@ -11,7 +11,8 @@ from fastdecode.beams import BeamSearch, SettledStream
 from fastdecode.engines.base import Engine
 from fastdecode.errors import Interrupted
 from fastdecode.generations import Generation, Generations, Stats
-from fastdecode.loop import Plan, Prompt, Row, Timer, decode
+from fastdecode.loop import Decoding
+from fastdecode.plan import Plan, Prompt, Row, Timer
 from fastdecode.progress import progress_bar
 from fastdecode.reader import Reader
 from fastdecode.steps import Step
@@ -185,25 +186,24 @@ class Decoder(Reader):
         )
         timer, begun = Timer(), perf_counter()
         done: list[Row] = []
-        live: list[Row] = []
         interrupted = False
         bar = progress_bar(progress, len(plan.prompts), "generate", each=plan.n)
-        search = (
-            BeamSearch(self.engine, plan, plan.strategy, timer, trace)
-            if isinstance(plan.strategy, Beam)
-            else None
+        strategy = plan.strategy
+        run = (
+            BeamSearch(self.engine, plan, strategy, timer, trace)
+            if isinstance(strategy, Beam)
+            else Decoding(self.engine, plan, timer)
         )
         try:
-            for live in search or decode(self.engine, plan, timer):
-                ended = [row for row in live if row.reason is not None]
+            for rows in run:
+                ended = [row for row in rows if row.reason is not None]
                 done += ended
                 if bar is not None and ended:
                     bar.update(len(ended))
         except KeyboardInterrupt:
             interrupted = True
-            live = search.under_way() if search else live
             noted = set(map(id, done))
-            done += [row for row in live if id(row) not in noted]
+            done += [row for row in run.under_way() if id(row) not in noted]
         finally:
             if bar is not None:
                 bar.close()
@@ -212,8 +212,8 @@ class Decoder(Reader):
         count = sum(len(row.ids) for row in done)
         stats = Stats.of(count, perf_counter() - begun, timer.forward, timer.core)
         generations = Generations(items, stats, call)
-        if search is not None:
-            generations.trees = [tree for _, tree in sorted(search.trees.items())]
+        if isinstance(run, BeamSearch):
+            generations.trees = [tree for _, tree in sorted(run.trees.items())]
         if interrupted:
             raise Interrupted(generations)
         return generations
@@ -251,7 +251,7 @@ class Decoder(Reader):
         )
         if isinstance(plan.strategy, Beam):
             return self._stream_beam(plan, plan.strategy)
-        return (_step(row, plan) for rows in decode(self.engine, plan, Timer()) for row in rows)
+        return (_step(row, plan) for rows in Decoding(self.engine, plan, Timer()) for row in rows)
 
     def _stream_beam(self, plan: Plan, beam: Beam) -> Iterator[Step]:
         """What is settled of each prompt's best sequence, as soon as it is."""
@@ -351,10 +351,15 @@ class Decoder(Reader):
             Prompt(i, tokens, stream, *self._room(i, len(tokens), max_new_tokens, said.max_length))
             for i, (tokens, stream) in enumerate(zip(ids, chosen_streams, strict=True))
         ]
+        cache_tokens = None
         if batch_size is None:
-            longest = max((len(job.ids) + job.limit for job in jobs), default=1)
-            fit = _CACHE_BYTES // (self.engine.bytes_per_token * longest)
-            batch_size = int(min(max(fit, 1), _MOST_ROWS))
+            batch_size = _MOST_ROWS
+            fit = _CACHE_BYTES // self.engine.bytes_per_token
+            if self.engine.joins and not isinstance(chosen, Beam):
+                cache_tokens = fit
+            else:
+                longest = max((job.longest for job in jobs), default=1)
+                batch_size = int(min(max(fit // longest, 1), _MOST_ROWS))
         plan = Plan(
             prompts=jobs,
             n=n,
@@ -369,6 +374,7 @@ class Decoder(Reader):
             # A beam search keeps a tree instead.
             trace=trace and not isinstance(chosen, Beam),
             pieces=self.pieces if trace else None,
+            cache_tokens=cache_tokens,
         )
         call = {
             "model": self.name,

@@ -75,6 +75,11 @@ class NativeEngine:
         return self._eos_ids
 
     @property
+    def joins(self) -> bool:
+        """Rows join and leave between steps."""
+        return True
+
+    @property
     def dtype(self) -> str:
         """What its weights are kept as; it computes in float32."""
         return self._packed().dtype

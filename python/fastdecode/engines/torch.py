@@ -177,6 +177,11 @@ class TorchEngine:
         return "transformers"
 
     @property
+    def joins(self) -> bool:
+        """A batch is padded on the left, so that nothing can join it."""
+        return False
+
+    @property
     def dtype(self) -> str:
         """What the model computes in, as "float32"."""
         return str(self.model.dtype).removeprefix("torch.")
