@@ -22,7 +22,7 @@ def environment(engine: Engine) -> dict[str, Any]:
         "fastdecode": __version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "engine": engine_name(engine),
+        "engine": engine.name,
         "dtype": engine.dtype,
     }
     if isinstance(engine, NativeEngine):
@@ -39,15 +39,3 @@ def environment(engine: Engine) -> dict[str, Any]:
     if transformers is not None:
         found["transformers"] = str(transformers.__version__)
     return found
-
-
-def engine_name(engine: Engine) -> str:
-    """The engine, as `Decoder.from_pretrained` takes it; of any other kind, its class."""
-    kinds = {
-        "NativeEngine": "native",
-        "LoadedEngine": "native",
-        "GPT2Engine": "torch",
-        "TorchEngine": "transformers",
-    }
-    kind = type(engine).__name__
-    return kinds.get(kind, kind)

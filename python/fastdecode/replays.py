@@ -161,20 +161,20 @@ def rerun(
     call = dict(saved.call)
     name, revision, rng = call.pop("model"), call.pop("revision"), call.pop("rng")
     # Files of earlier versions name no engine.
-    dtype, engine = call.pop("dtype"), call.pop("engine", saved.environment.get("engine", "auto"))
+    engine, dtype = call.pop("engine", "auto"), call.pop("dtype")
     if rng != core.RNG_VERSION:
         raise ValueError(
             f"{path} was drawn with rng={rng!r}, and this version has {core.RNG_VERSION!r}; "
             "replay it with the version of fastdecode that wrote it"
         )
-    if model is not None:
-        decoder = resolve(model, tokenizer)
-    elif name is None:
+    if model is None and name is None:
         raise ValueError(f"{path} was made with a model object; give it as model=...")
-    elif engine == "auto":
-        decoder = resolve(name, dtype=dtype, revision=revision)
+    if isinstance(model, Decoder):
+        decoder = model
+    elif model is None:
+        decoder = resolve(name, engine=engine, dtype=dtype, revision=revision)
     else:
-        decoder = Decoder.from_pretrained(name, engine=engine, dtype=dtype, revision=revision)
+        decoder = resolve(model, tokenizer, engine=engine, dtype=dtype)
     return decoder, decoder.generate(strategy=restore(call.pop("strategy")), **call)
 
 
