@@ -54,6 +54,8 @@ pub trait Lanes: Copy {
     fn to_exponent(self, i: Self::I) -> Self::I;
     /// The same integer in each lane.
     fn splat_int(self, x: u32) -> Self::I;
+    /// From memory.
+    fn load_int(self, from: &[u32; LANES]) -> Self::I;
     /// a + b, wrapping
     fn add_int(self, a: Self::I, b: Self::I) -> Self::I;
     /// a & b
@@ -217,6 +219,10 @@ impl Lanes for Portable {
         [x; LANES]
     }
     #[inline(always)]
+    fn load_int(self, from: &[u32; LANES]) -> Self::I {
+        *from
+    }
+    #[inline(always)]
     fn add_int(self, a: Self::I, b: Self::I) -> Self::I {
         zip(a, b, u32::wrapping_add)
     }
@@ -255,12 +261,13 @@ mod x86 {
         __m256, __m256i, __m512, __m512i, _CMP_GE_OQ, _CMP_LE_OQ, _MM_FROUND_NO_EXC,
         _MM_FROUND_TO_NEG_INF, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256,
         _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps,
-        _mm256_cvtepi32_ps, _mm256_cvttps_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps,
-        _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps,
-        _mm256_slli_epi32, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_ps, _mm512_add_epi32,
-        _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
-        _mm512_cmp_ps_mask, _mm512_cvtepi32_ps, _mm512_cvttps_epi32, _mm512_fmadd_ps,
-        _mm512_fmadd_round_ps, _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_mask_cmp_ps_mask,
+        _mm256_cvtepi32_ps, _mm256_cvttps_epi32, _mm256_fmadd_ps, _mm256_loadu_ps,
+        _mm256_loadu_si256, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps,
+        _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+        _mm256_storeu_si256, _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512,
+        _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps,
+        _mm512_cvttps_epi32, _mm512_fmadd_ps, _mm512_fmadd_round_ps, _mm512_loadu_ps,
+        _mm512_loadu_si512, _mm512_mask_blend_ps, _mm512_mask_cmp_ps_mask,
         _mm512_mask_compress_epi32, _mm512_mask_compress_ps, _mm512_max_ps, _mm512_min_ps,
         _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps,
         _mm512_storeu_si512, _mm512_sub_ps,
@@ -341,6 +348,9 @@ mod x86 {
             fn of_bits(i: Self::I) -> Self::V { _mm512_castsi512_ps(i) }
             fn to_exponent(i: Self::I) -> Self::I { _mm512_slli_epi32::<23>(i) }
             fn splat_int(x: u32) -> Self::I { _mm512_set1_epi32(x.cast_signed()) }
+            fn load_int(from: &[u32; LANES]) -> Self::I {
+                _mm512_loadu_si512(from.as_ptr().cast())
+            }
             fn add_int(a: Self::I, b: Self::I) -> Self::I { _mm512_add_epi32(a, b) }
             fn and(a: Self::I, b: Self::I) -> Self::I { _mm512_and_si512(a, b) }
             fn truncate(v: Self::V) -> Self::I { _mm512_cvttps_epi32(v) }
@@ -460,6 +470,16 @@ mod x86 {
         fn splat_int(self, x: u32) -> Self::I {
             // SAFETY: see the head of the module.
             unsafe { [_mm256_set1_epi32(x.cast_signed()); 2] }
+        }
+        #[inline(always)]
+        fn load_int(self, from: &[u32; LANES]) -> Self::I {
+            // SAFETY: see the head of the module.
+            unsafe {
+                [
+                    _mm256_loadu_si256(from.as_ptr().cast()),
+                    _mm256_loadu_si256(from.as_ptr().add(8).cast()),
+                ]
+            }
         }
         #[inline(always)]
         fn store_int(self, i: Self::I, to: &mut [u32; LANES]) {

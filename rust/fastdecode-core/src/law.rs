@@ -230,10 +230,12 @@ kernel! {
     fn whole_sum(row: &[f32], max: f32, scale: Scale, sums: &mut [u64]) -> () = whole_sum_body;
 }
 kernel! {
-    fn span_sum(span: &[f32], bounds: Bounds, max: f32, scale: Scale) -> u64 = span_sum_body;
+    pub(crate) fn span_sum(span: &[f32], bounds: Bounds, max: f32, scale: Scale) -> u64 = span_sum_body;
 }
 kernel! {
-    fn span_fill(span: &[f32], bounds: Bounds, max: f32, scale: Scale, out: &mut [u64]) -> () = span_fill_body;
+    pub(crate) fn span_fill(
+        span: &[f32], bounds: Bounds, max: f32, scale: Scale, out: &mut [u64],
+    ) -> () = span_fill_body;
 }
 
 #[inline(always)]
