@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--tail", action="store_true", help="most texts are short, few are long")
     parser.add_argument("--dtype", default="float32", choices=NATIVE_DTYPES)
     parser.add_argument("--batch", type=int, default=32, help="most rows at a time")
-    parser.add_argument("--shares", type=float, nargs="+", default=[1 / 8])
+    parser.add_argument("--shares", type=float, nargs="+", default=[1 / 4])
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     transformers.logging.set_verbosity_error()
@@ -80,8 +80,8 @@ def main() -> None:
     count = sum(job.limit for job in jobs)
     print(
         f"GPT-2, {arguments.layers} layers, random weights, {arguments.dtype}; {len(jobs)} prompts "
-        f"of 16 to {arguments.longest} tokens, {count} new tokens, at most {arguments.batch} rows, median of "
-        f"{arguments.repeats}; the same tokens every way\n"
+        f"of 16 to {arguments.longest} tokens, {count} new tokens, at most {arguments.batch} rows, "
+        f"median of {arguments.repeats}; the same tokens every way\n"
     )
     print("| way | tokens/s | ratio |\n|---|---:|---:|")
     base = statistics.median(seconds[ways[0][0]])

@@ -421,19 +421,21 @@ class Decoder(Reader):
         if row.reason is None and row.cursor is not None and row.cutter is not None:
             # An interrupted row still holds back what could have begun a stop string.
             text += row.cutter.flush() + row.cursor.finish()
+        # An interrupt may come between the note of a token's probability and the token.
+        count = len(row.ids)
         return Generation(
             text=text,
             token_ids=row.ids,
             prompt=prompt,
-            logprobs=row.logprobs if plan.logprobs is not None else None,
+            logprobs=row.logprobs[:count] if plan.logprobs is not None else None,
             score=row.score,
             inclusion=row.inclusion,
             finish_reason=row.reason or "interrupted",
             seed=plan.seed,
             stream=row.prompt.stream,
             sample=row.sample,
-            alternatives=row.alternatives if plan.logprobs else None,
-            steps=[_step(row, plan, i) for i in range(len(row.ids))] if plan.trace else None,
+            alternatives=row.alternatives[:count] if plan.logprobs else None,
+            steps=[_step(row, plan, i) for i in range(count)] if plan.trace else None,
         )
 
 

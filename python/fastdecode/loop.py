@@ -22,7 +22,7 @@ from fastdecode.waiting import Waiting, by_length, in_order
 
 # Rows that wait are let in once this share of the batch is free, so that several prompts go
 # through the model at once. Measured: benchmarks/ragged.py.
-_REFILL = 1 / 8
+_REFILL = 1 / 4
 
 
 class Decoding:

@@ -8,7 +8,7 @@
 use crate::lanes::{LANES, Lanes, kernel};
 use crate::law::{BLOCK, Law};
 use crate::order::Candidate;
-use crate::weight::{Halves, Scale, WEIGHT_BITS, real_weights, weigh};
+use crate::weight::{Halves, Real, Scale, WEIGHT_BITS, weigh};
 
 /// Buckets to an octave: narrow enough that a bucket of a GPT-2 row holds a few hundred tokens,
 /// few enough that all buckets fit in the first-level cache.
@@ -124,7 +124,7 @@ fn add_up_body<L: Lanes>(on: L, row: &[f32], max: f32, scale: Scale, masses: &mu
                 Err(_) => on.load_part(chunk, f32::NEG_INFINITY),
             };
             let differences = on.sub(logits, on.splat(max));
-            *weights = Halves::new(on, real_weights(on, differences, scale)).values(on);
+            *weights = Halves::new(on, Real::new(on, differences, scale)).values(on);
             let bits = on.bits(buckets_of(on, differences, scale));
             on.store_int(on.and(bits, on.splat_int(0x7F_FFFF)), buckets);
         }

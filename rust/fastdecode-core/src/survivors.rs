@@ -14,7 +14,7 @@ use crate::order::Candidate;
 use crate::sampler::Scratch;
 use crate::scan;
 use crate::select;
-use crate::weight::{Scale, bounded_weights, real_weights, weigh, weight};
+use crate::weight::{Real, Scale, weigh, weight};
 
 /// A listed survivor.
 #[derive(Debug, Clone, Copy)]
@@ -396,7 +396,7 @@ fn sampled_mass_body<L: Lanes>(on: L, row: &[f32], bound: f32, max: f32, scale: 
     let (chunks, _) = row.as_chunks::<LANES>();
     for chunk in chunks.iter().step_by(SAMPLED) {
         let logits = on.load(chunk);
-        let real = real_weights(on, on.sub(logits, maxima), scale);
+        let real = Real::new(on, on.sub(logits, maxima), scale).value(on);
         sums = on.add(sums, on.between(logits, low, high, real, zero));
     }
     on.array(sums).into_iter().map(f64::from).sum::<f64>() * SAMPLED as f64
@@ -420,7 +420,7 @@ fn lowest_reaching_body<L: Lanes>(
     let mut lowest = none;
     for chunk in span.chunks(LANES) {
         let logits = on.load_part(chunk, f32::NEG_INFINITY);
-        let real = bounded_weights(on, logits, bounds, max, scale);
+        let real = Real::bounded(on, logits, bounds, max, scale).value(on);
         lowest = on.min(lowest, on.between(real, least, none, logits, none));
     }
     on.array(lowest).into_iter().fold(f32::INFINITY, f32::min)
