@@ -1,4 +1,4 @@
-"""Throughputs: how many tokens a second a model decodes on this machine, and where the time goes."""
+"""Throughputs: tokens a second that a model decodes on this machine, and where the time goes."""
 
 from __future__ import annotations
 

@@ -212,8 +212,8 @@ class Lines:
             key = (-1, -1)
         if key[0] < 0 or not 0 <= key[1] < n:
             raise ValueError(
-                f"{self._path}, line {number}: it is not a line that this run wrote; mend or remove "
-                "the file"
+                f"{self._path}, line {number}: it is not a line that this run wrote; mend or "
+                "remove the file"
             )
         return key
 
