@@ -245,7 +245,7 @@ def test_the_apis_own_message_is_passed_on(monkeypatch, unopened, run, kind):
         raise kind("top_p must be in (0, 1], not 90;\n  90% is 0.9")
 
     monkeypatch.setattr(fastdecode, "stream", refuse, raising=False)
-    code, out, err = run("generate", "A", "--top-p", "90")
+    code, out, err = run("generate", "A", "--top-p", "0.9")
     assert (code, out) == (2, "")
     assert err == "error: top_p must be in (0, 1], not 90; 90% is 0.9\n"
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import fastdecode
-from fastdecode import keywords
 from fastdecode.cli import sinks
 from fastdecode.cli.inputs import Inputs, read
 from fastdecode.cli.options import DRAWING, MODEL, STRATEGY, File, Json, flags, group, opened
 from fastdecode.cli.output import emit, printable, tolerant
-from fastdecode.generations import Generation
 from fastdecode.steps import Step
+
+if TYPE_CHECKING:
+    from fastdecode.generations import Generation
 
 _INTERRUPTED = 130
 
@@ -95,6 +96,8 @@ def generate(
         raise ValueError("--save and --out are two ways to keep a run; give one of the two")
     if logprobs is not None and not (as_json or save or out):
         raise ValueError("--logprobs are noted in --json, --out or --save; give one of these")
+    from fastdecode import keywords
+
     inputs = read(prompts, file, "prompt")
     said = {**strategy, "do_sample": sample}
     # A bad value is refused before a model has loaded.
@@ -175,7 +178,8 @@ def _save(
             whole = item.prompt + item.text
             print(end="\n" if place else "")
             print(printable(whole) if sys.stdout.isatty() else whole, flush=True)
-    print(f"{path}: {len(found):,} texts, seed {found.seed}", file=sys.stderr)
+    texts = "1 text" if len(found) == 1 else f"{len(found):,} texts"
+    print(f"{path}: {texts}, seed {found.seed}", file=sys.stderr)
     if code:
         raise typer.Exit(code)
 
