@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import sys
 import fastdecode
 import pytest
 from fastdecode import cli
+from fastdecode.cli import sinks
 
 FRESH_SEED = 123
 
@@ -55,7 +57,14 @@ def interleaved(prompts, n):
 
 
 @pytest.fixture
-def fake(monkeypatch):
+def unopened(monkeypatch):
+    """Models are passed on by name instead of being loaded."""
+    module = importlib.import_module("fastdecode.cli.generate")
+    monkeypatch.setattr(module, "opened", lambda model: model["model"])
+
+
+@pytest.fixture
+def fake(monkeypatch, unopened):
     double = Fake()
     monkeypatch.setattr(fastdecode, "stream", double, raising=False)
     return double
@@ -84,7 +93,6 @@ def test_one_prompt(fake, run):
         "max_new_tokens": 20,
         "n": 1,
         "seed": None,
-        "stop": None,
         "do_sample": False,
     }
 
@@ -181,7 +189,7 @@ def test_a_fresh_seed_is_reported(fake, run):
 
 
 def test_prompts_from_a_file_and_from_standard_input(fake, run, tmp_path):
-    (tmp_path / "prompts.txt").write_text("one\n\n two \n", encoding="utf-8")
+    (tmp_path / "prompts.txt").write_text("one\n two \n\n", encoding="utf-8")
     run("generate", "zero", "--file", str(tmp_path / "prompts.txt"))
     assert fake.call["prompts"] == ["zero", "one", " two "]
     run("generate", "--file", "-", stdin="a\nb\n")
@@ -196,7 +204,7 @@ def test_prompts_from_a_file_and_from_standard_input(fake, run, tmp_path):
         (["generate"], "no prompt; give one, or --file FILE, or - to read standard input"),
         (["generate", "-", "--file", "-"], "standard input (-) can be read only once"),
         (["generate", "--file", "-"], "standard input has no prompt in it"),
-        (["generate", "--file", "/nowhere"], "No such file or directory: '/nowhere'"),
+        (["generate", "--file", "/nowhere"], "/nowhere: No such file or directory"),
         (
             ["generate", "A", "--greedy", "--top-k", "5"],
             "--greedy takes the likeliest token, so --top-k would do nothing",
@@ -215,22 +223,34 @@ def test_bad_input_is_one_line_and_exit_code_2(fake, run, arguments, message):
 
 def test_a_file_that_is_not_text(fake, run, tmp_path):
     (tmp_path / "prompts").write_bytes(b"caf\xe9")
-    code, _, err = run("generate", "--file", str(tmp_path / "prompts"))
-    assert (code, err) == (2, "error: the input is not UTF-8 text: byte 0xe9\n")
+    path = tmp_path / "prompts"
+    message = f"error: {path}, line 1: it is not UTF-8 text (byte 0xe9); save it as UTF-8\n"
+    assert run("generate", "--file", str(path)) == (2, "", message)
+    path.write_bytes(b"tea\n\xff")
+    assert message.replace("line 1", "line 2").replace("e9", "ff") in run(
+        "generate", "--file", str(path)
+    )
+
+
+def test_an_empty_line_is_named(fake, run, tmp_path):
+    (tmp_path / "prompts").write_bytes(b"one\n \ntwo\n")
+    code, out, err = run("generate", "--file", str(tmp_path / "prompts"))
+    assert (code, out) == (2, "")
+    assert "line 2: it is empty" in err
 
 
 @pytest.mark.parametrize("kind", [ValueError, TypeError, OSError])
-def test_the_apis_own_message_is_passed_on(monkeypatch, run, kind):
+def test_the_apis_own_message_is_passed_on(monkeypatch, unopened, run, kind):
     def refuse(prompts, **keywords):
         raise kind("top_p must be in (0, 1], not 90;\n  90% is 0.9")
 
     monkeypatch.setattr(fastdecode, "stream", refuse, raising=False)
-    code, out, err = run("generate", "A", "--top-p", "90")
+    code, out, err = run("generate", "A", "--top-p", "0.9")
     assert (code, out) == (2, "")
     assert err == "error: top_p must be in (0, 1], not 90; 90% is 0.9\n"
 
 
-def test_an_error_of_ours_keeps_its_traceback(monkeypatch, capsys):
+def test_an_error_of_ours_keeps_its_traceback(monkeypatch, unopened, capsys):
     def fail(prompts, **keywords):
         raise RuntimeError("a bug")
 
@@ -261,7 +281,7 @@ def test_ctrl_c_gives_what_there_is(fake, run):
 
 
 def test_a_terminal_gets_headings_and_no_control_characters(fake, run, monkeypatch):
-    monkeypatch.setattr(cli, "_sink", cli._Terminal)
+    monkeypatch.setattr(sinks, "sink", sinks.Terminal)
     fake.steps = [
         step(" [bold]red\x1b[31m :smile:", 0, 0, 1, "eos"),
         step(" b\n\tc", 0, 1, 1, "eos"),

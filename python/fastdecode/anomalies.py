@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fastdecode import checks
 from fastdecode.display import Column, Table, Tabular, flow
 from fastdecode.display.html import fragment
 from fastdecode.scores import Score, one_line
@@ -46,6 +47,12 @@ class Surprises(Tabular, Items[Surprise]):
         """Rank some scores."""
         items = (Surprise(i, score, -score.mean) for i, score in enumerate(scores))
         super().__init__(sorted(items, key=lambda item: -item.surprisal))
+
+    def top(self, count: int) -> Surprises:
+        """The `count` most surprising ones."""
+        some = Surprises([])
+        some._items = self._items[: checks.integer("count", count, 1)]
+        return some
 
     def _table(self) -> Table:
         items = self._items

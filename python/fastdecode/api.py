@@ -481,7 +481,7 @@ def replay(
     from fastdecode.generations import Generations
     from fastdecode.replays import rerun
 
-    return rerun(Generations.load(path), path, model, tokenizer)[1]
+    return rerun(Generations.load(path), path, model=model, tokenizer=tokenizer)[1]
 
 
 def verify(
@@ -489,6 +489,8 @@ def verify(
     *,
     model: Any = None,
     tokenizer: Any = None,
+    engine: str | None = None,
+    dtype: Any = None,
     tolerance: float = 1e-3,
 ) -> Replay:
     """Run a saved call again and say whether it comes out the same, or where it parts.
@@ -502,6 +504,8 @@ def verify(
         path: a file that `Generations.save` wrote.
         model: as for `replay`.
         tokenizer: as for `generate`.
+        engine: another engine than the saved run's; None: the same.
+        dtype: another dtype than the saved run's; None: the same.
         tolerance: how far the log-probabilities of the same token may be apart, in nats, where the
             file has them.
 
@@ -510,4 +514,6 @@ def verify(
     """
     from fastdecode import replays
 
-    return replays.verify(path, model=model, tokenizer=tokenizer, tolerance=tolerance)
+    return replays.verify(
+        path, model=model, tokenizer=tokenizer, engine=engine, dtype=dtype, tolerance=tolerance
+    )

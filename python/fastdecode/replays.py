@@ -147,9 +147,15 @@ class Replay:
 
 
 def rerun(
-    saved: Generations, path: str | os.PathLike[str], model: Any, tokenizer: Any
+    saved: Generations,
+    path: str | os.PathLike[str],
+    *,
+    model: Any,
+    tokenizer: Any,
+    engine: str | None = None,
+    dtype: Any = None,
 ) -> tuple[Decoder, Generations]:
-    """Make a saved run again, on the model that it names or on the one given.
+    """Make a saved run again, on the model, engine and dtype that it names or on the ones given.
 
     Raises:
         ValueError: where it was drawn with another generator, was constrained by a function, or
@@ -161,7 +167,9 @@ def rerun(
     call = dict(saved.call)
     name, revision, rng = call.pop("model"), call.pop("revision"), call.pop("rng")
     # Files of earlier versions name no engine.
-    engine, dtype = call.pop("engine", "auto"), call.pop("dtype")
+    kept = {"engine": call.pop("engine", "auto"), "dtype": call.pop("dtype")}
+    asked = {"engine": engine, "dtype": dtype}
+    kept |= {key: value for key, value in asked.items() if value is not None}
     if rng != core.RNG_VERSION:
         raise ValueError(
             f"{path} was drawn with rng={rng!r}, and this version has {core.RNG_VERSION!r}; "
@@ -172,18 +180,18 @@ def rerun(
     if isinstance(model, Decoder):
         decoder = model
     elif model is None:
-        decoder = resolve(name, engine=engine, dtype=dtype, revision=revision)
+        decoder = resolve(name, revision=revision, **kept)
     else:
-        decoder = resolve(model, tokenizer, engine=engine, dtype=dtype)
+        decoder = resolve(model, tokenizer, **kept)
     return decoder, decoder.generate(strategy=restore(call.pop("strategy")), **call)
 
 
-def verify(path: str | os.PathLike[str], *, model: Any, tokenizer: Any, tolerance: float) -> Replay:
+def verify(path: str | os.PathLike[str], *, tolerance: float, **asked: Any) -> Replay:
     """See `fastdecode.verify`, which has the same arguments."""
     if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not tolerance >= 0:
         raise ValueError(f"tolerance must be a number of nats from 0, not {tolerance!r}")
     saved = Generations.load(path)
-    decoder, found = rerun(saved, path, model, tokenizer)
+    decoder, found = rerun(saved, path, **asked)
     differences, largest = [], None
     for place, mine, theirs in _pairs(saved, found):
         if mine is not None and theirs is not None:

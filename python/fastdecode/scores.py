@@ -106,7 +106,7 @@ class Score:
         Raises:
             ImportError: where pandas is not installed.
         """
-        return _TokenRows(self).to_pandas()
+        return TokenRows(self).to_pandas()
 
     def to_polars(self) -> Any:
         """A polars DataFrame, one row a token.
@@ -114,12 +114,31 @@ class Score:
         Raises:
             ImportError: where polars is not installed.
         """
-        return _TokenRows(self).to_polars()
+        return TokenRows(self).to_polars()
 
 
-class _TokenRows(Tabular):
+class TokenRows(Tabular):
+    """The tokens of a text, a row each."""
+
     def __init__(self, score: Score) -> None:
+        """Show the tokens of `score`."""
         self._score = score
+
+    def _table(self) -> Table:
+        score = self._score
+        pairs = list(zip(score.token_logprobs, score.ranks, strict=True))
+        most = max((-p for p, _ in pairs if p is not None), default=0.0) or 1.0
+        return Table(
+            [
+                Column("id", [str(token) for token in score.token_ids], right=True),
+                Column("token", score.shown, code=True),
+                Column("logprob", ["-" if p is None else f"{p:.4f}" for p, _ in pairs], right=True),
+                Column("rank", ["-" if r is None else f"{r:,}" for _, r in pairs], right=True),
+                Column("", bars=[0.0 if p is None else -p / most for p, _ in pairs]),
+            ],
+            notes=[f"sum {score.logprob:.4f}, perplexity {score.perplexity:.2f}"],
+            title=one_line(score.text),
+        )
 
     def _columns(self) -> Mapping[str, Sequence[Any]]:
         score = self._score

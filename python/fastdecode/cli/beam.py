@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import fastdecode
+from fastdecode.cli.generate import record
+from fastdecode.cli.inputs import read
+from fastdecode.cli.options import MODEL, Json, group, opened
+from fastdecode.cli.output import emit, printable, show, tolerant
 
 if TYPE_CHECKING:
     from fastdecode.generations import Generations
@@ -41,14 +43,12 @@ _STOPPING: dict[Stopping, Any] = {
 }
 
 
+@group("model", MODEL)
 def beam(
     prompt: Annotated[
         str, typer.Argument(metavar="PROMPT", help="Text to go on from; - reads standard input.")
     ],
-    model: Annotated[
-        str,
-        typer.Option("--model", "-m", help="A hub name, a folder, or demo: ships, works offline."),
-    ] = "openai-community/gpt2",
+    model: dict[str, Any],
     max_new_tokens: Annotated[
         int, typer.Option("--max-new-tokens", help="Tokens at most, each.")
     ] = 20,
@@ -83,7 +83,11 @@ def beam(
         bool, typer.Option("--tree", help="Show every candidate that was looked at.")
     ] = False,
     drawing: Annotated[Drawing, typer.Option("--as", help="How --tree is written.")] = Drawing.TEXT,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a sequence.")] = False,
+    as_json: Json = False,
+    save: Annotated[
+        str | None,
+        typer.Option("--save", metavar="FILE", help="Save the run, for fastdecode replay."),
+    ] = None,
 ) -> None:
     """Search for the likeliest sequences behind PROMPT."""
     strategy = fastdecode.Beam(
@@ -95,23 +99,27 @@ def beam(
         diversity_penalty=diversity_penalty,
         stochastic=stochastic,
     )
-    found = fastdecode.generate(
-        sys.stdin.read() if prompt == "-" else prompt,
-        model=model,
-        strategy=strategy,
-        max_new_tokens=max_new_tokens,
-        seed=seed,
-        stop=stop or None,
-        logprobs=0,
-        trace=tree,
-    )
+    inputs = read([prompt], None, "prompt")
+    with inputs.named():
+        found = fastdecode.generate(
+            inputs.texts,
+            model=opened(model),
+            strategy=strategy,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+            stop=stop or None,
+            logprobs=0,
+            trace=tree,
+        )
+    if save is not None:
+        found.save(save)
     if stochastic and seed is None:
         print(f"seed {found.seed}", file=sys.stderr)
     if tree:
         _show(found.tree, drawing)
     elif as_json:
         for item in found:
-            print(json.dumps(asdict(item)))
+            emit(record(item))
     else:
         _list(found)
 
@@ -123,19 +131,16 @@ def _show(tree: BeamTree, drawing: Drawing) -> None:
         print(tree.to_dot())
     elif drawing is Drawing.MERMAID:
         print(tree.to_mermaid())
-    elif sys.stdout.isatty():
-        from rich.console import Console
-
-        Console(highlight=False).print(tree)
     else:
-        print(tree)
+        show(tree)
 
 
 def _list(found: Generations) -> None:
     """A line for each sequence: its score, and where there is one its inclusion probability."""
+    tolerant()
     for item in found:
         notes = f"{item.score:9.4f}"
         if item.inclusion is not None:
             notes += f"  {item.inclusion:.4f}"
         text = (item.prompt + item.text).replace("\n", "⏎")
-        print(f"{notes}  {text}")
+        print(f"{notes}  {printable(text)}")

@@ -1,0 +1,112 @@
+"""Inputs: texts from arguments, from a file and from standard input, and where each stands."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+# How the package names one of several texts: by its place in the call.
+_PLACE = re.compile(r"\b(?:prompts|texts|labels)\[(\d+)\]")
+# And the one text of a call that takes one.
+_ALONE = re.compile(r"^(?:prompt|text)\b(?=[ =])")
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Texts in their order: those of the arguments, then the lines of the file."""
+
+    texts: list[str]
+    arguments: Sequence[str]
+    source: str
+    what: str
+
+    def place(self, index: int) -> str:
+        """Where a text was given: "prompts.txt, line 3"."""
+        if index >= len(self.arguments):
+            return f"{self.source}, line {index - len(self.arguments) + 1}"
+        if self.arguments[index] == "-":
+            return "standard input"
+        return f"{self.what} {index + 1}"
+
+    @contextmanager
+    def named(self, alone: int | None = None) -> Iterator[None]:
+        """Let errors name a text by where it was given.
+
+        Args:
+            alone: the text that the call is about, where it is about one.
+        """
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            told = _PLACE.sub(lambda found: self.place(int(found[1])), str(error))
+            if alone is not None:
+                told = _ALONE.sub(lambda _: self.place(alone), told)
+            if told == str(error):
+                raise
+            raise type(error)(told) from error
+
+
+def read(given: Sequence[str] | None, file: str | None, what: str) -> Inputs:
+    """The texts of the command line, then the lines of the file.
+
+    Args:
+        given: arguments; "-" stands for the whole of standard input.
+        file: a UTF-8 file with a text a line, or "-".
+        what: what a text is called: "prompt".
+
+    Raises:
+        ValueError: where there is none, for an empty line, for a file that is not UTF-8, and where
+            standard input is asked for twice.
+        OSError: where the file cannot be read.
+    """
+    arguments = list(given or ())
+    if arguments.count("-") + (file == "-") > 1:
+        raise ValueError("standard input (-) can be read only once")
+    texts = [
+        _standard_input().removesuffix("\n") if argument == "-" else argument
+        for argument in arguments
+    ]
+    source = "standard input" if file in ("-", None) else str(file)
+    if file is not None:
+        whole = _standard_input() if file == "-" else _decoded(Path(file).read_bytes(), source)
+        texts += _lines(whole, source, what)
+    if not texts:
+        raise ValueError(f"no {what}; give one, or --file FILE, or - to read standard input")
+    return Inputs(texts, arguments, source, what)
+
+
+def _lines(whole: str, source: str, what: str) -> list[str]:
+    lines = whole.split("\n")
+    # What is empty at the end moves no other line.
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        raise ValueError(f"{source} has no {what} in it")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            raise ValueError(
+                f"{source}, line {number}: it is empty; give it a {what}, or remove it"
+            )
+    return lines
+
+
+def _standard_input() -> str:
+    raw = getattr(sys.stdin, "buffer", None)
+    return str(sys.stdin.read()) if raw is None else _decoded(raw.read(), "standard input")
+
+
+def _decoded(raw: bytes, source: str) -> str:
+    """UTF-8 text, with or without a byte order mark, whatever its line ends."""
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{source}, line {line}: it is not UTF-8 text (byte {error.object[error.start]:#04x}); "
+            "save it as UTF-8"
+        ) from None
+    return text.replace("\r\n", "\n")

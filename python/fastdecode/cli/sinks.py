@@ -1,0 +1,207 @@
+"""Sinks: texts that grow together, given out one after another."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from fastdecode.cli.output import emit, printable, tolerant
+from fastdecode.steps import Step
+
+
+class Sink(Protocol):
+    """Where texts go, one after another."""
+
+    def begin(self, prompt: str, first: Step) -> None:
+        """Open the text that begins with this step."""
+        ...
+
+    def step(self, step: Step) -> None:
+        """Add a token to it."""
+        ...
+
+    def end(self, finish_reason: str | None) -> None:
+        """Close it; None where it was broken off without a reason."""
+        ...
+
+
+class InOrder:
+    """Steps come interleaved; texts go out in order, the first unfinished one as it grows.
+
+    `seed` is the run's, known from the first step on.
+    """
+
+    def __init__(self, sink: Sink, prompts: list[str], n: int) -> None:
+        """Begin with nothing printed."""
+        self._sink = sink
+        self._prompts = prompts
+        self._n = n
+        self._count = len(prompts) * n
+        self._front = 0
+        self._begun = False
+        self._waiting: dict[tuple[int, int], list[Step]] = {}
+        self.seed: int | None = None
+
+    def _key(self) -> tuple[int, int]:
+        """Prompt and sample of the text that is at the front."""
+        return divmod(self._front, self._n)
+
+    def run(self, steps: Iterable[Step]) -> None:
+        """Give out steps as their turn comes."""
+        for step in steps:
+            self.seed = step.seed
+            key = (step.prompt_index, step.sample)
+            if key == self._key():
+                self._give(step)
+                self._catch_up()
+            else:
+                self._waiting.setdefault(key, []).append(step)
+
+    def finish(self, reason: str | None) -> None:
+        """Give out what still waits; `reason` for the texts that had not come to their end."""
+        while self._front < self._count:
+            self._catch_up()
+            if self._begun:
+                self._end(reason)
+            else:
+                self._front += 1
+
+    def _catch_up(self) -> None:
+        """Give out what waits for its turn, if it has come."""
+        while not self._begun and self._front < self._count:
+            waiting = self._waiting.pop(self._key(), None)
+            if waiting is None:
+                return
+            for step in waiting:
+                self._give(step)
+
+    def _give(self, step: Step) -> None:
+        if not self._begun:
+            self._sink.begin(self._prompts[step.prompt_index], step)
+            self._begun = True
+        self._sink.step(step)
+        if step.finish_reason is not None:
+            self._end(step.finish_reason)
+
+    def _end(self, reason: str | None) -> None:
+        self._sink.end(reason)
+        self._front += 1
+        self._begun = False
+
+
+class Record:
+    """One text as it grows, and then as one object of JSON."""
+
+    def __init__(self, prompt: str, first: Step, logprobs: int | None) -> None:
+        """Begin with the first step; `logprobs` as for `fastdecode.generate`."""
+        self._logprobs = logprobs
+        self._fields: dict[str, Any] = {"prompt": prompt, "text": "", "token_ids": []}
+        self._fields |= {"finish_reason": None, "seed": first.seed}
+        self._fields |= {"stream": first.stream, "sample": first.sample}
+        if logprobs is not None:
+            self._fields["logprobs"] = []
+        if logprobs:
+            self._fields["alternatives"] = []
+
+    def step(self, step: Step) -> None:
+        """Add a token."""
+        self._fields["text"] += step.text
+        self._fields["token_ids"].append(int(step.token_id))
+        if self._logprobs is not None:
+            self._fields["logprobs"].append(step.logprob)
+        if self._logprobs:
+            self._fields["alternatives"].append(step.alternatives)
+
+    def ended(self, finish_reason: str | None) -> dict[str, Any]:
+        """The whole object."""
+        return self._fields | {"finish_reason": finish_reason}
+
+
+class Json:
+    """One JSON object a line, each when its text is complete."""
+
+    def __init__(self, logprobs: int | None = None) -> None:
+        """Print texts, with their log-probabilities where `logprobs` is a number."""
+        self._logprobs = logprobs
+        self._record: Record | None = None
+
+    def begin(self, prompt: str, first: Step) -> None:
+        """See `Sink`."""
+        self._record = Record(prompt, first, self._logprobs)
+
+    def step(self, step: Step) -> None:
+        """See `Sink`."""
+        if self._record is not None:
+            self._record.step(step)
+
+    def end(self, finish_reason: str | None) -> None:
+        """See `Sink`."""
+        if self._record is not None:
+            emit(self._record.ended(finish_reason))
+
+
+class Plain:
+    """Prompt and text as they are, an empty line between two texts."""
+
+    def __init__(self) -> None:
+        """Begin with nothing printed."""
+        self._first = True
+
+    def begin(self, prompt: str, first: Step) -> None:
+        """See `Sink`."""
+        if not self._first:
+            print()
+        self._first = False
+        print(prompt, end="", flush=True)
+
+    def step(self, step: Step) -> None:
+        """See `Sink`."""
+        print(step.text, end="", flush=True)
+
+    def end(self, finish_reason: str | None) -> None:
+        """See `Sink`."""
+        print(flush=True)
+
+
+class Terminal:
+    """As `Plain`, with the prompt dim and a heading where there are several texts."""
+
+    def __init__(self, prompts: int, n: int) -> None:
+        """Begin with nothing printed."""
+        from rich.console import Console
+
+        self._console = Console(highlight=False)
+        self._prompts = prompts
+        self._n = n
+        self._first = True
+
+    def begin(self, prompt: str, first: Step) -> None:
+        """See `Sink`."""
+        if not self._first:
+            print()
+        self._first = False
+        several = (
+            (self._prompts, "prompt", first.prompt_index),
+            (self._n, "sample", first.sample),
+        )
+        heading = ", ".join(f"{what} {i + 1} of {count}" for count, what, i in several if count > 1)
+        if heading:
+            self._console.out(heading, style="bold")
+        self._console.out(printable(prompt), style="dim", end="")
+
+    def step(self, step: Step) -> None:
+        """See `Sink`."""
+        print(printable(step.text), end="", flush=True)
+
+    def end(self, finish_reason: str | None) -> None:
+        """See `Sink`."""
+        print()
+
+
+def sink(prompts: int, n: int) -> Sink:
+    """Texts for people: `Terminal` where there is one, else `Plain`."""
+    if sys.stdout.isatty():
+        return Terminal(prompts, n)
+    tolerant()
+    return Plain()
