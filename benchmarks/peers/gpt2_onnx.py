@@ -88,9 +88,7 @@ def _model(config: dict[str, Any], tensors: dict[str, Any]) -> Any:
     inputs, outputs = [], []
     for name in ("input_ids", "attention_mask", "position_ids"):
         width = "total_sequence_length" if name == "attention_mask" else "sequence_length"
-        inputs.append(
-            helper.make_tensor_value_info(name, TensorProto.INT64, ["batch_size", width])
-        )
+        inputs.append(helper.make_tensor_value_info(name, TensorProto.INT64, ["batch_size", width]))
     norm = [of["h.0.ln_1.weight"], of["h.0.ln_1.bias"]]
     x = graph.add("LayerNormalization", [stream, *norm], ["normed"], epsilon=_EPSILON)
     for layer in range(layers):
@@ -102,9 +100,7 @@ def _model(config: dict[str, Any], tensors: dict[str, Any]) -> Any:
             for part in ("key", "value"):
                 caches[when, part] = f"{when}.{layer}.{part}"
                 shape = ["batch_size", heads, length + "_of_cache", size // heads]
-                info = helper.make_tensor_value_info(
-                    caches[when, part], TensorProto.FLOAT, shape
-                )
+                info = helper.make_tensor_value_info(caches[when, part], TensorProto.FLOAT, shape)
                 (inputs if when == "past_key_values" else outputs).append(info)
         attended = graph.add(
             "GroupQueryAttention",

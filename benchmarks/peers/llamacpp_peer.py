@@ -63,10 +63,7 @@ class Side:
                 found[i].append(llama.llama_sampler_sample(chain, self.context, logits_of[i]))
             if step + 1 < new:
                 self._fill(
-                    [
-                        (i, last[i - i % n] + step, found[i][-1], True)
-                        for i in range(len(chains))
-                    ]
+                    [(i, last[i - i % n] + step, found[i][-1], True) for i in range(len(chains))]
                 )
                 logits_of = list(range(len(chains)))
         for chain in chains:
