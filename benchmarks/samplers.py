@@ -1,9 +1,10 @@
 """The sampler alone, beside others': microseconds a row, by the size of the vocabulary and by k.
 
-In float32, one row a call, one thread, a few rows in turn: torch, NumPy, and llama.cpp's sampler chain through its C API, where they are installed.
-vLLM's and FlashInfer's sampling kernels run on GPUs; on a CPU vLLM samples by the torch lines that
-are here as "torch". Each peer pays for what it needs: llama.cpp's chain takes an array of
-(id, logit, probability), which its users fill for every row.
+In float32, one row a call, one thread, a few rows in turn: torch, NumPy, and llama.cpp's sampler
+chain through its C API, where they are installed. Each side pays for what it needs: llama.cpp's
+chain takes an array of (id, logit, probability), which its users fill for every row. FlashInfer's
+sampling kernels are for GPUs, and so is the vLLM that PyPI has; what vLLM computes on a CPU, torch
+calls over the whole row and a race of exponentials in place of a draw, is written out here.
 
     python benchmarks/samplers.py
     python benchmarks/samplers.py --vocabularies 50257 --ks 1 50 1000
@@ -21,8 +22,8 @@ from typing import Any
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
-import numpy as np
-from numpy.typing import NDArray
+import numpy as np  # noqa: E402 (reads the settings above as it loads)
+from numpy.typing import NDArray  # noqa: E402
 
 _ROWS = 8
 Call = Callable[[int], Any]
@@ -102,6 +103,35 @@ def torch_calls(x: NDArray[np.float32], k: int) -> dict[str, Call]:
     }
 
 
+def race_calls(x: NDArray[np.float32], k: int) -> dict[str, Call]:
+    """As vLLM does on a CPU: what is cut becomes -inf, and each token runs an exponential race."""
+    import torch
+
+    torch.set_num_threads(1)
+    tensor = torch.from_numpy(x)
+
+    def race(logits: Any) -> int:
+        weights = torch.softmax(logits, -1)
+        return int(weights.div_(torch.empty_like(weights).exponential_()).argmax())
+
+    def top_k(i: int) -> int:
+        least = tensor[i].topk(k).values[-1]
+        return race(tensor[i].masked_fill(tensor[i] < least, -torch.inf))
+
+    def top_p(i: int) -> int:
+        found, ids = tensor[i].sort(descending=False)
+        cut = found.softmax(-1).cumsum(-1) <= 0.1
+        cut[-1] = False
+        return race(torch.empty_like(found).scatter_(0, ids, found.masked_fill_(cut, -torch.inf)))
+
+    return {
+        "greedy": lambda i: int(tensor[i].argmax()),
+        "plain": lambda i: race(tensor[i]),
+        "top-k": top_k,
+        "top-p": top_p,
+    }
+
+
 def llama_calls(x: NDArray[np.float32], k: int) -> dict[str, Call]:
     """llama.cpp's chain: the C functions, on an array filled anew for each row."""
     import ctypes
@@ -140,6 +170,7 @@ SIDES = {
     "fastdecode": fastdecode_calls,
     "NumPy": numpy_calls,
     "torch": torch_calls,
+    "torch, as vLLM": race_calls,
     "llama.cpp": llama_calls,
 }
 
