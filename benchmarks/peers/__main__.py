@@ -103,11 +103,14 @@ def _cell(
     single = cell.kind != "generate"
     news = [cell.steps or 1] if single else [1, 1 + cell.steps]
     fresh: dict[str, dict[str, Any]] = {name: {"runs": []} for name in todo}
-    # Memory, shapes and caches: once, not by the clock. A long cell does this in its own run.
+    # Memory, shapes and caches: once, not by the clock.
     with alone(arguments.lock, shared=True):
-        for name in todo if not single else ():
+        for name in todo:
             for new in news if "compiled" in name else [2]:
-                answer = processes[name].ask(cell.request(new, 0))
+                request = cell.request(new, 0)
+                if single:
+                    request["prompts"] = request["prompts"][:2]
+                answer = processes[name].ask(request)
             if "reason" in answer:
                 fresh[name] = {"reason": answer["reason"]}
             processes[name].rest()
