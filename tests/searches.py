@@ -5,7 +5,7 @@ import math
 import torch
 from fastdecode import Beam
 from fastdecode.beams import BeamSearch
-from fastdecode.loop import Plan, Prompt, Timer
+from fastdecode.plan import Plan, Prompt, Timer
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 

@@ -11,7 +11,7 @@ from fastdecode import Beam, Decoder, Sample
 from fastdecode.beams import BeamSearch
 from fastdecode.continuations import enumerate_continuations
 from fastdecode.keywords import read
-from fastdecode.loop import Plan, Prompt, Timer
+from fastdecode.plan import Plan, Prompt, Timer
 from searches import near, search, small_vocabulary_model, transformers_search
 
 

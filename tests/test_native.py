@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import subprocess
-import sys
 from importlib.resources import files
 
 import fastdecode
@@ -17,8 +13,6 @@ from fastdecode.engines import open_engine
 from fastdecode.engines.native import LoadedEngine, NativeEngine
 from fastdecode.tokenizer import FileTokenizer
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
-
-LEVELS = ("portable", "avx2", "avx512")
 
 
 def gpt2(seed=0, **sizes):
@@ -79,7 +73,7 @@ def test_auto_takes_it_for_plain_gpt2_in_float32_only():
     assert type(open_engine(gpt2())) is LoadedEngine
     for other in (gpt2().double(), gpt2(activation_function="relu"), make_model("llama")):
         assert not isinstance(open_engine(other), NativeEngine)
-        with pytest.raises(ValueError, match="engine='native' runs a plain GPT-2 in float32 on"):
+        with pytest.raises(ValueError, match="engine='native' cannot run a"):
             open_engine(other, "native")
 
 
@@ -105,41 +99,6 @@ def test_a_text_is_the_same_in_any_batch_to_the_last_bit():
         alone = decoder.generate(prompts[row], streams=[row], **options)[0]
         assert alone.token_ids == together[row].token_ids
         assert alone.logprobs == together[row].logprobs
-
-
-SCRIPT = """
-import hashlib, sys
-import numpy as np
-from importlib.resources import files
-from fastdecode.engines.native import NativeEngine
-engine = NativeEngine.from_folder(files("fastdecode") / "demo")
-native = engine._packed()
-(logits,) = engine.all_logits([[i * 37 % 4096 for i in range(40)]])
-print(native.level, native.threads, hashlib.sha256(logits.tobytes()).hexdigest())
-assert "torch" not in sys.modules
-"""
-
-
-def test_the_same_bits_on_every_level_and_number_of_threads():
-    (logits,) = NativeEngine.from_folder(files("fastdecode") / "demo").all_logits(
-        [[i * 37 % 4096 for i in range(40)]]
-    )
-    digest = hashlib.sha256(logits.tobytes()).hexdigest()
-    tried = 0
-    for level in LEVELS:
-        for threads in ("1", "2"):
-            done = subprocess.run(
-                [sys.executable, "-c", SCRIPT],
-                capture_output=True,
-                text=True,
-                env=os.environ | {"FASTDECODE_LEVEL": level, "FASTDECODE_THREADS": threads},
-            )
-            if "this machine has" in done.stderr:
-                continue
-            assert done.returncode == 0, done.stderr
-            assert done.stdout.split() == [level, threads, digest]
-            tried += 1
-    assert tried >= 2
 
 
 def test_files_need_no_torch_and_their_tokenizer_is_that_of_transformers():

@@ -25,33 +25,48 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "openai-community/gpt2"
 _MOST_LOADED = 3
-_loaded: OrderedDict[tuple[str, str | None, str | None], Decoder] = OrderedDict()
+_loaded: OrderedDict[tuple[str, str, str | None, str | None], Decoder] = OrderedDict()
 
 
 def resolve(
-    model: Any, tokenizer: Any = None, *, dtype: str | None = None, revision: str | None = None
+    model: Any,
+    tokenizer: Any = None,
+    *,
+    engine: str = "auto",
+    dtype: Any = None,
+    revision: str | None = None,
 ) -> Decoder:
     """The decoder that `model` stands for; the last few loaded by name are kept.
 
     Args:
         model: a `Decoder`, a hub name, a folder, "demo", or a transformers model.
         tokenizer: the tokenizer of a transformers model; not for the others.
-        dtype: for a model that is loaded; None is float32.
+        engine: as for `Decoder`; a `Decoder` has its own.
+        dtype: as for `Decoder`; a `Decoder` has its own.
         revision: for a model that is loaded from the hub.
 
     Raises:
-        TypeError: for another kind of model, or a tokenizer where none belongs.
+        TypeError: for another kind of model, or for a tokenizer, engine or dtype where none
+            belongs.
     """
     from fastdecode.decoder import Decoder
+    from fastdecode.engines import dtype_name
 
     if isinstance(model, Decoder | str) or hasattr(model, "__fspath__"):
         if tokenizer is not None:
             raise TypeError("tokenizer= goes with a transformers model object; leave it out here")
         if isinstance(model, Decoder):
+            if engine != "auto" or dtype is not None:
+                raise TypeError(
+                    "engine= and dtype= go with a name, a folder or a transformers model; "
+                    f"{model!r} has its own"
+                )
             return model
-        key = (str(model), dtype, revision)
+        key = (str(model), engine, dtype_name(dtype), revision)
         if key not in _loaded:
-            _loaded[key] = Decoder.from_pretrained(key[0], dtype=dtype, revision=revision)
+            _loaded[key] = Decoder.from_pretrained(
+                key[0], engine=engine, dtype=dtype, revision=revision
+            )
         _loaded.move_to_end(key)
         while len(_loaded) > _MOST_LOADED:
             _loaded.popitem(last=False)
@@ -63,7 +78,7 @@ def resolve(
             "model must be a hub name, a folder, a Decoder or a transformers model, "
             f"not {type(model).__name__}"
         )
-    return Decoder(model, tokenizer)
+    return Decoder(model, tokenizer, engine=engine, dtype=dtype)
 
 
 def generate(
@@ -71,6 +86,8 @@ def generate(
     *,
     model: Any = DEFAULT_MODEL,
     tokenizer: Any = None,
+    engine: str = "auto",
+    dtype: Any = None,
     strategy: Strategy | None = None,
     max_new_tokens: int | None = None,
     n: int = 1,
@@ -94,6 +111,8 @@ def generate(
             empty sequence gives an empty result.
         model: a hub name, a folder, "demo", a `Decoder`, or a transformers model.
         tokenizer: the tokenizer, with a transformers model.
+        engine: "auto", "native", "torch" or "transformers"; see `Decoder.from_pretrained`.
+        dtype: a torch dtype, its name, or "int8"; see `Decoder.from_pretrained`. None is float32.
         strategy: `Greedy()`, `Sample(...)` or `Beam(...)`; None: built from the keywords.
         max_new_tokens: most tokens to add, at least 1; None is 20, or what `max_length` leaves.
         n: samples of each prompt.
@@ -124,7 +143,7 @@ def generate(
         ValueError: for a bad value, a prompt without room in the context, an unknown model.
         Interrupted: at Ctrl-C, within one step; its `generations` has what there is.
     """
-    return resolve(model, tokenizer).generate(
+    return resolve(model, tokenizer, engine=engine, dtype=dtype).generate(
         prompts,
         strategy=strategy,
         max_new_tokens=max_new_tokens,
@@ -146,6 +165,8 @@ def stream(
     *,
     model: Any = DEFAULT_MODEL,
     tokenizer: Any = None,
+    engine: str = "auto",
+    dtype: Any = None,
     strategy: Strategy | None = None,
     max_new_tokens: int | None = None,
     n: int = 1,
@@ -163,7 +184,7 @@ def stream(
     best sequence, each as soon as it is settled: when every beam, live or finished, begins with it.
     Arguments are checked at the call, not at the first step. Leaving the iterator stops the work.
     """
-    return resolve(model, tokenizer).stream(
+    return resolve(model, tokenizer, engine=engine, dtype=dtype).stream(
         prompt,
         strategy=strategy,
         max_new_tokens=max_new_tokens,
@@ -449,17 +470,21 @@ def replay(
     Args:
         path: the file.
         model: the model, where the call was made with a model object; None: the one it names.
+            Other than a `Decoder`, it runs on the engine and with the dtype of the call.
         tokenizer: as for `generate`.
 
     Raises:
         ValueError: where the file is something else, was drawn with another generator, or names
             no model and none is given.
     """
+    from fastdecode.decoder import Decoder
     from fastdecode.generations import Generations
     from fastdecode.strategies import restore
 
     call = dict(Generations.load(path).call)
-    name, dtype, revision = call.pop("model"), call.pop("dtype"), call.pop("revision")
+    name, revision = call.pop("model"), call.pop("revision")
+    # Files of earlier versions name no engine.
+    engine, dtype = call.pop("engine", "auto"), call.pop("dtype")
     rng = call.pop("rng")
     if rng != core.RNG_VERSION:
         raise ValueError(
@@ -468,9 +493,10 @@ def replay(
         )
     if model is None and name is None:
         raise ValueError(f"{path} was made with a model object; give it as model=...")
-    decoder = (
-        resolve(name, dtype=dtype, revision=revision)
-        if model is None
-        else resolve(model, tokenizer)
-    )
+    if isinstance(model, Decoder):
+        decoder = model
+    elif model is None:
+        decoder = resolve(name, engine=engine, dtype=dtype, revision=revision)
+    else:
+        decoder = resolve(model, tokenizer, engine=engine, dtype=dtype)
     return decoder.generate(strategy=restore(call.pop("strategy")), **call)

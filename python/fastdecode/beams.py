@@ -16,12 +16,13 @@ import numpy as np
 
 from fastdecode._core import Beam, BeamOutcome, BeamState
 from fastdecode.engines.base import Engine
-from fastdecode.loop import Plan, Prompt, Row, Timer, batches
+from fastdecode.plan import Plan, Prompt, Row, Timer
 from fastdecode.steps import Step
 from fastdecode.stopping import StopCutter
 from fastdecode.strategies import as_u32
 from fastdecode.text import TextCursor, continuation
 from fastdecode.tree import BeamTree
+from fastdecode.waiting import batches
 
 
 class BeamSearch:

@@ -16,7 +16,7 @@ from fastdecode.text import continuation
 
 if TYPE_CHECKING:
     from fastdecode.engines.base import Engine
-    from fastdecode.loop import Prompt
+    from fastdecode.plan import Prompt
 
 _SHOWN = 20
 

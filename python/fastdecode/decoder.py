@@ -11,7 +11,8 @@ from fastdecode.beams import BeamSearch, SettledStream
 from fastdecode.engines.base import Engine
 from fastdecode.errors import Interrupted
 from fastdecode.generations import Generation, Generations, Stats
-from fastdecode.loop import Plan, Prompt, Row, Timer, decode
+from fastdecode.loop import Decoding
+from fastdecode.plan import Plan, Prompt, Row, Timer
 from fastdecode.progress import progress_bar
 from fastdecode.reader import Reader
 from fastdecode.steps import Step
@@ -33,11 +34,23 @@ class Decoder(Reader):
         >>> decoder.generate("Once upon a time", seed=7, temperature=0.8).texts
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, engine: str = "auto") -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, *, engine: str = "auto", dtype: Any = None
+    ) -> None:
         """Bring your own transformers model and tokenizer; the model is put in evaluation mode.
+
+        Args:
+            model: the model. The native engine copies its weights once; the model keeps its own,
+                and its changes are followed.
+            tokenizer: its tokenizer.
+            engine: as for `from_pretrained`.
+            dtype: "float32", "bfloat16" or "int8": what the native engine keeps the weights as.
+                None is the model's own dtype, and then a model that is not in float32 runs in
+                torch unless engine="native".
 
         Raises:
             TypeError: where the tokenizer is missing or the model is no causal language model.
+            ValueError: for an engine or a dtype that there is not for this model.
         """
         if not callable(getattr(tokenizer, "decode", None)):
             raise TypeError(
@@ -50,7 +63,7 @@ class Decoder(Reader):
             )
         from fastdecode.engines import open_engine
 
-        self._set(open_engine(model, engine), tokenizer, model)
+        self._set(open_engine(model, engine, dtype), tokenizer, model)
 
     def _set(self, engine: Engine, tokenizer: Any, model: Any) -> None:
         # None where the native engine has read the files by itself, without transformers.
@@ -74,34 +87,45 @@ class Decoder(Reader):
 
         Args:
             name_or_path: which model. A model in the local cache is not looked up on the hub.
-            engine: "auto", "native", "torch" or "transformers"; see
-                `fastdecode.engines.open_engine`. Files on this machine that "native" can run are
-                read by it, without importing torch; `Decoder.model` is then None.
+            engine: "native" is the Rust engine, for plain GPT-2 on the CPU; "torch" a lean GPT-2
+                step in torch where that fits, else the model's own forward pass; "transformers"
+                always the latter. "auto" is the first of them that can run what is asked for.
+                Files on this machine that "native" can run are read by it, without importing
+                torch; `Decoder.model` is then None.
             device: a torch device; None is the CPU.
-            dtype: a torch dtype or its name; None is float32.
+            dtype: a torch dtype or its name, or "int8"; None is float32. The native engine keeps
+                its weights as "float32", "bfloat16" or "int8" and computes in float32, so that
+                "bfloat16" rounds the weights alone; with engine="torch" it rounds everything.
+                "int8", weights in 8 bits with a scale for each output, is in the native engine
+                alone.
             revision: a hub revision.
 
         Raises:
-            ValueError: for an unknown model, an unreachable hub, damaged weights.
+            ValueError: for an unknown model, an unreachable hub, damaged weights, and an engine or
+                dtype that there is not for the model.
         """
         if not isinstance(name_or_path, str):
             raise TypeError(f"name_or_path must be a string, not {type(name_or_path).__name__}")
         from fastdecode.checkpoints import load
-        from fastdecode.engines import NAMES
+        from fastdecode.engines import dtype_name, prefers_native
 
-        if engine not in NAMES:
-            raise ValueError(f"engine={engine!r} is unknown; choose one of {', '.join(NAMES)}")
-        if engine in ("auto", "native") and _is_float32_on_cpu(device, dtype):
-            decoder = cls._native(name_or_path, revision, required=engine == "native")
+        native = prefers_native(engine, device, dtype)
+        kept = (dtype_name(dtype) or "float32") if native else None
+        if kept is not None:
+            decoder = cls._native(name_or_path, revision, kept, required=engine == "native")
             if decoder is not None:
                 return decoder
+        if kept == "int8":
+            dtype = None
         model, tokenizer = load(name_or_path, device=device, dtype=dtype, revision=revision)
-        decoder = cls(model, tokenizer, engine=engine)
+        decoder = cls(model, tokenizer, engine=engine, dtype=kept)
         decoder.name, decoder.revision = name_or_path, revision
         return decoder
 
     @classmethod
-    def _native(cls, name_or_path: str, revision: str | None, *, required: bool) -> Decoder | None:
+    def _native(
+        cls, name_or_path: str, revision: str | None, dtype: str, *, required: bool
+    ) -> Decoder | None:
         """From files that the native engine can run, or None, or its refusal if `required`."""
         from fastdecode.checkpoints import files_of
         from fastdecode.engines.native import NativeEngine
@@ -111,7 +135,8 @@ class Decoder(Reader):
             if folder is None:
                 return None
             try:
-                engine, tokenizer = NativeEngine.from_folder(folder), FileTokenizer(folder)
+                engine = NativeEngine.from_folder(folder, dtype)
+                tokenizer = FileTokenizer(folder)
             except ValueError as error:
                 # What it refuses transformers may read, or refuse in its own words.
                 if required:
@@ -125,7 +150,7 @@ class Decoder(Reader):
     def __repr__(self) -> str:
         """The model, its engine and dtype."""
         name = self.name or type(self.model).__name__
-        return f"Decoder({name!r}, engine={type(self.engine).__name__}, dtype={self.engine.dtype})"
+        return f"Decoder({name!r}, engine={self.engine.name!r}, dtype={self.engine.dtype!r})"
 
     def generate(
         self,
@@ -161,25 +186,24 @@ class Decoder(Reader):
         )
         timer, begun = Timer(), perf_counter()
         done: list[Row] = []
-        live: list[Row] = []
         interrupted = False
         bar = progress_bar(progress, len(plan.prompts), "generate", each=plan.n)
-        search = (
-            BeamSearch(self.engine, plan, plan.strategy, timer, trace)
-            if isinstance(plan.strategy, Beam)
-            else None
+        strategy = plan.strategy
+        run = (
+            BeamSearch(self.engine, plan, strategy, timer, trace)
+            if isinstance(strategy, Beam)
+            else Decoding(self.engine, plan, timer)
         )
         try:
-            for live in search or decode(self.engine, plan, timer):
-                ended = [row for row in live if row.reason is not None]
+            for rows in run:
+                ended = [row for row in rows if row.reason is not None]
                 done += ended
                 if bar is not None and ended:
                     bar.update(len(ended))
         except KeyboardInterrupt:
             interrupted = True
-            live = search.under_way() if search else live
             noted = set(map(id, done))
-            done += [row for row in live if id(row) not in noted]
+            done += [row for row in run.under_way() if id(row) not in noted]
         finally:
             if bar is not None:
                 bar.close()
@@ -188,8 +212,8 @@ class Decoder(Reader):
         count = sum(len(row.ids) for row in done)
         stats = Stats.of(count, perf_counter() - begun, timer.forward, timer.core)
         generations = Generations(items, stats, call)
-        if search is not None:
-            generations.trees = [tree for _, tree in sorted(search.trees.items())]
+        if isinstance(run, BeamSearch):
+            generations.trees = [tree for _, tree in sorted(run.trees.items())]
         if interrupted:
             raise Interrupted(generations)
         return generations
@@ -227,7 +251,7 @@ class Decoder(Reader):
         )
         if isinstance(plan.strategy, Beam):
             return self._stream_beam(plan, plan.strategy)
-        return (_step(row, plan) for rows in decode(self.engine, plan, Timer()) for row in rows)
+        return (_step(row, plan) for rows in Decoding(self.engine, plan, Timer()) for row in rows)
 
     def _stream_beam(self, plan: Plan, beam: Beam) -> Iterator[Step]:
         """What is settled of each prompt's best sequence, as soon as it is."""
@@ -327,10 +351,15 @@ class Decoder(Reader):
             Prompt(i, tokens, stream, *self._room(i, len(tokens), max_new_tokens, said.max_length))
             for i, (tokens, stream) in enumerate(zip(ids, chosen_streams, strict=True))
         ]
+        cache_tokens = None
         if batch_size is None:
-            longest = max((len(job.ids) + job.limit for job in jobs), default=1)
-            fit = _CACHE_BYTES // (self.engine.bytes_per_token * longest)
-            batch_size = int(min(max(fit, 1), _MOST_ROWS))
+            batch_size = _MOST_ROWS
+            fit = _CACHE_BYTES // self.engine.bytes_per_token
+            if self.engine.joins and not isinstance(chosen, Beam):
+                cache_tokens = fit
+            else:
+                longest = max((job.longest for job in jobs), default=1)
+                batch_size = int(min(max(fit // longest, 1), _MOST_ROWS))
         plan = Plan(
             prompts=jobs,
             n=n,
@@ -345,10 +374,12 @@ class Decoder(Reader):
             # A beam search keeps a tree instead.
             trace=trace and not isinstance(chosen, Beam),
             pieces=self.pieces if trace else None,
+            cache_tokens=cache_tokens,
         )
         call = {
             "model": self.name,
             "revision": self.revision,
+            "engine": self.engine.name,
             "dtype": self.engine.dtype,
             "prompts": texts,
             "strategy": describe(said.strategy),
@@ -402,12 +433,6 @@ class Decoder(Reader):
             alternatives=row.alternatives if plan.logprobs else None,
             steps=[_step(row, plan, i) for i in range(len(row.ids))] if plan.trace else None,
         )
-
-
-def _is_float32_on_cpu(device: Any, dtype: Any) -> bool:
-    return (device is None or str(device) == "cpu") and (
-        dtype is None or str(dtype) in ("float32", "torch.float32")
-    )
 
 
 def _step(row: Row, plan: Plan, index: int = -1) -> Step:

@@ -6,178 +6,133 @@ An engine gives logits, the core chooses tokens, and this loop keeps the books. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdecode import core, traces
-from fastdecode.engines.base import Engine
-from fastdecode.stopping import StopCutter
-from fastdecode.strategies import Beam, Sample, Strategy, as_u32, choose
-from fastdecode.text import TextCursor, continuation
-from fastdecode.traces import Trace
+from fastdecode.engines.base import Engine, JoinableRows, Rows
+from fastdecode.group import Group
+from fastdecode.plan import Plan, Prompt, Row, Timer
+from fastdecode.strategies import Beam, choose
+from fastdecode.waiting import Waiting, by_length, in_order
 
-# A window of this many batches is sorted by length, so that a batch holds like with like.
-_WINDOW = 16
-
-
-@dataclass(slots=True)
-class Timer:
-    """Seconds spent in the model's forward pass and in the core."""
-
-    forward: float = 0.0
-    core: float = 0.0
+# Rows that wait are let in once this share of the batch is free, so that several prompts go
+# through the model at once. Measured: benchmarks/ragged.py.
+_REFILL = 1 / 4
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A prompt, ready to decode: its place in the call, tokens, stream and room for new tokens."""
+class Decoding:
+    """The decode of a plan; iterate over it to run it.
 
-    index: int
-    ids: list[int]
-    stream: int
-    limit: int
-    limit_reason: str
+    After each step come the rows that took a token. They are updated in place and live on in the
+    next step unless their `reason` is set; `under_way` has all that live.
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything that a decode needs besides the engine. Checked by who makes it."""
-
-    prompts: Sequence[Prompt]
-    n: int
-    strategy: Strategy
-    seed: int
-    batch_size: int
-    eos_ids: tuple[int, ...]
-    stops: tuple[str, ...]
-    logprobs: int | None
-    tokenizer: Any
-    text_by_step: bool = False
-    trace: bool = False
-    pieces: Any = None
-
-
-@dataclass(slots=True, eq=False)
-class Row:
-    """One generation under way. `reason` is None until it ends."""
-
-    prompt: Prompt
-    sample: int
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    alternatives: list[list[tuple[int, float]]] = field(default_factory=list)
-    traces: list[Trace] = field(default_factory=list)
-    reason: str | None = None
-    score: float | None = None
-    inclusion: float | None = None
-    pieces: list[str] | None = None
-    cursor: TextCursor | None = None
-    cutter: StopCutter | None = None
-
-    def text(self, tokenizer: Any) -> str:
-        """The text so far, cut at a stop string."""
-        if self.pieces is not None:
-            return "".join(self.pieces)
-        return continuation(tokenizer, self.prompt.ids, self.ids)
-
-
-def decode(engine: Engine, plan: Plan, timer: Timer) -> Iterator[list[Row]]:
-    """Decode the plan batch by batch; after each step yield the rows that took a token.
-
-    The yielded rows are updated in place and live on in the next step unless their `reason` is
-    set. A batch begins only when the one before has ended, so memory does not grow with the
-    number of prompts.
+    Where the engine lets rows join, those that wait take the places of those that end; elsewhere a
+    batch begins when the one before has ended. Either way memory does not grow with the number of
+    prompts.
     """
-    for batch in batches(plan):
-        yield from _decode_batch(engine, plan, batch, timer)
 
+    def __init__(self, engine: Engine, plan: Plan, timer: Timer) -> None:
+        """Decode `plan`, whose strategy is no beam search."""
+        if isinstance(plan.strategy, Beam):
+            raise TypeError("a beam search is run by fastdecode.beams.BeamSearch")
+        self._engine = engine
+        self._plan = plan
+        self._strategy = plan.strategy
+        self._timer = timer
+        self._waiting = Waiting(plan, in_order(plan) if engine.joins else by_length(plan))
+        self._group = Group.of(plan, [])
+        self._rows: Rows | None = None
 
-def batches(plan: Plan) -> Iterator[list[Row]]:
-    """The rows of the plan in batches of at most `batch_size`, similar lengths together."""
-    window = plan.batch_size * _WINDOW
-    for first in range(0, len(plan.prompts), window):
-        prompts = sorted(plan.prompts[first : first + window], key=lambda p: len(p.ids))
-        batch: list[Row] = []
-        for prompt in prompts:
-            for sample in range(plan.n):
-                batch.append(_row(plan, prompt, sample))
-                if len(batch) == plan.batch_size:
-                    yield batch
-                    batch = []
-        if batch:
-            yield batch
+    def __iter__(self) -> Iterator[list[Row]]:
+        """Run until each row has ended."""
+        while True:
+            self._drop_ended()
+            fresh = self._waiting.take(self._room(), self._group.rows)
+            if fresh:
+                yield self._begin(fresh)
+            elif self._group.rows:
+                yield self._step()
+            else:
+                return
 
+    def under_way(self) -> list[Row]:
+        """The rows that have begun and have not been dropped; some may have ended just now."""
+        return self._group.rows
 
-def _row(plan: Plan, prompt: Prompt, sample: int) -> Row:
-    row = Row(prompt, sample)
-    if plan.stops or plan.text_by_step or plan.trace:
-        row.pieces = []
-        row.cursor = TextCursor(plan.tokenizer, prompt.ids)
-        row.cutter = StopCutter(plan.stops)
-    return row
-
-
-def _decode_batch(engine: Engine, plan: Plan, live: list[Row], timer: Timer) -> Iterator[list[Row]]:
-    prompts, repeats = _unique(live)
-    clock = perf_counter()
-    rows, logits = engine.start([prompt.ids for prompt in prompts], repeats)
-    timer.forward += perf_counter() - clock
-    streams = as_u32([row.prompt.stream for row in live])
-    samples = as_u32([row.sample for row in live])
-    positions = as_u32([len(row.prompt.ids) for row in live])
-    limits = np.array([row.prompt.limit for row in live])
-    strategy = plan.strategy
-    if isinstance(strategy, Beam):
-        raise TypeError("a beam search is run by fastdecode.beams.BeamSearch")
-    remembers = isinstance(strategy, Sample) and strategy.needs_history
-    mus = np.full(len(live), np.nan) if isinstance(strategy, Sample) and strategy.adapts else None
-    taken = 0
-    while True:
+    def _drop_ended(self) -> None:
+        rows = self._group.rows
+        going = np.array([i for i, row in enumerate(rows) if row.reason is None], dtype=np.int64)
+        if len(going) == len(rows):
+            return
         clock = perf_counter()
-        place: dict[str, Any] = {
-            "seed": plan.seed,
-            "streams": streams,
-            "samples": samples,
-            "positions": positions,
-            "histories": [as_u32(row.prompt.ids + row.ids) for row in live] if remembers else None,
-            "prompt_lengths": as_u32([len(r.prompt.ids) for r in live]) if remembers else None,
-            "mus": mus,
-        }
+        if len(going) == 0:
+            self._rows = None
+        elif self._rows is not None:
+            self._rows.keep(going)
+        self._timer.forward += perf_counter() - clock
+        self._group = self._group.take(going)
+
+    def _room(self) -> int:
+        """How many rows may begin now."""
+        free = self._plan.batch_size - len(self._group.rows)
+        if not self._group.rows:
+            return free
+        if not self._engine.joins:
+            return 0
+        worth = max(1, int(self._plan.batch_size * _REFILL))
+        return free if free >= min(worth, len(self._waiting)) else 0
+
+    def _begin(self, rows: list[Row]) -> list[Row]:
+        """Send prompts through the model; their rows take their first token."""
+        prompts, repeats = _unique(rows)
+        ids = [prompt.ids for prompt in prompts]
+        clock = perf_counter()
+        if self._rows is None:
+            self._rows, logits = self._engine.start(ids, repeats)
+        else:
+            logits = cast(JoinableRows, self._rows).join(ids, repeats)
+        self._timer.forward += perf_counter() - clock
+        fresh = Group.of(self._plan, rows)
+        self._choose(fresh, logits)
+        self._group = self._group.join(fresh)
+        return rows
+
+    def _step(self) -> list[Row]:
+        """Send the last tokens through the model; all rows take their next one."""
+        group, rows = self._group, self._rows
+        if rows is None:
+            raise RuntimeError("there are no rows to step")
+        clock = perf_counter()
+        logits = rows.step(np.array([row.ids[-1] for row in group.rows], dtype=np.int64))
+        self._timer.forward += perf_counter() - clock
+        self._choose(group, logits)
+        return group.rows
+
+    def _choose(self, group: Group, logits: Any) -> None:
+        """Each row of `group` takes the token that the core chooses for it."""
+        plan = self._plan
+        clock = perf_counter()
+        place = group.place(plan)
         if plan.trace:
-            tokens, mus, seen = traces.choose(logits, strategy, plan.pieces, **place)
-            for row, trace in zip(live, seen, strict=True):
+            tokens, mus, seen = traces.choose(logits, self._strategy, plan.pieces, **place)
+            for row, trace in zip(group.rows, seen, strict=True):
                 row.traces.append(trace)
         else:
-            tokens, mus = choose(logits, strategy, **place)
+            tokens, mus = choose(logits, self._strategy, **place)
         if plan.logprobs is not None:
-            _note_logprobs(live, logits, tokens, plan.logprobs)
-        timer.core += perf_counter() - clock
-        taken += 1
-        ended = limits <= taken
+            _note_logprobs(group.rows, logits, tokens, plan.logprobs)
+        self._timer.core += perf_counter() - clock
+        ended = group.positions >= group.last
         for eos in plan.eos_ids:
             ended |= tokens == eos
-        _advance(plan, live, tokens, ended)
-        yield live
-        going = np.array([i for i, row in enumerate(live) if row.reason is None], dtype=np.int64)
-        if len(going) == 0:
-            return
-        if len(going) < len(live):
-            live = [live[i] for i in going]
-            streams, samples, positions = streams[going], samples[going], positions[going]
-            limits, tokens = limits[going], tokens[going]
-            mus = None if mus is None else mus[going]
-            clock = perf_counter()
-            rows.keep(going)
-            timer.forward += perf_counter() - clock
-        positions = positions + np.uint32(1)
-        clock = perf_counter()
-        logits = rows.step(tokens)
-        timer.forward += perf_counter() - clock
+        group.positions = group.positions + np.uint32(1)
+        group.mus = mus
+        _advance(plan, group.rows, tokens, ended)
 
 
 def _advance(

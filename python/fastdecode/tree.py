@@ -10,7 +10,7 @@ from fastdecode.text import continuation
 
 if TYPE_CHECKING:
     from fastdecode._core import BeamState
-    from fastdecode.loop import Prompt
+    from fastdecode.plan import Prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,18 @@ class Rows(Protocol):
         ...
 
 
+class JoinableRows(Rows, Protocol):
+    """Rows that others may join, of an engine whose `joins` is true."""
+
+    def join(self, prompts: Sequence[Sequence[int]], repeats: Sequence[int]) -> Any:
+        """Add rows behind those under way: prompt i becomes `repeats[i]` rows.
+
+        Returns:
+            The new rows' logits, as from `step`.
+        """
+        ...
+
+
 class Engine(Protocol):
     """A model that turns tokens into logits."""
 
@@ -45,8 +57,18 @@ class Engine(Protocol):
         ...
 
     @property
+    def name(self) -> str:
+        """The name by which `open_engine` gives it again."""
+        ...
+
+    @property
+    def joins(self) -> bool:
+        """Whether its rows are `JoinableRows`, of any lengths side by side without padding."""
+        ...
+
+    @property
     def dtype(self) -> str:
-        """What the model computes in, as "float32"."""
+        """What the weights are kept as, as "float32"."""
         ...
 
     @property

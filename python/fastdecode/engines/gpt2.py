@@ -6,6 +6,7 @@ al., 2019); only the order of the same operations differs, so logits agree up to
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +23,13 @@ from fastdecode.engines.torch import TorchEngine, TorchRows, left_padded
 _TRANSPOSED_ROWS = 128
 
 
-def is_plain_gpt2(model: Any) -> bool:
-    """Whether `GPT2Engine` computes what `model` computes: GPT-2 on the CPU without extras."""
+def is_plain_gpt2(
+    model: Any, dtypes: Sequence[torch.dtype] = (torch.float32, torch.float64)
+) -> bool:
+    """Whether `model` is GPT-2 on the CPU without extras, in one of `dtypes`.
+
+    `GPT2Engine` computes what such a model computes, in float32 and float64.
+    """
     config = model.config
     kind = type(model)
     if (kind.__module__, kind.__name__) != (
@@ -34,7 +40,7 @@ def is_plain_gpt2(model: Any) -> bool:
     head = model.lm_head
     return bool(
         model.device.type == "cpu"
-        and model.dtype in (torch.float32, torch.float64)
+        and model.dtype in dtypes
         and config.activation_function == "gelu_new"
         and config.scale_attn_weights
         and not config.scale_attn_by_inverse_layer_idx
@@ -100,6 +106,11 @@ class GPT2Engine(TorchEngine):
         self._heads = int(self.config.num_attention_heads)
         self._version: list[tuple[int, int]] = []
         self._blocks: list[_Block] = []
+
+    @property
+    def name(self) -> str:
+        """The name that `open_engine` has for it."""
+        return "torch"
 
     def prefill(self, prompts: Any) -> tuple[Any, torch.Tensor]:
         """The cache of `prompts`, padded on the left, and the last logits (prompts, vocab)."""

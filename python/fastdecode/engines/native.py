@@ -14,22 +14,24 @@ from fastdecode._core import NativeGpt2, NativeRows
 
 
 def runs_natively(model: Any) -> bool:
-    """Whether `LoadedEngine` computes what `model` computes."""
+    """Whether `LoadedEngine` can run `model`."""
+    import torch
+
     from fastdecode.engines.gpt2 import is_plain_gpt2
 
     return (
-        is_plain_gpt2(model)
-        and str(model.dtype) == "torch.float32"
+        is_plain_gpt2(model, (torch.float32, torch.float16, torch.bfloat16))
         and bool(model.config.tie_word_embeddings)
         and model.lm_head.weight is model.transformer.wte.weight
     )
 
 
 class NativeEngine:
-    """A GPT-2 in float32 on the CPU, run by the Rust engine.
+    """A GPT-2 on the CPU, run by the Rust engine.
 
-    A row's logits depend on its tokens alone, to the last bit: not on the rows beside it, the
-    number of threads (`FASTDECODE_THREADS`) or the instruction set (`FASTDECODE_LEVEL`).
+    Weights are kept as float32, bfloat16 or int8, and all else is float32. A row's logits depend
+    on its tokens alone, to the last bit: not on the rows beside it, the number of threads
+    (`FASTDECODE_THREADS`) or the instruction set (`FASTDECODE_LEVEL`).
     """
 
     def __init__(self, model: NativeGpt2, eos_ids: tuple[int, ...] = ()) -> None:
@@ -38,13 +40,24 @@ class NativeEngine:
         self._eos_ids = eos_ids
 
     @classmethod
-    def from_folder(cls, folder: Path) -> NativeEngine:
+    def from_folder(cls, folder: Path, dtype: str = "float32") -> NativeEngine:
         """From a folder with `config.json` and `model.safetensors`; torch is not imported.
+
+        The file is read once, into the form that the kernels read.
+
+        Args:
+            folder: where the files are.
+            dtype: what the weights are kept as: "float32", "bfloat16" or "int8".
 
         Raises:
             ValueError: where a file is missing, damaged, or of another kind of model.
         """
-        return cls(NativeGpt2.from_folder(folder), _eos_of(folder))
+        return cls(NativeGpt2.from_folder(folder, dtype), _eos_of(folder))
+
+    @property
+    def name(self) -> str:
+        """The name that `open_engine` has for it."""
+        return "native"
 
     @property
     def context(self) -> int | None:
@@ -62,9 +75,14 @@ class NativeEngine:
         return self._eos_ids
 
     @property
+    def joins(self) -> bool:
+        """Rows join and leave between steps."""
+        return True
+
+    @property
     def dtype(self) -> str:
-        """What it computes in."""
-        return "float32"
+        """What its weights are kept as; it computes in float32."""
+        return self._packed().dtype
 
     @property
     def bytes_per_token(self) -> int:
@@ -94,9 +112,15 @@ class LoadedEngine(NativeEngine):
     The weights are copied once, into the form that the kernels read; the model keeps its own.
     """
 
-    def __init__(self, model: Any) -> None:
-        """Use a model for which `runs_natively` holds; it is put in evaluation mode."""
+    def __init__(self, model: Any, dtype: str = "float32") -> None:
+        """Use a model for which `runs_natively` holds; it is put in evaluation mode.
+
+        Args:
+            model: the model.
+            dtype: what the weights are kept as: "float32", "bfloat16" or "int8".
+        """
         self._model = model.eval()
+        self._dtype = dtype
         self._version: list[tuple[int, int]] = []
         super().__init__(self._packed())
 
@@ -115,13 +139,23 @@ class LoadedEngine(NativeEngine):
         if version != self._version:
             self._native = NativeGpt2.from_arrays(
                 self._model.config.to_json_string(use_diff=False),
-                {
-                    name: parameter.detach().contiguous().numpy()
-                    for name, parameter in self._model.named_parameters()
-                },
+                {name: _array(parameter) for name, parameter in self._model.named_parameters()},
+                self._dtype,
             )
             self._version = version
         return self._native
+
+
+def _array(parameter: Any) -> NDArray[Any]:
+    """The parameter's own memory as an array; bfloat16, which NumPy lacks, as its bits."""
+    import torch
+
+    values = parameter.detach().contiguous()
+    if values.dtype is torch.bfloat16:
+        bits: NDArray[Any] = values.view(torch.int16).numpy()
+        return bits.view(np.uint16)
+    array: NDArray[Any] = values.numpy()
+    return array
 
 
 def _eos_of(folder: Path) -> tuple[int, ...]:

@@ -172,6 +172,16 @@ class TorchEngine:
         return tuple(int(v) for v in value) if isinstance(value, list | tuple) else (int(value),)
 
     @property
+    def name(self) -> str:
+        """The name that `open_engine` has for it."""
+        return "transformers"
+
+    @property
+    def joins(self) -> bool:
+        """A batch is padded on the left, so that nothing can join it."""
+        return False
+
+    @property
     def dtype(self) -> str:
         """What the model computes in, as "float32"."""
         return str(self.model.dtype).removeprefix("torch.")

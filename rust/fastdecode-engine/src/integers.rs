@@ -250,13 +250,29 @@ fn body<D: Dots>(d: D, panel: Panel<'_>, blocks: Blocks, x: &Quantised, output: 
                 scales: &scales[stretch * height..][..height],
                 offsets: &offsets[stretch * height..][..height],
                 height,
-                ahead: &[],
+                ahead: ahead(panel, stretch),
             };
             products(d, part, &mut sums[..height]);
         }
         give(d.lanes(), panel, rows.clone(), &mut sums[..height], output);
     }
 }
+
+/// The stretch that is asked for while `stretch` is worked on: some way ahead, on into the panel that
+/// this thread will have next.
+#[inline(always)]
+fn ahead(panel: Panel<'_>, stretch: usize) -> &[Line] {
+    let lines = WORDS * ACROSS;
+    let first = (stretch + AHEAD) * lines;
+    let (from, first) = match first.checked_sub(panel.weights.len().next_multiple_of(lines)) {
+        Some(first) => (panel.next, first),
+        None => (panel.weights, first),
+    };
+    from.get(first..from.len().min(first + lines)).unwrap_or_default()
+}
+
+/// Stretches that a row is ahead of itself in asking for weights.
+const AHEAD: usize = 2;
 
 /// One stretch of a panel and of the rows of a block.
 #[derive(Clone, Copy)]
@@ -300,10 +316,12 @@ fn add_dots<D: Dots, const R: usize, const N: usize>(
         *acc = [d.start(*offset); N];
     }
     let weights = part.weights.as_chunks::<ACROSS>().0;
+    let ahead = part.ahead.as_chunks::<ACROSS>().0;
     for (i, (w, words)) in weights.iter().zip(part.words.chunks(part.height)).enumerate() {
         let Some(words) = words[done..].first_chunk::<R>() else { break };
-        if let Some(line) = part.ahead.get(i) {
-            l.prefetch(line);
+        if let Some(lines) = ahead.get(i) {
+            l.prefetch(&lines[0]);
+            l.prefetch(&lines[1]);
         }
         for n in 0..N {
             let w = d.weights(&w[vector + n]);

@@ -120,6 +120,7 @@ kernel! {
 /// Blocks of rows that go together through each stretch of a panel: while the first waits for the
 /// memory, as one row does, the others have the stretch in the cache and fetch the next one.
 const TOGETHER: usize = 4;
+const FEW: usize = 0;
 
 #[inline(always)]
 fn panel_body<L: Lanes, S: Stored>(
@@ -151,12 +152,8 @@ fn panel_body<L: Lanes, S: Stored>(
                 let height = rows.len();
                 let x = &x[rows.start * inputs..rows.end * inputs]
                     [stretch.start * height..stretch.end * height];
-                let ahead = if i == 0 {
-                    &[]
-                } else {
-                    let part = |i: usize| i * ahead.len() / (count - 1);
-                    &ahead[part(i - 1)..part(i)]
-                };
+                let part = |i: usize| i * ahead.len() / count;
+                let ahead = if height > FEW { &ahead[part(i)..part(i + 1)] } else { &[] };
                 products::<L, S>(l, now, x, height, ahead, chain, &mut sums[..height]);
             }
         }

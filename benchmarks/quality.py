@@ -1,0 +1,110 @@
+"""What bfloat16 and int8 weights cost: perplexity of the demo model, top-1 of a random GPT-2.
+
+The perplexity is that of the demo model's card: over the blocks of the books that were held out of
+its training, each behind BOS, in windows of 512 tokens. The folder of books is the one that
+`tools/train_demo.py` was given; without it, only the second table is made. Top-1 agreement is the
+share of places where the likeliest next token is float32's, on random tokens and a random-weight
+GPT-2 124M, whose logits lie closer together than a trained model's.
+
+    python benchmarks/quality.py --books folder/of/txt
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from fastdecode import Decoder, core
+from fastdecode.engines import NATIVE_DTYPES
+from fastdecode.engines.native import LoadedEngine
+from fastdecode.engines.torch import TorchEngine
+from transformers import GPT2Config, GPT2LMHeadModel
+
+# As the demo model was trained; see its card.
+_HELD_OUT = {"share": 0.05, "block_chars": 8000, "seed": 1234}
+
+
+def windows(books: Path, decoder: Decoder) -> list[list[int]]:
+    """The held-out text as tokens, in windows that overlap by one token."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+    from train_demo import load_split
+
+    found = []
+    for block in load_split(books, **_HELD_OUT).held_out:
+        ids = [decoder.tokenizer.bos_token_id, *decoder.tokenizer([block])["input_ids"][0]]
+        found += [ids[first : first + 513] for first in range(0, len(ids) - 1, 512)]
+    return found
+
+
+def perplexities(books: Path) -> None:
+    text = windows(books, Decoder.from_pretrained("demo"))
+    count = sum(len(window) - 1 for window in text)
+    print(f"\ndemo model, held-out text, {count:,} tokens")
+    print("| weights | nats a token | perplexity | cost | top-1 of float32 | weights, bytes |")
+    print("|---|---:|---:|---:|---:|---:|")
+    base, best = 0.0, np.empty(0)
+    sides = [("native", dtype) for dtype in NATIVE_DTYPES]
+    for engine, dtype in [*sides, ("transformers", "bfloat16")]:
+        decoder = Decoder.from_pretrained("demo", engine=engine, dtype=dtype)
+        logprobs, likeliest = [], []
+        for window, logits in zip(
+            text, decoder.engine.all_logits([window[:-1] for window in text]), strict=True
+        ):
+            logprobs += core.token_logprobs(logits, np.array(window[1:])).tolist()
+            likeliest.append(np.asarray(core.argmax(logits)))
+        loss, tops = -math.fsum(logprobs) / count, np.concatenate(likeliest)
+        if not base:
+            base, best = loss, tops
+        size = f"{decoder.engine._packed().nbytes:,}" if engine == "native" else ""
+        print(
+            f"| {engine} {dtype} | {loss:.5f} | {math.exp(loss):.3f} "
+            f"| {math.exp(loss - base) - 1:+.3%} | {(tops == best).mean():.2%} | {size} |"
+        )
+
+
+def agreement(layers: int, tokens: int) -> None:
+    transformers.logging.set_verbosity_error()
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(n_layer=layers)).eval()
+    rng = np.random.default_rng(0)
+    texts = rng.integers(0, 50256, (tokens // 100, 100)).tolist()
+    print(f"\nGPT-2, {layers} layers, random weights, {len(texts) * 100} places")
+    print("| weights | top-1 of float32 | largest difference of a logit | root mean square |")
+    print("|---|---:|---:|---:|")
+    expected = list(LoadedEngine(model).all_logits(texts))
+    for name in ("native bfloat16", "native int8", "transformers bfloat16"):
+        engine = (
+            TorchEngine(model.to(torch.bfloat16))
+            if name.startswith("transformers")
+            else LoadedEngine(model, name.removeprefix("native "))
+        )
+        same, most, squares = 0, 0.0, 0.0
+        for found, logits in zip(engine.all_logits(texts), expected, strict=True):
+            logits32 = torch.as_tensor(found).float().numpy()
+            apart = np.abs(logits32 - logits)
+            same += int((logits32.argmax(1) == logits.argmax(1)).sum())
+            most, squares = max(most, float(apart.max())), squares + float((apart**2).mean())
+        print(
+            f"| {name} | {same / len(texts) / 100:.2%} | {most:.3g} "
+            f"| {math.sqrt(squares / len(texts)):.3g} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--books", type=Path, help="the folder that train_demo.py was given")
+    parser.add_argument("--layers", type=int, default=12, help="12 is the 124M model")
+    parser.add_argument("--tokens", type=int, default=2000, help="places of the random text")
+    arguments = parser.parse_args()
+    if arguments.books is not None:
+        perplexities(arguments.books)
+    agreement(arguments.layers, arguments.tokens)
+
+
+if __name__ == "__main__":
+    main()

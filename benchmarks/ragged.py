@@ -1,0 +1,94 @@
+"""Tokens per second over a queue of ragged prompts: batches that are refilled, and batch by batch.
+
+A random-weight GPT-2 on the native engine; prompts of 16 to 256 tokens, each with its own length of
+text, 8 to 128 tokens, as the end of a text would have it; with --tail most are short and few are
+long, with the same bounds. In each repeat every way takes its turn;
+medians of the repeats. "batch by batch" is the way of engines that rows cannot join.
+
+    python benchmarks/ragged.py --layers 2 --repeats 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from time import perf_counter
+
+import numpy as np
+import torch
+import transformers
+from fastdecode import Greedy, loop
+from fastdecode.engines import NATIVE_DTYPES
+from fastdecode.engines.native import LoadedEngine
+from fastdecode.loop import Decoding
+from fastdecode.plan import Plan, Prompt, Timer
+from transformers import GPT2Config, GPT2LMHeadModel
+
+
+class BatchByBatch(LoadedEngine):
+    """The native engine, with rows that nothing joins."""
+
+    @property
+    def joins(self) -> bool:
+        return False
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--prompts", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=12, help="12 is the 124M model")
+    parser.add_argument("--longest", type=int, default=256, help="tokens of a prompt at most")
+    parser.add_argument("--tail", action="store_true", help="most texts are short, few are long")
+    parser.add_argument("--dtype", default="float32", choices=NATIVE_DTYPES)
+    parser.add_argument("--batch", type=int, default=32, help="most rows at a time")
+    parser.add_argument("--shares", type=float, nargs="+", default=[1 / 4])
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    transformers.logging.set_verbosity_error()
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(n_layer=arguments.layers)).eval()
+    refilled, batched = LoadedEngine(model, arguments.dtype), BatchByBatch(model, arguments.dtype)
+    rng = np.random.default_rng(0)
+    limits = rng.integers(8, 129, arguments.prompts)
+    if arguments.tail:
+        limits = np.clip(rng.exponential(20, arguments.prompts), 8, 128)
+    jobs = [
+        Prompt(i, rng.integers(0, 50256, length).tolist(), i, int(limit), "length")
+        for i, (length, limit) in enumerate(
+            zip(
+                rng.integers(16, arguments.longest + 1, arguments.prompts),
+                limits,
+                strict=True,
+            )
+        )
+    ]
+    plan = Plan(jobs, 1, Greedy(), 0, arguments.batch, (), (), None, None)
+    ways = [("batch by batch", batched, 1.0)]
+    ways += [(f"refilled at {share:.3f} free", refilled, share) for share in arguments.shares]
+    seconds: dict[str, list[float]] = {name: [] for name, _, _ in ways}
+    tokens: dict[str, dict[int, list[int]]] = {}
+    for repeat in range(arguments.repeats):
+        for name, engine, share in ways if repeat % 2 else ways[::-1]:
+            loop._REFILL = share
+            begun = perf_counter()
+            found = {}
+            for rows in Decoding(engine, plan, Timer()):
+                found.update((row.prompt.index, row.ids) for row in rows if row.reason is not None)
+            seconds[name].append(perf_counter() - begun)
+            if tokens.setdefault(ways[0][0], found) != found:
+                raise SystemExit(f"{name}: other tokens than {ways[0][0]}")
+    count = sum(job.limit for job in jobs)
+    print(
+        f"GPT-2, {arguments.layers} layers, random weights, {arguments.dtype}; {len(jobs)} prompts "
+        f"of 16 to {arguments.longest} tokens, {count} new tokens, at most {arguments.batch} rows, "
+        f"median of {arguments.repeats}; the same tokens every way\n"
+    )
+    print("| way | tokens/s | ratio |\n|---|---:|---:|")
+    base = statistics.median(seconds[ways[0][0]])
+    for name, _, _ in ways:
+        taken = statistics.median(seconds[name])
+        print(f"| {name} | {count / taken:.0f} | {base / taken:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

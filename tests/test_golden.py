@@ -1,0 +1,37 @@
+"""The demo model's logits and tokens, frozen: the same bits on every path, on every machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# A change of these is a change of what the same seed gives: only with a new definition of an
+# operation, with new weights of the demo model, or with another `rng`.
+GOLDEN = {
+    "float32": {"logits": "20677089e52b1274", "tokens": "3033792fbb4083b3"},
+    "bfloat16": {"logits": "298e685025052639", "tokens": "ea2045cc9c750692"},
+    "int8": {"logits": "4b54db7ffde7ce83", "tokens": "752e78b4fe61c7d4"},
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("level", ["portable", "avx2", "avx512"])
+def test_every_path_gives_the_golden_bits(level, threads):
+    chosen = {"FASTDECODE_LEVEL": level, "FASTDECODE_THREADS": str(threads)}
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("golden.py"))],
+        capture_output=True,
+        text=True,
+        env=os.environ | chosen,
+    )
+    if "this machine has" in done.stderr:
+        pytest.skip(f"this machine has no {level}")
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout)
+    assert measured["path"] == {"level": level, "threads": threads, "torch": False}
+    assert measured["found"] == GOLDEN
