@@ -123,6 +123,9 @@ def _cell(
                 if "reason" in entry:
                     continue
                 run = []
+                if not single:
+                    # What the system has taken from an idle process comes back off the clock.
+                    processes[name].ask(cell.request(1, 0))
                 for new in news:
                     answer = processes[name].ask(cell.request(new, repeat + 1))
                     if "reason" in answer:

@@ -26,6 +26,8 @@ class Side:
 
     def __init__(self, variant: str, folder: Path, threads: int) -> None:
         self.threads = threads
+        # Its default cache is of 16 bits; the float32 row is in float32 throughout.
+        self.cache = llama.GGML_TYPE_F32 if variant == "f32" else llama.GGML_TYPE_F16
         quiet = llama.llama_log_callback(lambda level, text, data: None)
         self.log = quiet  # the library keeps a pointer to it
         llama.llama_log_set(quiet, ctypes.c_void_p(0))
@@ -141,15 +143,12 @@ class Side:
             parameters.n_ubatch = _BATCH
             parameters.n_seq_max = sequences
             parameters.n_threads = parameters.n_threads_batch = self.threads
-            parameters.type_k = parameters.type_v = self._cache_type()
+            parameters.type_k = parameters.type_v = self.cache
             self.context = llama.llama_init_from_model(self.model, parameters)
             if not self.context:
                 raise RuntimeError("llama.cpp made no context")
             self.shape = (sequences, length)
         llama.llama_memory_clear(llama.llama_get_memory(self.context), True)
-
-    def _cache_type(self) -> int:
-        return llama.GGML_TYPE_F16
 
     def _feed(
         self, sequences: Sequence[tuple[int, int, Sequence[int]]], longest: int
