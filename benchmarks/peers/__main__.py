@@ -114,8 +114,8 @@ def _cell(
             if "reason" in answer:
                 fresh[name] = {"reason": answer["reason"]}
             processes[name].rest()
-    begun = time.perf_counter()
     with alone(arguments.lock):
+        begun = time.perf_counter()
         for repeat in range(repeats):
             turn = repeat * 5 % len(todo)
             for name in [*todo[turn:], *todo[:turn]]:

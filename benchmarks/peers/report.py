@@ -22,10 +22,10 @@ from benchmarks.peers.workloads import CELLS
 GROUPS = tuple(dict.fromkeys(peer.group for peer in PEERS.values()))
 MAIN = ("top-k-1", "top-k-8", "top-k-32", "beam-1", "beam-8")
 TITLES = {
-    **{f"{mode}-{rows}": f"{rows}" for mode in ("greedy", "top-k", "top-p") for rows in (1, 8, 32)},
-    "beam-1": "beam 4, 1",
-    "beam-8": "beam 4, 8",
-    "samples-16": "16 samples",
+    **{f"{mode}-{rows}": f"{rows} row{'s' * (rows > 1)}" for mode in ("greedy", "top-k", "top-p") for rows in (1, 8, 32)},
+    "beam-1": "beam 4",
+    "beam-8": "beam 4, 8 prompts",
+    "samples-16": "16 samples of 256 tokens",
     "queue-256": "queue",
     "score-256": "scoring",
     "first-token": "first token",
@@ -34,10 +34,8 @@ TITLES = {
 OURS = {
     "float32": "fastdecode native float32",
     "16 bits": "fastdecode native bfloat16",
-    "8 bits and fewer": "fastdecode native int8",
+    "8 bits": "fastdecode native int8",
 }
-# Four bits are another model; the eight-bit row is not measured against them.
-NOT_COMPARED = ("llama.cpp q4_0", "ONNX Runtime GenAI int4")
 
 
 def values(results: dict[str, Any], cell: str, peer: str) -> list[float]:
@@ -66,7 +64,7 @@ def best_peer(results: dict[str, Any], cell: str, group: str) -> tuple[str, floa
     found = [
         (name, value)
         for name, peer in PEERS.items()
-        if peer.group == group and not peer.ours and name not in NOT_COMPARED
+        if peer.group == group and not peer.ours
         if (value := median(results, cell, name)) is not None
     ]
     return min(found, key=lambda one: one[1]) if found else None
@@ -110,7 +108,7 @@ def table(results: dict[str, Any], cells: list[str], *, spread: bool, reads: boo
                 row.append(text)
             lines.append(f"| {name} | " + " | ".join(row) + " |")
         if reads:
-            row = [_figure(read_ms(results, cell, OURS[group])) for cell in cells]
+            row = [_figure(read_ms(results, cell, OURS.get(group, ""))) for cell in cells]
             if any(text != "-" for text in row):
                 lines.append("| reading the weights once | " + " | ".join(row) + " |")
     return "\n".join(lines + ([""] if notes else []) + notes)
@@ -259,7 +257,7 @@ def chart(results: dict[str, Any], path: Path, *, dark: bool) -> None:
         if dark
         else ("#1f2328", "#c3c9d1", "#d1570a", "#f0b48a")
     )
-    groups = ("float32", "8 bits and fewer")
+    groups = ("float32", "8 bits")
     cells = ("top-k-1", "top-k-8", "top-k-32")
     heights = [sum(_shown(results, cells, p, g) for p in PEERS.values()) for g in groups]
     figure, axes = plt.subplots(
@@ -274,7 +272,7 @@ def chart(results: dict[str, Any], path: Path, *, dark: bool) -> None:
                 for p in peers
             ]
             colours = [
-                accent if p.name == OURS[group] else soft if p.ours else quiet for p in peers
+                accent if p.name == OURS.get(group) else soft if p.ours else quiet for p in peers
             ]
             places = range(len(peers), 0, -1)
             axis.barh(places, speeds, color=colours, height=0.72)

@@ -12,7 +12,7 @@ class Peer:
     name: str
     module: str
     variant: str
-    group: str  # "float32", "16 bits" or "8 bits and fewer": who is compared with whom
+    group: str  # "float32", "16 bits", "8 bits" or "4 bits": who is compared with whom
     ours: bool = False
 
 
@@ -30,13 +30,13 @@ PEERS = {
         Peer("llama.cpp f16", "llamacpp_peer", "f16", "16 bits"),
         Peer("OpenVINO GenAI bfloat16", "openvino_peer", "bfloat16", "16 bits"),
         Peer("fastdecode native bfloat16", "fastdecode_peer", "native/bfloat16", "16 bits", True),
-        Peer("CTranslate2 int8", "ctranslate2_peer", "int8", "8 bits and fewer"),
-        Peer("llama.cpp q8_0", "llamacpp_peer", "q8_0", "8 bits and fewer"),
-        Peer("llama.cpp q4_0", "llamacpp_peer", "q4_0", "8 bits and fewer"),
-        Peer("OpenVINO GenAI int8", "openvino_peer", "int8", "8 bits and fewer"),
-        Peer("ONNX Runtime GenAI int8", "onnxruntime_peer", "int8", "8 bits and fewer"),
-        Peer("ONNX Runtime GenAI int4", "onnxruntime_peer", "int4", "8 bits and fewer"),
-        Peer("fastdecode native int8", "fastdecode_peer", "native/int8", "8 bits and fewer", True),
+        Peer("CTranslate2 int8", "ctranslate2_peer", "int8", "8 bits"),
+        Peer("llama.cpp q8_0", "llamacpp_peer", "q8_0", "8 bits"),
+        Peer("llama.cpp q4_0", "llamacpp_peer", "q4_0", "4 bits"),
+        Peer("OpenVINO GenAI int8", "openvino_peer", "int8", "8 bits"),
+        Peer("ONNX Runtime GenAI int8", "onnxruntime_peer", "int8", "8 bits"),
+        Peer("ONNX Runtime GenAI int4", "onnxruntime_peer", "int4", "4 bits"),
+        Peer("fastdecode native int8", "fastdecode_peer", "native/int8", "8 bits", True),
     )
 }
 REFERENCE = "transformers"
