@@ -163,10 +163,12 @@ def _eos_of(folder: Path) -> tuple[int, ...]:
     for name in ("generation_config.json", "config.json"):
         try:
             value = json.loads((folder / name).read_text("utf-8")).get("eos_token_id")
+            if value is not None:
+                return _as_ids(value)
         except FileNotFoundError:
             continue
-        if value is not None:
-            return _as_ids(value)
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{folder / name} is damaged: {error}") from error
     return ()
 
 

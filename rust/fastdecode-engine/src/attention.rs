@@ -7,8 +7,8 @@
 //! by token.
 
 use crate::blocks::{BLOCK_ROWS, Blocks};
-use crate::cache::{POSITIONS, Sequence, Shape};
-use crate::lanes::{LANES, Lanes, kernel};
+use crate::cache::{Head, POSITIONS, Sequence, Shape};
+use crate::lanes::{LANES, Lanes, Line, kernel};
 use crate::math::exp;
 use crate::parts::Parts;
 use crate::pool::Session;
@@ -135,7 +135,12 @@ fn attend_block_body<L: Lanes>(
     while row < end {
         let segment = &attention.segments[attention.owners[row] as usize];
         let last = end.min(segment.first + segment.count).min(row + L::ROWS);
+        let next = attention.owners[row..end].get(last - row).map(|&owner| {
+            let segment = &attention.segments[owner as usize];
+            &attention.sequences[segment.sequence]
+        });
         let run = Run {
+            next,
             sequence: &attention.sequences[segment.sequence],
             position: segment.start + row - segment.first,
             row,
@@ -152,6 +157,8 @@ fn attend_block_body<L: Lanes>(
 #[derive(Clone, Copy)]
 struct Run<'a> {
     sequence: &'a Sequence,
+    /// That of the rows after these, in this block.
+    next: Option<&'a Sequence>,
     position: usize,
     row: usize,
     head: usize,
@@ -191,14 +198,26 @@ fn attend_run<L: Lanes, const R: usize, const N: usize>(
         // SAFETY: new positions were written by this task, or in a phase that has ended.
         unsafe { run.sequence.head(chunk, attention.layer, run.head) }
     };
+    // Chunks of a sequence lie far apart, so they are asked for: values while the scores are made, the
+    // next row's keys while the values are mixed.
+    let next_of = |chunk: usize| match run.next {
+        // SAFETY: as above: the rows of a block belong to one task.
+        Some(next) if chunk < next.len().div_ceil(POSITIONS) => unsafe {
+            next.head(chunk, attention.layer, run.head).keys
+        },
+        _ => &[],
+    };
     let mut chunk = 0;
     while R == 1 && chunk + TOGETHER <= chunks {
-        let heads: [_; TOGETHER] = std::array::from_fn(|i| head_of(chunk + i).keys);
+        let heads: [_; TOGETHER] = std::array::from_fn(|i| head_of(chunk + i));
         let mut acc = [l.splat(0.0); TOGETHER];
         for (d, q) in queries.iter().enumerate() {
             let q = l.splat(*q);
-            for (acc, keys) in acc.iter_mut().zip(heads) {
-                *acc = l.fma(q, l.load(&keys[d].0), *acc);
+            for (acc, head) in acc.iter_mut().zip(heads) {
+                *acc = l.fma(q, l.load(&head.keys[d].0), *acc);
+                if let Some(line) = head.values.get(d) {
+                    l.prefetch(line);
+                }
             }
         }
         for (to, acc) in scores[chunk * POSITIONS..].as_chunks_mut().0.iter_mut().zip(acc) {
@@ -208,7 +227,8 @@ fn attend_run<L: Lanes, const R: usize, const N: usize>(
     }
     for chunk in chunk..chunks {
         let mut acc = [[l.splat(0.0)]; R];
-        chains::<L, Floats<0>, R, 1>(l, head_of(chunk).keys, 1, queries, R, &[], &mut acc);
+        let Head { keys, values } = head_of(chunk);
+        chains::<L, Floats<0>, R, 1>(l, keys, 1, queries, R, values, &mut acc);
         for (r, [acc]) in acc.into_iter().enumerate() {
             if let Some(to) = scores[r * positions + chunk * POSITIONS..].first_chunk_mut() {
                 l.store(acc, to);
@@ -229,11 +249,17 @@ fn attend_run<L: Lanes, const R: usize, const N: usize>(
         // At least the chains that hide an addition's latency, at most the registers.
         let terms = &terms[..count * R];
         let taken = if R == 1 && vector + 4 <= across {
-            mix::<L, R, 4>(l, &head_of, chunks, terms, across, vector, &totals, run, width, to)
+            mix::<L, R, 4>(
+                l, &head_of, &next_of, chunks, terms, across, vector, &totals, run, width, to,
+            )
         } else if (L::ACROSS == 2 || R <= L::ROWS / 2) && vector + N <= across {
-            mix::<L, R, N>(l, &head_of, chunks, terms, across, vector, &totals, run, width, to)
+            mix::<L, R, N>(
+                l, &head_of, &next_of, chunks, terms, across, vector, &totals, run, width, to,
+            )
         } else {
-            mix::<L, R, 1>(l, &head_of, chunks, terms, across, vector, &totals, run, width, to)
+            mix::<L, R, 1>(
+                l, &head_of, &next_of, chunks, terms, across, vector, &totals, run, width, to,
+            )
         };
         vector += taken;
     }
@@ -244,7 +270,8 @@ fn attend_run<L: Lanes, const R: usize, const N: usize>(
 #[expect(clippy::too_many_arguments, reason = "an inlined part of one kernel")]
 fn mix<'a, L: Lanes, const R: usize, const N: usize>(
     l: L,
-    head_of: &impl Fn(usize) -> crate::cache::Head<'a>,
+    head_of: &impl Fn(usize) -> Head<'a>,
+    next_of: &impl Fn(usize) -> &'a [Line],
     chunks: usize,
     terms: &[f32],
     across: usize,
@@ -257,7 +284,8 @@ fn mix<'a, L: Lanes, const R: usize, const N: usize>(
     let mut acc = [[l.splat(0.0); N]; R];
     for (chunk, terms) in (0..chunks).zip(terms.chunks(POSITIONS * R)) {
         let values = &head_of(chunk).values[vector..];
-        chains::<L, Floats<0>, R, N>(l, values, across, terms, R, &[], &mut acc);
+        let next = if vector == 0 { next_of(chunk) } else { &[] };
+        chains::<L, Floats<0>, R, N>(l, values, across, terms, R, next, &mut acc);
     }
     for r in 0..R {
         for (n, sum) in acc[r].iter().enumerate() {

@@ -319,9 +319,9 @@ fn add_dots<D: Dots, const R: usize, const N: usize>(
     let ahead = part.ahead.as_chunks::<ACROSS>().0;
     for (i, (w, words)) in weights.iter().zip(part.words.chunks(part.height)).enumerate() {
         let Some(words) = words[done..].first_chunk::<R>() else { break };
-        if let Some(lines) = ahead.get(i) {
-            l.prefetch(&lines[0]);
-            l.prefetch(&lines[1]);
+        if let Some([first, second]) = ahead.get(i) {
+            l.prefetch(first);
+            l.prefetch(second);
         }
         for n in 0..N {
             let w = d.weights(&w[vector + n]);

@@ -67,7 +67,7 @@ impl Model {
         // SAFETY: the mapping is read while the weights are packed and not kept. Another process
         // that cuts the file short meanwhile would end this one, as it would any reader of a map.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(at(path))?;
-        Self::new(config, &Tensors::from_safetensors(&map)?, dtype)
+        Self::new(config, &Tensors::from_map(&map)?, dtype)
     }
 
     /// From tensors by name, with the level and threads that the environment asks for.

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use half::{bf16, f16};
+use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype as Stored;
 use std::collections::HashMap;
@@ -23,7 +24,16 @@ pub enum Elements<'a> {
     BF16Bytes(&'a [[u8; 2]]),
 }
 
-impl Elements<'_> {
+impl<'a> Elements<'a> {
+    /// The bytes, where they are a file's.
+    fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::F32Bytes(x) => x.as_flattened(),
+            Self::F16Bytes(x) | Self::BF16Bytes(x) => x.as_flattened(),
+            _ => &[],
+        }
+    }
+
     fn len(self) -> usize {
         match self {
             Self::F32(x) => x.len(),
@@ -67,6 +77,7 @@ pub struct Tensor<'a> {
 pub struct Tensors<'a> {
     by_name: HashMap<String, Tensor<'a>>,
     unread: HashMap<String, String>,
+    map: Option<&'a Mmap>,
 }
 
 /// transformers saves the language model with it, the original checkpoint is without.
@@ -95,6 +106,36 @@ impl<'a> Tensors<'a> {
             tensors.insert(name, Tensor { shape: view.shape().to_vec(), elements });
         }
         Ok(tensors)
+    }
+
+    /// From a mapped safetensors file, whose pages need not stay in memory once they are read.
+    ///
+    /// # Errors
+    /// As [`Self::from_safetensors`].
+    pub fn from_map(map: &'a Mmap) -> Result<Self> {
+        Ok(Self { map: Some(map), ..Self::from_safetensors(map)? })
+    }
+
+    /// Says that `tensor` has been read, so that the pages of the file that it lies on may leave
+    /// this process's memory.
+    pub(crate) fn forget(&self, tensor: &Tensor<'_>) {
+        let bytes = tensor.elements.bytes();
+        #[cfg(unix)]
+        if let Some(map) = self.map
+            && let Some(offset) = bytes.as_ptr().addr().checked_sub(map.as_ptr().addr())
+            && offset + bytes.len() <= map.len()
+            && !bytes.is_empty()
+        {
+            // SAFETY: the mapping is shared with the file and only read, so that a page that is
+            // asked for again comes back with the same bytes.
+            let advised = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, bytes.len())
+            };
+            // A system that refuses keeps the pages, and all works as before.
+            drop(advised);
+        }
+        #[cfg(not(unix))]
+        let _ = (self.map, bytes);
     }
 
     /// Adds one, with or without the prefix `transformer.`

@@ -230,7 +230,7 @@ impl Weights {
             Form::Rows { width },
         )?;
         let mut arena = Arena::new(plan.lines)?;
-        copy_all(&plan.copies, dtype, arena.lines_mut(), session)?;
+        copy_all(tensors, &plan.copies, dtype, arena.lines_mut(), session)?;
         Ok(Self { arena, positions, blocks, norm, head, width, dtype })
     }
 
@@ -338,8 +338,12 @@ impl Weights {
 
 /// Lines of a task of the copy.
 const STRIP: usize = 1 << 12;
+/// Strips that are copied before the pages that they came from are given back: the file is never
+/// all in memory beside the arena.
+const WAVE: usize = 16;
 
 fn copy_all(
+    tensors: &Tensors<'_>,
     copies: &[Copy<'_>],
     dtype: Dtype,
     lines: &mut [Line],
@@ -368,8 +372,7 @@ fn copy_all(
     }
     let broken: Vec<AtomicBool> = copies.iter().map(|_| AtomicBool::new(false)).collect();
     let parts = Parts::new(lines);
-    session.run(strips.len(), |i| {
-        let (index, unit, units) = &strips[i];
+    let copy_strip = |(index, unit, units): &(usize, usize, Range<usize>)| {
         let copy = &copies[*index];
         let start = copy.to.start + units.start * unit;
         // SAFETY: strips do not overlap, and each is one task's.
@@ -396,7 +399,13 @@ fn copy_all(
                 pack(dtype, &scratch, to, scales.next().unwrap_or_default());
             }
         }
-    });
+    };
+    for wave in strips.chunks(WAVE) {
+        session.run(wave.len(), |i| copy_strip(&wave[i]));
+        for copy in &copies[wave[0].0..=wave[wave.len() - 1].0] {
+            tensors.forget(copy.tensor);
+        }
+    }
     match broken.iter().position(|b| b.load(Ordering::Relaxed)) {
         Some(index) => Err(Error::NotFinite { name: copies[index].name.clone() }),
         None => Ok(()),

@@ -2,9 +2,10 @@
 
 use crate::small::{Named, config, config_json, file, weights};
 use fastdecode_core::Level;
-use fastdecode_engine::{Dtype, Elements, Error, Model, Tensor, Tensors};
+use fastdecode_engine::{Config, Dtype, Elements, Error, Model, Tensor, Tensors};
 use half::{bf16, f16};
 use proptest::prelude::*;
+use std::path::Path;
 
 fn load(bytes: &[u8]) -> Result<Model, Error> {
     Model::with(config(), &Tensors::from_safetensors(bytes)?, Dtype::Float32, Level::detect(), 1)
@@ -144,6 +145,74 @@ fn folders_without_their_files() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Any few bytes changed, of the header or of the values: an error, or a model that runs,
+    /// never a panic.
+    #[test]
+    fn bytes_changed_anywhere(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
+        dtype in prop::sample::select(Dtype::ALL.to_vec()),
+    ) {
+        let mut bytes = file(&weights(), "");
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let load = || {
+            let tensors = Tensors::from_safetensors(&bytes)?;
+            Model::with(config(), &tensors, dtype, Level::detect(), 1)
+        };
+        if let Ok(model) = load() {
+            crate::small::logits(&model, &[1, 2, 3]);
+        }
+    }
+
+    /// A configuration with any numbers in it over weights of one shape: an error, or the model
+    /// that it was; what is allocated is bounded by the file.
+    #[test]
+    fn configurations_that_the_weights_are_not_of(
+        numbers in prop::collection::btree_map(
+            prop::sample::select(
+                vec!["vocab_size", "n_positions", "n_embd", "n_head", "n_layer", "n_inner"],
+            ),
+            prop_oneof![
+                0u64..100,
+                (0u32..64).prop_map(|shift| 1 << shift),
+                Just(u64::MAX),
+            ],
+            1..4,
+        ),
+    ) {
+        let mut fields: serde_json::Value = serde_json::from_str(&config_json()).unwrap();
+        for (name, number) in &numbers {
+            fields[*name] = (*number).into();
+        }
+        let text = fields.to_string();
+        let bytes = file(&weights(), "");
+        let load = || {
+            let config = Config::from_json(text.as_bytes(), Path::new("config.json"))?;
+            let tensors = Tensors::from_safetensors(&bytes)?;
+            Model::with(config, &tensors, Dtype::Float32, Level::detect(), 1)
+        };
+        if let Ok(model) = load() {
+            // Fewer layers, another number of heads.
+            prop_assert!(model.bytes() < 2 * bytes.len());
+            crate::small::logits(&model, &[1, 2, 3]);
+        }
+    }
+
+    /// Any bytes at all as a configuration, or a part of one.
+    #[test]
+    fn configurations_of_any_bytes(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let whole = config_json();
+        let part = &whole.as_bytes()[..cut.index(whole.len())];
+        prop_assert!(Config::from_json(part, Path::new("config.json")).is_err());
+        let _ = Config::from_json(&bytes, Path::new("config.json"));
+        let _ = Tensors::from_safetensors(&bytes);
+    }
 
     /// Any few bytes of the header changed: an error, or a model, never a panic.
     #[test]

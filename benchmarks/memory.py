@@ -1,0 +1,97 @@
+"""Peak memory of a process that loads GPT-2 124M from its files and decodes, for each dtype.
+
+Peak resident memory over what the process had before it loaded (Linux: VmHWM and VmRSS of
+/proc/self/status, which count the pages of mapped files too), beside the weights and the KV cache.
+
+    python benchmarks/memory.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from fastdecode import Greedy
+from fastdecode.engines import NATIVE_DTYPES
+from fastdecode.engines.native import NativeEngine
+from fastdecode.loop import Decoding
+from fastdecode.plan import Plan, Prompt, Timer
+
+
+def resident(name: str) -> int:
+    """Bytes of `name` in this process's status."""
+    text = Path("/proc/self/status").read_text()
+    (line,) = (line for line in text.splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024
+
+
+def measure(folder: Path, dtype: str, rows: int, length: int, new: int) -> dict[str, int]:
+    """Load, decode, and say what it took, in bytes."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = resident("VmRSS")
+    engine = NativeEngine.from_folder(folder, dtype)
+    loaded = resident("VmHWM") - before
+    jobs = [Prompt(i, [(i * 31 + j) % engine.vocab_size for j in range(length)], i, new, "length")
+            for i in range(rows)]  # fmt: skip
+    for _ in Decoding(engine, Plan(jobs, 1, Greedy(), 0, rows, (), (), None, None), Timer()):
+        pass
+    return {
+        "weights": engine._packed().nbytes,
+        "cache": rows * (length + new) * engine.bytes_per_token,
+        "loaded": loaded,
+        "peak": resident("VmHWM") - before,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1)
+    parser.add_argument("--length", type=int, default=32, help="tokens of a prompt")
+    parser.add_argument("--new", type=int, default=32, help="tokens to decode")
+    parser.add_argument("--measure", nargs=2, metavar=("FOLDER", "DTYPE"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    sizes = (arguments.rows, arguments.length, arguments.new)
+    if arguments.measure:
+        folder, dtype = arguments.measure
+        print(json.dumps(measure(Path(folder), dtype, *sizes)))
+        return
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    with tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        GPT2LMHeadModel(GPT2Config()).save_pretrained(folder)
+        print(f"GPT-2 124M; {sizes[0]} rows of {sizes[1]} + {sizes[2]} tokens; MB")
+        print("| dtype | weights | KV cache | peak of loading | peak | peak / (weights + cache) "
+              "| peak / float32's |")  # fmt: skip
+        print("|---|---:|---:|---:|---:|---:|---:|")
+        first = 0
+        for dtype in NATIVE_DTYPES:
+            options = ["--rows", "--length", "--new"]
+            done = subprocess.run(
+                [sys.executable, __file__, "--measure", folder, dtype]
+                + [str(x) for pair in zip(options, sizes, strict=True) for x in pair],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            found = json.loads(done.stdout)
+            first = first or found["peak"]
+            print(
+                f"| {dtype} | "
+                + " | ".join(
+                    f"{found[k] / 1e6:.0f}" for k in ("weights", "cache", "loaded", "peak")
+                )
+                + f" | {found['peak'] / (found['weights'] + found['cache']):.2f} "
+                f"| {found['peak'] / first:.2f} |"
+            )
+
+
+if __name__ == "__main__":
+    main()
