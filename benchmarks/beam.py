@@ -27,7 +27,7 @@ import torch
 import transformers
 from fastdecode.beams import BeamSearch
 from fastdecode.engines import open_engine
-from fastdecode.loop import Plan, Prompt, Timer
+from fastdecode.plan import Plan, Prompt, Timer
 from transformers import GPT2Config, GPT2LMHeadModel
 
 # Beams, prompts in the batch, tokens in a prompt.

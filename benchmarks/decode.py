@@ -22,7 +22,8 @@ import numpy as np
 import torch
 import transformers
 from fastdecode.engines import open_engine
-from fastdecode.loop import Plan, Prompt, Timer, decode
+from fastdecode.loop import Decoding
+from fastdecode.plan import Plan, Prompt, Timer
 from transformers import GPT2Config, GPT2LMHeadModel
 
 SETTINGS = {
@@ -47,7 +48,7 @@ def ours(engine, prompts, strategy, count, seed):
     )
     timer = Timer()
     begun = time.perf_counter()
-    (rows,) = deque(decode(engine, plan, timer), maxlen=1)
+    (rows,) = deque(Decoding(engine, plan, timer), maxlen=1)
     seconds = time.perf_counter() - begun
     if any(len(row.ids) != count for row in rows):
         raise RuntimeError("fastdecode made another number of tokens")
