@@ -114,6 +114,9 @@ def _cell(
             if "reason" in answer:
                 fresh[name] = {"reason": answer["reason"]}
             processes[name].rest()
+    reads = results["reads"].setdefault(cell.name, {})
+    for name in todo:
+        reads.pop(name, None)
     with alone(arguments.lock):
         begun = time.perf_counter()
         for repeat in range(repeats):
@@ -140,13 +143,8 @@ def _cell(
                 if repeat == 0 and (cell.mode in ("greedy", "beam")):
                     entry["outcome"] = answer.get("tokens") or answer.get("scores")
                 processes[name].rest()
-        if not single or cell.name == "queue-256":
-            reads = results["reads"].setdefault(cell.name, {})
-            for name in todo:
-                if PEERS[name].ours and "reason" not in fresh[name]:
-                    answer = processes[name].ask({"op": "read"})
-                    if "reason" not in answer:
-                        reads[name] = answer
+                if PEERS[name].ours and not single:
+                    _note_read(processes[name], reads.setdefault(name, {}))
     found.update(fresh)
     results["commits"][cell.name] = _commit()
     _compare(cell, found)
@@ -154,6 +152,14 @@ def _cell(
     for name in todo:
         entry = found[name]
         print(f"  {name:28} {entry.get('reason') or _brief(cell, entry)}", file=sys.stderr)
+
+
+def _note_read(process: PeerProcess, reads: dict[str, Any]) -> None:
+    """The memory's speed at this moment, since it changes from minute to minute."""
+    answer = process.ask({"op": "read"})
+    if "reason" not in answer:
+        reads["bytes"] = answer["bytes"]
+        reads.setdefault("seconds", []).append(answer["seconds"])
 
 
 def _brief(cell: Cell, entry: dict[str, Any]) -> str:

@@ -22,7 +22,11 @@ from benchmarks.peers.workloads import CELLS
 GROUPS = tuple(dict.fromkeys(peer.group for peer in PEERS.values()))
 MAIN = ("top-k-1", "top-k-8", "top-k-32", "beam-1", "beam-8")
 TITLES = {
-    **{f"{mode}-{rows}": f"{rows} row{'s' * (rows > 1)}" for mode in ("greedy", "top-k", "top-p") for rows in (1, 8, 32)},
+    **{
+        f"{mode}-{rows}": f"{rows} row{'s' * (rows > 1)}"
+        for mode in ("greedy", "top-k", "top-p")
+        for rows in (1, 8, 32)
+    },
     "beam-1": "beam 4",
     "beam-8": "beam 4, 8 prompts",
     "samples-16": "16 samples of 256 tokens",
@@ -56,7 +60,7 @@ def median(results: dict[str, Any], cell: str, peer: str) -> float | None:
 def read_ms(results: dict[str, Any], cell: str, peer: str) -> float | None:
     """Milliseconds of reading a native engine's weights once, in the same cell's run."""
     answer = results["reads"].get(cell, {}).get(peer)
-    return answer["seconds"] * 1e3 if answer else None
+    return statistics.median(answer["seconds"]) * 1e3 if answer else None
 
 
 def best_peer(results: dict[str, Any], cell: str, group: str) -> tuple[str, float] | None:
