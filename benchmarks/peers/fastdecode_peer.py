@@ -28,9 +28,9 @@ class Side:
 
             torch.set_num_threads(threads)
             self.versions["torch"] = torch.__version__
-        self.decoder = _open(folder / "model", engine, dtype)
-        if self.decoder.engine.dtype != dtype:
-            raise Unsupported(f"the {engine} engine does not compute in {dtype}")
+        self.decoder = fastdecode.Decoder.from_pretrained(
+            str(folder / "model"), engine=engine, dtype=dtype
+        )
 
     def generate(self, prompts: Sequence[Sequence[int]], request: dict[str, Any]) -> Any:
         if request["mode"] == "beam":
@@ -66,24 +66,3 @@ class Side:
 def _texts(prompts: Sequence[Sequence[int]]) -> list[str]:
     """Texts that the model folder's made-up tokenizer turns into these very tokens."""
     return [" ".join(f"t{token}" for token in prompt) for prompt in prompts]
-
-
-def _open(folder: Path, engine: str, dtype: str) -> Any:
-    """The decoder; one whose dtype the public function does not take yet, by the core's."""
-    try:
-        return fastdecode.Decoder.from_pretrained(str(folder), engine=engine, dtype=dtype)
-    except ValueError:
-        if engine != "native":
-            raise
-    from fastdecode._core import NativeGpt2
-    from fastdecode.engines.native import NativeEngine
-    from fastdecode.tokenizer import FileTokenizer
-
-    class Stored(NativeEngine):
-        """The engine, with the name of what its weights are stored in."""
-
-        dtype = property(lambda self: self._packed().dtype)
-
-    decoder = fastdecode.Decoder.__new__(fastdecode.Decoder)
-    decoder._set(Stored(NativeGpt2.from_folder(folder, dtype)), FileTokenizer(folder), None)
-    return decoder
