@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import convert
-from benchmarks.peers.machine import alone, describe
+from benchmarks.peers.machine import alone, busy_now, describe, others_load
 from benchmarks.peers.process import ROOT, PeerProcess
 from benchmarks.peers.roster import PEERS, REFERENCE
 from benchmarks.peers.workloads import CELLS, Cell
@@ -30,6 +30,8 @@ from benchmarks.peers.workloads import CELLS, Cell
 FIRST_TOKEN = "first-token"
 READ = "read"
 SCHEMA = 1
+# Processors kept busy by others in a cell, above which its figures deserve no trust.
+_TOO_BUSY = 0.1
 
 
 def main() -> None:
@@ -118,7 +120,8 @@ def _cell(
     for name in todo:
         reads.pop(name, None)
     with alone(arguments.lock):
-        begun = time.perf_counter()
+        begun, since = time.perf_counter(), busy_now()
+        ours = sum(process.processor_seconds() for process in processes.values())
         for repeat in range(repeats):
             turn = repeat * 5 % len(todo)
             for name in [*todo[turn:], *todo[:turn]]:
@@ -144,8 +147,13 @@ def _cell(
                     entry["outcome"] = answer.get("tokens") or answer.get("scores")
                 processes[name].rest()
                 if PEERS[name].ours and not single:
-                    _note_read(processes[name], reads.setdefault(name, {}))
+                    _note_read(processes[name], name, reads)
+        ours = sum(process.processor_seconds() for process in processes.values()) - ours
+        load = others_load(since, ours)
     found.update(fresh)
+    results.setdefault("others_load", {}).setdefault(cell.name, []).append(round(load, 3))
+    if load > _TOO_BUSY:
+        print(f"{cell.name}: others kept {load:.2f} processors busy", file=sys.stderr)
     results["commits"][cell.name] = _commit()
     _compare(cell, found)
     print(f"{cell.name}: {time.perf_counter() - begun:.0f} s", file=sys.stderr)
@@ -154,12 +162,12 @@ def _cell(
         print(f"  {name:28} {entry.get('reason') or _brief(cell, entry)}", file=sys.stderr)
 
 
-def _note_read(process: PeerProcess, reads: dict[str, Any]) -> None:
+def _note_read(process: PeerProcess, name: str, reads: dict[str, Any]) -> None:
     """The memory's speed at this moment, since it changes from minute to minute."""
     answer = process.ask({"op": "read"})
     if "reason" not in answer:
-        reads["bytes"] = answer["bytes"]
-        reads.setdefault("seconds", []).append(answer["seconds"])
+        entry = reads.setdefault(name, {"bytes": answer["bytes"], "seconds": []})
+        entry["seconds"].append(answer["seconds"])
 
 
 def _brief(cell: Cell, entry: dict[str, Any]) -> str:

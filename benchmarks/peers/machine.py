@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -51,6 +52,28 @@ def alone(locks: Sequence[Path], *, shared: bool = False) -> Iterator[None]:
         for gate in gates:
             fcntl.flock(gate, fcntl.LOCK_UN)
         yield
+
+
+def others_load(since: tuple[float, float], ours: float) -> float:
+    """How many processors everybody else has kept busy, as `busy_now` began and until now.
+
+    Args:
+        since: what `busy_now` said then.
+        ours: seconds of processor time that our own processes have taken meanwhile.
+    """
+    now = busy_now()
+    return max(0.0, now[1] - since[1] - ours) / max(now[0] - since[0], 1e-9)
+
+
+def busy_now() -> tuple[float, float]:
+    """The clock, and the seconds of work that all processors have done, in all processes."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    except OSError:
+        return time.perf_counter(), 0.0
+    user, nice, system, _, _, irq, softirq = map(int, fields[:7])
+    ticks = os.sysconf("SC_CLK_TCK")
+    return time.perf_counter(), (user + nice + system + irq + softirq) / ticks
 
 
 def _cpuinfo() -> dict[str, str]:

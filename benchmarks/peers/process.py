@@ -61,6 +61,10 @@ class PeerProcess:
                 return
             before = now
 
+    def processor_seconds(self) -> float:
+        """What it has computed so far."""
+        return self._ticks() / os.sysconf("SC_CLK_TCK")
+
     def close(self) -> None:
         """End the process."""
         if self._process.stdin:
