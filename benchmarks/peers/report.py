@@ -82,6 +82,9 @@ def _figure(value: float | None) -> str:
 
 def table(results: dict[str, Any], cells: list[str], *, spread: bool, reads: bool = True) -> str:
     """Peers down, cells across; the fastest of each group in bold."""
+    cells = [cell for cell in cells if results["cells"].get(cell)]
+    if not cells:
+        return "Not measured in this run."
     notes: list[str] = []
     lines = [
         "| | " + " | ".join(TITLES[cell] for cell in cells) + " |",
