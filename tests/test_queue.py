@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_model, ragged
-from fastdecode import Decoder, Sample
+from fastdecode import Decoder, Sample, loop
 from fastdecode.loop import Decoding
 from fastdecode.plan import Plan, Prompt, Timer
 from hypothesis import given, settings
@@ -188,6 +188,24 @@ def test_interrupted_after_a_refill(native, monkeypatch):
         assert mine.token_ids == full.token_ids[: len(mine.token_ids)]
         assert mine.logprobs == full.logprobs[: len(mine.token_ids)]
     assert [len(g.token_ids) for g in found] == [6] * 4 + [3] * 4
+
+
+def test_interrupted_between_a_probability_and_its_token(native, monkeypatch):
+    advance, calls = loop._advance, 0
+
+    def hooked(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        advance(*arguments)
+
+    monkeypatch.setattr(loop, "_advance", hooked)
+    with pytest.raises(fastdecode.Interrupted) as caught:
+        native.generate(ragged(3), logprobs=2, eos_token_id=[], trace=True)
+    for found in caught.value.generations:
+        lengths = map(len, (found.token_ids, found.logprobs, found.alternatives, found.steps))
+        assert list(lengths) == [2] * 4
 
 
 def test_ten_thousand_prompts(native):

@@ -20,6 +20,7 @@ from fastdecode.api import (
     stream,
     surprising,
     tokens,
+    verify,
     vocabulary,
 )
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from fastdecode.decoder import Decoder
     from fastdecode.errors import Interrupted
     from fastdecode.generations import Generation, Generations, Stats
+    from fastdecode.replays import Difference, Replay
     from fastdecode.scores import Score, Scores
     from fastdecode.steps import Step
     from fastdecode.strategies import Greedy
@@ -48,6 +50,7 @@ _LATER = {
     "decoder": ("Decoder",),
     "errors": ("Interrupted",),
     "generations": ("Generation", "Generations", "Stats"),
+    "replays": ("Difference", "Replay"),
     "scores": ("Score", "Scores"),
     "steps": ("Step",),
     "strategies": ("Greedy",),
@@ -78,11 +81,13 @@ __all__ = [
     "Continuation",
     "Continuations",
     "Decoder",
+    "Difference",
     "Generation",
     "Generations",
     "Greedy",
     "Interrupted",
     "Raffle",
+    "Replay",
     "Sample",
     "Score",
     "Scores",
@@ -105,5 +110,6 @@ __all__ = [
     "stream",
     "surprising",
     "tokens",
+    "verify",
     "vocabulary",
 ]

@@ -6,8 +6,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from fastdecode import core
-
 if TYPE_CHECKING:
     import os
 
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
     from fastdecode.continuations import Continuations
     from fastdecode.decoder import Decoder
     from fastdecode.generations import Generation, Generations
+    from fastdecode.replays import Replay
     from fastdecode.scores import Scores
     from fastdecode.steps import Step
     from fastdecode.strategies import Strategy
@@ -467,6 +466,8 @@ def replay(
 ) -> Generations:
     """Run a call again that `Generations.save` wrote; the result can be compared with `==`.
 
+    It runs on the engine that it was made on. `verify` says where the two differ.
+
     Args:
         path: the file.
         model: the model, where the call was made with a model object; None: the one it names.
@@ -477,26 +478,36 @@ def replay(
         ValueError: where the file is something else, was drawn with another generator, or names
             no model and none is given.
     """
-    from fastdecode.decoder import Decoder
     from fastdecode.generations import Generations
-    from fastdecode.strategies import restore
+    from fastdecode.replays import rerun
 
-    call = dict(Generations.load(path).call)
-    name, revision = call.pop("model"), call.pop("revision")
-    # Files of earlier versions name no engine.
-    engine, dtype = call.pop("engine", "auto"), call.pop("dtype")
-    rng = call.pop("rng")
-    if rng != core.RNG_VERSION:
-        raise ValueError(
-            f"{path} was drawn with rng={rng!r}, and this version has {core.RNG_VERSION!r}; "
-            "replay it with the version of fastdecode that wrote it"
-        )
-    if model is None and name is None:
-        raise ValueError(f"{path} was made with a model object; give it as model=...")
-    if isinstance(model, Decoder):
-        decoder = model
-    elif model is None:
-        decoder = resolve(name, engine=engine, dtype=dtype, revision=revision)
-    else:
-        decoder = resolve(model, tokenizer, engine=engine, dtype=dtype)
-    return decoder.generate(strategy=restore(call.pop("strategy")), **call)
+    return rerun(Generations.load(path), path, model, tokenizer)[1]
+
+
+def verify(
+    path: str | os.PathLike[str],
+    *,
+    model: Any = None,
+    tokenizer: Any = None,
+    tolerance: float = 1e-3,
+) -> Replay:
+    """Run a saved call again and say whether it comes out the same, or where it parts.
+
+    On the native engine it does, whatever the threads and the instruction set. A forward pass in
+    torch may round differently with another version or number of threads; where a token changes by
+    that, the report names the prompt, the sample, the step, both tokens and how likely the model
+    holds them. Of an interrupted run, what it had is compared.
+
+    Args:
+        path: a file that `Generations.save` wrote.
+        model: as for `replay`.
+        tokenizer: as for `generate`.
+        tolerance: how far the log-probabilities of the same token may be apart, in nats, where the
+            file has them.
+
+    Raises:
+        ValueError: as for `replay`.
+    """
+    from fastdecode import replays
+
+    return replays.verify(path, model=model, tokenizer=tokenizer, tolerance=tolerance)

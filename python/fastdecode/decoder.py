@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastdecode import checks, core, keywords
 from fastdecode.beams import BeamSearch, SettledStream
 from fastdecode.engines.base import Engine
+from fastdecode.environments import environment
 from fastdecode.errors import Interrupted
 from fastdecode.generations import Generation, Generations, Stats
 from fastdecode.loop import Decoding
@@ -211,7 +212,7 @@ class Decoder(Reader):
         items = [self._generation(row, texts[row.prompt.index], plan) for row in done]
         count = sum(len(row.ids) for row in done)
         stats = Stats.of(count, perf_counter() - begun, timer.forward, timer.core)
-        generations = Generations(items, stats, call)
+        generations = Generations(items, stats, call, environment(self.engine))
         if isinstance(run, BeamSearch):
             generations.trees = [tree for _, tree in sorted(run.trees.items())]
         if interrupted:
@@ -391,6 +392,7 @@ class Decoder(Reader):
             "stop": list(stops),
             "logprobs": logprobs,
             "trace": trace,
+            "batch_size": plan.batch_size,
             "eos_token_id": list(eos),
             "rng": core.RNG_VERSION,
         }
@@ -419,19 +421,21 @@ class Decoder(Reader):
         if row.reason is None and row.cursor is not None and row.cutter is not None:
             # An interrupted row still holds back what could have begun a stop string.
             text += row.cutter.flush() + row.cursor.finish()
+        # An interrupt may come between the note of a token's probability and the token.
+        count = len(row.ids)
         return Generation(
             text=text,
             token_ids=row.ids,
             prompt=prompt,
-            logprobs=row.logprobs if plan.logprobs is not None else None,
+            logprobs=row.logprobs[:count] if plan.logprobs is not None else None,
             score=row.score,
             inclusion=row.inclusion,
             finish_reason=row.reason or "interrupted",
             seed=plan.seed,
             stream=row.prompt.stream,
             sample=row.sample,
-            alternatives=row.alternatives if plan.logprobs else None,
-            steps=[_step(row, plan, i) for i in range(len(row.ids))] if plan.trace else None,
+            alternatives=row.alternatives[:count] if plan.logprobs else None,
+            steps=[_step(row, plan, i) for i in range(count)] if plan.trace else None,
         )
 
 

@@ -161,14 +161,23 @@ class Generations(Tabular, Items[Generation]):
     Attributes:
         stats: what the run took.
         call: the arguments of the run as plain data, from which `fastdecode.replay` repeats it.
+        environment: what the run was made with: versions, engine, threads, instruction set; empty
+            where it was read from a file that does not say.
         trees: the `BeamTree` of each prompt, from a beam search with `trace=True`; not saved.
     """
 
-    def __init__(self, items: Iterable[Generation], stats: Stats, call: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        items: Iterable[Generation],
+        stats: Stats,
+        call: dict[str, Any],
+        environment: dict[str, Any] | None = None,
+    ) -> None:
         """Hold `items` of one run."""
         super().__init__(items)
         self.stats = stats
         self.call = call
+        self.environment = environment or {}
         self.trees: list[BeamTree] = []
 
     def __eq__(self, other: object) -> bool:
@@ -235,10 +244,14 @@ class Generations(Tabular, Items[Generation]):
         return self._table().html()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the call and its generations to `path` as JSON (UTF-8)."""
+        """Write the call, its environment and its generations to `path` as JSON (UTF-8).
+
+        `fastdecode.replay` runs it again, `fastdecode.verify` says whether it comes out the same.
+        """
         data = {
             "format": _FORMAT,
             "call": self.call,
+            "environment": self.environment,
             "stats": asdict(self.stats),
             "generations": [asdict(item) for item in self._items],
         }
@@ -266,4 +279,4 @@ class Generations(Tabular, Items[Generation]):
             if steps is not None:
                 fields["steps"] = [Step.restore(step) for step in steps]
             items.append(Generation(**fields))
-        return cls(items, Stats(**data["stats"]), data["call"])
+        return cls(items, Stats(**data["stats"]), data["call"], data.get("environment"))

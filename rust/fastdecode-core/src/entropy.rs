@@ -4,7 +4,7 @@
 use crate::lanes::{LANES, Lanes, kernel};
 use crate::law::{BLOCK, Bounds, Law};
 use crate::ln::ln;
-use crate::weight::{Halves, LOW_BITS, Scale, WEIGHT_BITS, bounded_weights};
+use crate::weight::{Halves, LOW_BITS, Real, Scale, WEIGHT_BITS};
 
 /// A token's depth is its distance below the maximum in octaves, in these units (a power of two,
 /// so that the product is exact).
@@ -78,7 +78,7 @@ fn moments_body<L: Lanes>(on: L, span: &[f32], bounds: Bounds, max: f32, scale: 
     let mut low = [0u64; LANES];
     for chunk in span.chunks(LANES) {
         let logits = on.load_part(chunk, f32::NEG_INFINITY);
-        let real = bounded_weights(on, logits, bounds, max, scale);
+        let real = Real::bounded(on, logits, bounds, max, scale);
         let halves = Halves::new(on, real);
         let octaves = scale.octaves(on, on.sub(logits, on.splat(max)));
         let depths = on.int_array(on.truncate(on.mul(octaves, on.splat(-UNITS))));
@@ -88,7 +88,7 @@ fn moments_body<L: Lanes>(on: L, span: &[f32], bounds: Bounds, max: f32, scale: 
             low[lane] += u64::from(lows[lane]) * u64::from(depths[lane]);
         }
         weights = weights.add(on, halves);
-        sum.tokens += u64::from(on.at_least(real, on.splat(1.0)).count_ones());
+        sum.tokens += u64::from(on.at_least(real.value(on), on.splat(1.0)).count_ones());
     }
     sum.weight = weights.values(on).iter().sum();
     for lane in 0..LANES {

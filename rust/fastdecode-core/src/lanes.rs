@@ -8,12 +8,20 @@
 /// Lanes of a vector.
 pub const LANES: usize = 16;
 
+/// Bits of a half in [`Lanes::split`].
+const HALF: u32 = 21;
+
 /// The operations of one instruction set. A value of the type is the proof that the CPU has it.
 pub trait Lanes: Copy {
     /// Sixteen floats.
     type V: Copy;
     /// Sixteen integers of 32 bits.
     type I: Copy;
+
+    /// What [`Lanes::split`] adds to the upper halves.
+    const HIGH_BIAS: u32;
+    /// What [`Lanes::split`] adds to the lower halves.
+    const LOW_BIAS: u32;
 
     /// The same value in each lane.
     fn splat(self, x: f32) -> Self::V;
@@ -46,6 +54,8 @@ pub trait Lanes: Copy {
     fn to_exponent(self, i: Self::I) -> Self::I;
     /// The same integer in each lane.
     fn splat_int(self, x: u32) -> Self::I;
+    /// From memory.
+    fn load_int(self, from: &[u32; LANES]) -> Self::I;
     /// a + b, wrapping
     fn add_int(self, a: Self::I, b: Self::I) -> Self::I;
     /// a & b
@@ -56,6 +66,21 @@ pub trait Lanes: Copy {
     fn to_float(self, i: Self::I) -> Self::V;
     /// To memory.
     fn store_int(self, i: Self::I, to: &mut [u32; LANES]);
+    /// The lanes whose bits are set, from the first on; how many they are. What follows them in
+    /// `to` is anything.
+    fn compress(self, v: Self::V, bits: u16, to: &mut [f32; LANES]) -> usize;
+    /// [`Lanes::compress`] of integers.
+    fn compress_int(self, i: Self::I, bits: u16, to: &mut [u32; LANES]) -> usize;
+
+    /// The integer part of `a * b`, a product in 0..=2^42 that is a float exactly, in two halves:
+    /// the upper 21 bits and the lower 21 bits, with the biases added.
+    #[inline(always)]
+    fn split(self, a: Self::V, b: Self::V) -> (Self::I, Self::I) {
+        let product = self.mul(a, b);
+        let high = self.truncate(self.mul(product, self.splat(1.0 / (1 << HALF) as f32)));
+        let rest = self.fma(self.to_float(high), self.splat(-((1 << HALF) as f32)), product);
+        (high, self.truncate(rest))
+    }
 
     /// Up to sixteen floats; `other` fills the rest.
     #[inline(always)]
@@ -95,9 +120,24 @@ fn zip<T: Copy>(a: [T; LANES], b: [T; LANES], f: impl Fn(T, T) -> T) -> [T; LANE
     out
 }
 
+/// The chosen of `from`, one by one.
+#[inline(always)]
+fn compress_each<T: Copy>(from: [T; LANES], mut bits: u16, to: &mut [T; LANES]) -> usize {
+    let mut count = 0;
+    while bits != 0 {
+        to[count] = from[bits.trailing_zeros() as usize];
+        count += 1;
+        bits &= bits - 1;
+    }
+    count
+}
+
 impl Lanes for Portable {
     type V = [f32; LANES];
     type I = [u32; LANES];
+
+    const HIGH_BIAS: u32 = 0;
+    const LOW_BIAS: u32 = 0;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -179,6 +219,10 @@ impl Lanes for Portable {
         [x; LANES]
     }
     #[inline(always)]
+    fn load_int(self, from: &[u32; LANES]) -> Self::I {
+        *from
+    }
+    #[inline(always)]
     fn add_int(self, a: Self::I, b: Self::I) -> Self::I {
         zip(a, b, u32::wrapping_add)
     }
@@ -198,6 +242,14 @@ impl Lanes for Portable {
     fn store_int(self, i: Self::I, to: &mut [u32; LANES]) {
         *to = i;
     }
+    #[inline(always)]
+    fn compress(self, v: Self::V, bits: u16, to: &mut [f32; LANES]) -> usize {
+        compress_each(v, bits, to)
+    }
+    #[inline(always)]
+    fn compress_int(self, i: Self::I, bits: u16, to: &mut [u32; LANES]) -> usize {
+        compress_each(i, bits, to)
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -206,19 +258,22 @@ mod x86 {
     // a value of the type is only made by `new`, whose caller has made sure of them. Loads and
     // stores are unaligned ones, over references to 16 numbers.
     use std::arch::x86_64::{
-        __m256, __m256i, __m512, __m512i, _CMP_GE_OQ, _CMP_LE_OQ, _mm256_add_epi32, _mm256_add_ps,
-        _mm256_and_ps, _mm256_and_si256, _mm256_blendv_ps, _mm256_castps_si256,
-        _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi32_ps, _mm256_cvttps_epi32,
-        _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps,
-        _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+        __m256, __m256i, __m512, __m512i, _CMP_GE_OQ, _CMP_LE_OQ, _MM_FROUND_NO_EXC,
+        _MM_FROUND_TO_NEG_INF, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256,
+        _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps,
+        _mm256_cvtepi32_ps, _mm256_cvttps_epi32, _mm256_fmadd_ps, _mm256_loadu_ps,
+        _mm256_loadu_si256, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps,
+        _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps,
         _mm256_storeu_si256, _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512,
         _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps,
-        _mm512_cvttps_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps,
-        _mm512_mask_cmp_ps_mask, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_epi32,
-        _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_ps,
+        _mm512_cvttps_epi32, _mm512_fmadd_ps, _mm512_fmadd_round_ps, _mm512_loadu_ps,
+        _mm512_loadu_si512, _mm512_mask_blend_ps, _mm512_mask_cmp_ps_mask,
+        _mm512_mask_compress_epi32, _mm512_mask_compress_ps, _mm512_max_ps, _mm512_min_ps,
+        _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+        _mm512_storeu_si512, _mm512_sub_ps,
     };
 
-    use super::{LANES, Lanes};
+    use super::{HALF, LANES, Lanes, compress_each};
 
     /// AVX-512: one register.
     #[derive(Debug, Clone, Copy)]
@@ -258,9 +313,19 @@ mod x86 {
         };
     }
 
+    /// Adding this to a float in 0..2^43, rounding down, leaves its multiple of 2^21 in the low
+    /// bits.
+    const HIGH_ROUNDER: f32 = 1.5 * (1u64 << (23 + HALF)) as f32;
+    /// The same for the integer part of a float in 0..2^22.
+    const LOW_ROUNDER: f32 = 1.5 * (1u64 << 23) as f32;
+    const DOWN: i32 = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
+
     impl Lanes for Avx512 {
         type V = __m512;
         type I = __m512i;
+
+        const HIGH_BIAS: u32 = HIGH_ROUNDER.to_bits();
+        const LOW_BIAS: u32 = LOW_ROUNDER.to_bits();
 
         avx512! {
             fn splat(x: f32) -> Self::V { _mm512_set1_ps(x) }
@@ -283,6 +348,9 @@ mod x86 {
             fn of_bits(i: Self::I) -> Self::V { _mm512_castsi512_ps(i) }
             fn to_exponent(i: Self::I) -> Self::I { _mm512_slli_epi32::<23>(i) }
             fn splat_int(x: u32) -> Self::I { _mm512_set1_epi32(x.cast_signed()) }
+            fn load_int(from: &[u32; LANES]) -> Self::I {
+                _mm512_loadu_si512(from.as_ptr().cast())
+            }
             fn add_int(a: Self::I, b: Self::I) -> Self::I { _mm512_add_epi32(a, b) }
             fn and(a: Self::I, b: Self::I) -> Self::I { _mm512_and_si512(a, b) }
             fn truncate(v: Self::V) -> Self::I { _mm512_cvttps_epi32(v) }
@@ -290,6 +358,27 @@ mod x86 {
             fn store_int(i: Self::I, to: &mut [u32; LANES]) -> () {
                 _mm512_storeu_si512(to.as_mut_ptr().cast(), i)
             }
+            // Into a register and from there to memory: compression to memory, and into a
+            // register of zeros, take ten times as long on Zen.
+            fn compress(v: Self::V, bits: u16, to: &mut [f32; LANES]) -> usize {{
+                _mm512_storeu_ps(to.as_mut_ptr(), _mm512_mask_compress_ps(v, bits, v));
+                bits.count_ones() as usize
+            }}
+            fn compress_int(i: Self::I, bits: u16, to: &mut [u32; LANES]) -> usize {{
+                let chosen = _mm512_mask_compress_epi32(i, bits, i);
+                _mm512_storeu_si512(to.as_mut_ptr().cast(), chosen);
+                bits.count_ones() as usize
+            }}
+            // The product is never rounded, so each sum is the exact one, rounded down. Seven
+            // instructions with conversions between floats and integers, three with these.
+            fn split(a: Self::V, b: Self::V) -> (Self::I, Self::I) {{
+                let rounder = _mm512_set1_ps(HIGH_ROUNDER);
+                let high = _mm512_fmadd_round_ps::<DOWN>(a, b, rounder);
+                // LOW_ROUNDER less the upper half, exactly.
+                let rest = _mm512_sub_ps(_mm512_set1_ps(HIGH_ROUNDER + LOW_ROUNDER), high);
+                let low = _mm512_fmadd_round_ps::<DOWN>(a, b, rest);
+                (_mm512_castps_si512(high), _mm512_castps_si512(low))
+            }}
         }
     }
 
@@ -312,6 +401,9 @@ mod x86 {
     impl Lanes for Avx2 {
         type V = [__m256; 2];
         type I = [__m256i; 2];
+
+        const HIGH_BIAS: u32 = 0;
+        const LOW_BIAS: u32 = 0;
 
         avx2! {
             fn add(a, b) -> V = _mm256_add_ps;
@@ -380,12 +472,30 @@ mod x86 {
             unsafe { [_mm256_set1_epi32(x.cast_signed()); 2] }
         }
         #[inline(always)]
+        fn load_int(self, from: &[u32; LANES]) -> Self::I {
+            // SAFETY: see the head of the module.
+            unsafe {
+                [
+                    _mm256_loadu_si256(from.as_ptr().cast()),
+                    _mm256_loadu_si256(from.as_ptr().add(8).cast()),
+                ]
+            }
+        }
+        #[inline(always)]
         fn store_int(self, i: Self::I, to: &mut [u32; LANES]) {
             // SAFETY: see the head of the module.
             unsafe {
                 _mm256_storeu_si256(to.as_mut_ptr().cast(), i[0]);
                 _mm256_storeu_si256(to.as_mut_ptr().add(8).cast(), i[1]);
             }
+        }
+        #[inline(always)]
+        fn compress(self, v: Self::V, bits: u16, to: &mut [f32; LANES]) -> usize {
+            compress_each(self.array(v), bits, to)
+        }
+        #[inline(always)]
+        fn compress_int(self, i: Self::I, bits: u16, to: &mut [u32; LANES]) -> usize {
+            compress_each(self.int_array(i), bits, to)
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::lanes::{LANES, Lanes, kernel};
 use crate::level::Level;
 use crate::order::Candidate;
-use crate::weight::{CAPACITY, Halves, Scale, bounded_weights, real_weights, weight};
+use crate::weight::{CAPACITY, Halves, Real, Scale, weight};
 
 /// Tokens whose weights are summed together, so that a draw looks into one block only.
 pub(crate) const BLOCK: usize = 512;
@@ -230,10 +230,12 @@ kernel! {
     fn whole_sum(row: &[f32], max: f32, scale: Scale, sums: &mut [u64]) -> () = whole_sum_body;
 }
 kernel! {
-    fn span_sum(span: &[f32], bounds: Bounds, max: f32, scale: Scale) -> u64 = span_sum_body;
+    pub(crate) fn span_sum(span: &[f32], bounds: Bounds, max: f32, scale: Scale) -> u64 = span_sum_body;
 }
 kernel! {
-    fn span_fill(span: &[f32], bounds: Bounds, max: f32, scale: Scale, out: &mut [u64]) -> () = span_fill_body;
+    pub(crate) fn span_fill(
+        span: &[f32], bounds: Bounds, max: f32, scale: Scale, out: &mut [u64],
+    ) -> () = span_fill_body;
 }
 
 #[inline(always)]
@@ -241,17 +243,20 @@ fn whole_sum_body<L: Lanes>(on: L, row: &[f32], max: f32, scale: Scale, sums: &m
     let maxima = on.splat(max);
     for (block, total) in row.chunks(BLOCK).zip(sums) {
         let mut sum = Halves::zero(on);
-        let (chunks, rest) = block.as_chunks::<LANES>();
-        for chunk in chunks {
-            let real = real_weights(on, on.sub(on.load(chunk), maxima), scale);
-            sum = sum.add(on, Halves::new(on, real));
+        let (pairs, rest) = block.as_chunks::<{ 2 * LANES }>();
+        for pair in pairs {
+            let (chunks, _) = pair.as_chunks::<LANES>();
+            let differences = [0, 1].map(|i| on.sub(on.load(&chunks[i]), maxima));
+            for real in Real::side_by_side(on, differences, scale) {
+                sum = sum.raw_add(on, real);
+            }
         }
-        if !rest.is_empty() {
-            let rest = on.load_part(rest, f32::NEG_INFINITY);
-            let real = real_weights(on, on.sub(rest, maxima), scale);
-            sum = sum.add(on, Halves::new(on, real));
+        for chunk in rest.chunks(LANES) {
+            let logits = on.load_part(chunk, f32::NEG_INFINITY);
+            sum = sum.raw_add(on, Real::new(on, on.sub(logits, maxima), scale));
         }
-        *total = sum.values(on).iter().sum();
+        let count = block.len().div_ceil(LANES);
+        *total = sum.without_biases(on, count).values(on).iter().sum();
     }
 }
 
@@ -261,14 +266,13 @@ fn span_sum_body<L: Lanes>(on: L, span: &[f32], bounds: Bounds, max: f32, scale:
     let mut sum = Halves::zero(on);
     let (chunks, rest) = span.as_chunks::<LANES>();
     for chunk in chunks {
-        let real = bounded_weights(on, on.load(chunk), bounds, max, scale);
-        sum = sum.add(on, Halves::new(on, real));
+        sum = sum.raw_add(on, Real::bounded(on, on.load(chunk), bounds, max, scale));
     }
     if !rest.is_empty() {
         let rest = on.load_part(rest, f32::NEG_INFINITY);
-        sum = sum.add(on, Halves::new(on, bounded_weights(on, rest, bounds, max, scale)));
+        sum = sum.raw_add(on, Real::bounded(on, rest, bounds, max, scale));
     }
-    sum.values(on).iter().sum()
+    sum.without_biases(on, span.len().div_ceil(LANES)).values(on).iter().sum()
 }
 
 #[inline(always)]
@@ -282,7 +286,7 @@ fn span_fill_body<L: Lanes>(
 ) {
     for (chunk, out) in span.chunks(LANES).zip(out.chunks_mut(LANES)) {
         let logits = on.load_part(chunk, f32::NEG_INFINITY);
-        let weights = Halves::new(on, bounded_weights(on, logits, bounds, max, scale)).values(on);
+        let weights = Halves::new(on, Real::bounded(on, logits, bounds, max, scale)).values(on);
         out.copy_from_slice(&weights[..out.len()]);
     }
 }

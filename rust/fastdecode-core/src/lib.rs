@@ -20,6 +20,7 @@ mod nucleus;
 pub mod order;
 pub mod params;
 pub mod philox;
+mod picked;
 pub mod pipeline;
 mod reduction;
 pub mod sampler;

@@ -2,25 +2,17 @@
 //! (Holtzman et al., "The curious case of neural text degeneration", 2020). The token that crosses
 //! is in.
 //!
-//! The row is not sorted: weights are added up in buckets of equal width in octaves, which are
-//! monotone in the logit, and only the bucket that crosses is put in order.
+//! The row is not sorted. With its total known, a sample of the row tells about where the nucleus
+//! ends; the tokens above that are picked out, and the one that crosses is found among them by
+//! splitting them at pivots. Each step is in exact integers, a bad guess only costs time. (A
+//! histogram of the whole row took twice to four times as long.)
 
 use crate::lanes::{LANES, Lanes, kernel};
-use crate::law::{BLOCK, Law};
+use crate::law::Law;
 use crate::order::Candidate;
-use crate::weight::{Halves, Scale, WEIGHT_BITS, real_weights, weigh};
-
-/// Buckets to an octave: narrow enough that a bucket of a GPT-2 row holds a few hundred tokens,
-/// few enough that all buckets fit in the first-level cache.
-const PER_OCTAVE: usize = 32;
-/// Tokens further down than this many octaves have weight zero; they share the last bucket.
-const BUCKETS: usize = (WEIGHT_BITS as usize + 1) * PER_OCTAVE + 1;
-
-/// Sums kept for each bucket, by lane: neighbours in the row that fall into one bucket would have
-/// to wait for each other's store (five times as slow over a flat row).
-const COPIES: usize = 4;
-
-const LAST_BUCKET: f32 = (BUCKETS - 1) as f32;
+use crate::picked::Picked;
+use crate::scan::Tops;
+use crate::weight::{Real, Scale, WEIGHT_BITS, weigh};
 
 /// The least mass that reaches `p` of `total`: `ceil(p * total)`, exactly, and at least one.
 #[must_use]
@@ -57,113 +49,159 @@ pub(crate) fn prefix(weights: impl IntoIterator<Item = u64>, target: u64) -> (us
     (kept, mass)
 }
 
-/// Cuts a law that was cut nowhere yet to `p` of its mass; the mass that is left.
-pub(crate) fn keep(
-    law: &mut Law,
-    p: f64,
-    masses: &mut Vec<u64>,
-    crossing: &mut Vec<Candidate>,
-    weights: &mut Vec<u64>,
-) -> u64 {
-    masses.clear();
-    masses.resize(BUCKETS * COPIES, 0);
-    add_up(law.level, law.row, law.max, law.scale, masses);
-    let target = target_mass(p, masses.iter().sum());
+/// Where to keep what is worked out.
+#[derive(Debug, Default)]
+pub(crate) struct Space {
+    /// The nucleus, once it is known.
+    pub picked: Picked,
+    rest: Picked,
+    sample: Tops,
+    listed: Vec<Candidate>,
+    weights: Vec<u64>,
+}
 
+/// One chunk of lanes in this many is the sample of a row.
+const SAMPLED: usize = 16;
+
+/// So few tokens are put in order.
+const FEW: usize = 64;
+
+/// Cuts a law of weight `total` that was cut nowhere yet to a mass of `target`, and picks the
+/// tokens left; their mass. `tops` are the row's.
+pub(crate) fn keep(law: &mut Law, tops: &Tops, total: u64, target: u64, space: &mut Space) -> u64 {
+    let Law { level, row, max, scale, .. } = *law;
+    sample_weights(level, row, max, scale, &mut space.sample);
+    let least = least_kept(law, total - target, &space.sample);
+    space.picked.pick(level, row, tops, bound_of(least, law));
+    let mut mass = space.picked.mass(law);
+    if mass < target {
+        // What is below this weight, be it the whole row, is less than what may be cut.
+        let least = (total - target) / row.len() as u64;
+        space.picked.pick(level, row, tops, bound_of(least, law));
+        mass = space.picked.mass(law);
+    }
+    let (last, mass, ties) = crossing(law, mass, target, space);
+    space.picked.filter(level, last.logit, f32::INFINITY);
+    if ties {
+        space.picked.drop_ties_after(last);
+    }
+    law.last = Some(last);
+    mass
+}
+
+/// A logit that all tokens with a weight of `least` or more reach.
+fn bound_of(least: u64, law: &Law) -> f32 {
+    if least == 0 { f32::NEG_INFINITY } else { law.scale.logit_of(least, law.max) }
+}
+
+/// Thresholds looked at in one go.
+const AT_ONCE: usize = 8;
+
+/// A guess at the least weight of the nucleus, when a mass of `cut` is to be left out.
+fn least_kept(law: &Law, cut: u64, sample: &Tops) -> u64 {
+    // Rather a few tokens too many than one too few.
+    let allowed = (cut as f64 / SAMPLED as f64 * 0.9) as f32;
+    let mut least = (1u64 << WEIGHT_BITS) as f32;
+    // Three octaves between neighbours, then three eighths of one.
+    for (down, up) in [(0.125f32, 1.0), (0.771_105_4, 8.0)] {
+        let mut threshold = least * up;
+        let thresholds: [f32; AT_ONCE] = std::array::from_fn(|_| {
+            threshold *= down;
+            threshold
+        });
+        let masses = masses_below(law.level, sample, &thresholds);
+        let found = masses.iter().position(|&mass| mass <= allowed).unwrap_or(AT_ONCE - 1);
+        least = thresholds[found];
+    }
+    least as u64
+}
+
+/// The token of `space.picked`, of so much `mass`, that reaches `target` in the total order; the
+/// mass up to it; and whether tokens that tie with it come after it.
+fn crossing(law: &Law, mut mass: u64, target: u64, space: &mut Space) -> (Candidate, u64, bool) {
+    let Law { level, max, scale, .. } = *law;
+    let Space { picked, rest, listed, weights, .. } = space;
+    rest.copy(picked);
+    // Of the tokens that are before `rest`.
     let mut above = 0;
-    let mut bucket = 0;
-    let (masses, _) = masses.as_chunks::<COPIES>();
-    loop {
-        let mass: u64 = masses[bucket].iter().sum();
-        if above + mass >= target {
-            break;
+    while rest.len() > FEW
+        && let Some(pivot) =
+            pivot(law, rest, (target - above) as f64 / mass as f64, listed, weights)
+    {
+        let reaching = rest.mass_reaching(law, pivot);
+        if above + reaching >= target {
+            rest.filter(level, pivot, f32::INFINITY);
+            mass = reaching;
+        } else {
+            rest.filter(level, f32::NEG_INFINITY, pivot.next_down());
+            above += reaching;
+            mass -= reaching;
         }
-        above += mass;
-        bucket += 1;
     }
-    gather(law.level, law.row, law.max, law.scale, bucket as u32, crossing);
-    crossing.sort_unstable_by(Candidate::order);
-    weigh(law.level, crossing, law.max, law.scale, weights);
-    let (kept, mass) = prefix(weights.iter().copied(), target - above);
-    law.last = Some(crossing[kept - 1]);
-    above + mass
+    listed.clear();
+    listed.extend(rest.candidates());
+    listed.sort_unstable_by_key(Candidate::key);
+    weigh(level, listed, max, scale, weights);
+    let (kept, reached) = prefix(weights.iter().copied(), target - above);
+    let last = listed[kept - 1];
+    (last, above + reached, listed.get(kept).is_some_and(|next| next.logit == last.logit))
+}
+
+/// A logit that about `share` of the mass reaches, above the least of a few; None where those are
+/// all the same.
+fn pivot(
+    law: &Law,
+    rest: &Picked,
+    share: f64,
+    few: &mut Vec<Candidate>,
+    weights: &mut Vec<u64>,
+) -> Option<f32> {
+    few.clear();
+    few.extend(rest.candidates().step_by(rest.len() / (2 * LANES)));
+    few.sort_unstable_by_key(Candidate::key);
+    weigh(law.level, few, law.max, law.scale, weights);
+    let wanted = share * weights.iter().sum::<u64>() as f64;
+    let (kept, _) = prefix(weights.iter().copied(), wanted as u64);
+    let least = few[few.len() - 1].logit;
+    few[..kept].iter().rev().map(|x| x.logit).find(|&logit| logit > least)
 }
 
 kernel! {
-    fn add_up(row: &[f32], max: f32, scale: Scale, masses: &mut [u64]) -> () = add_up_body;
+    fn sample_weights(row: &[f32], max: f32, scale: Scale, out: &mut Tops) -> () = sample_body;
 }
 kernel! {
-    fn gather(
-        row: &[f32], max: f32, scale: Scale, bucket: u32, out: &mut Vec<Candidate>,
-    ) -> () = gather_body;
-}
-
-/// Adding 2^23 rounds a small float to an integer and leaves it in the low bits.
-const ROUNDER: f32 = 8_388_608.0;
-
-/// The buckets of tokens so far below the maximum, as `ROUNDER` and the bucket.
-#[inline(always)]
-fn buckets_of<L: Lanes>(on: L, differences: L::V, scale: Scale) -> L::V {
-    let position = on.mul(scale.octaves(on, differences), on.splat(-(PER_OCTAVE as f32)));
-    on.add(on.min(position, on.splat(LAST_BUCKET)), on.splat(ROUNDER))
-}
-
-/// Vectors write a block's buckets and weights, a plain loop reads them: taking lanes out of
-/// registers one by one was twice as slow.
-#[inline(always)]
-fn add_up_body<L: Lanes>(on: L, row: &[f32], max: f32, scale: Scale, masses: &mut [u64]) {
-    let (masses, _) = masses.as_chunks_mut::<COPIES>();
-    let mut buckets = [0u32; BLOCK];
-    let mut weights = [0u64; BLOCK];
-    for block in row.chunks(BLOCK) {
-        let parts = buckets.as_chunks_mut::<LANES>().0.iter_mut();
-        let parts = parts.zip(weights.as_chunks_mut::<LANES>().0);
-        for (chunk, (buckets, weights)) in block.chunks(LANES).zip(parts) {
-            let logits = match chunk.try_into() {
-                Ok(whole) => on.load(whole),
-                Err(_) => on.load_part(chunk, f32::NEG_INFINITY),
-            };
-            let differences = on.sub(logits, on.splat(max));
-            *weights = Halves::new(on, real_weights(on, differences, scale)).values(on);
-            let bits = on.bits(buckets_of(on, differences, scale));
-            on.store_int(on.and(bits, on.splat_int(0x7F_FFFF)), buckets);
-        }
-        let whole = block.len().next_multiple_of(LANES);
-        let quads = buckets[..whole].as_chunks::<COPIES>().0.iter();
-        for (buckets, weights) in quads.zip(weights.as_chunks::<COPIES>().0) {
-            for lane in 0..COPIES {
-                masses[buckets[lane] as usize][lane] += weights[lane];
-            }
-        }
-    }
+    /// The mass of a sample below each threshold.
+    fn masses_below(
+        sample: &[[f32; LANES]], thresholds: &[f32; AT_ONCE],
+    ) -> [f32; AT_ONCE] = masses_below_body;
 }
 
 #[inline(always)]
-fn gather_body<L: Lanes>(
-    on: L,
-    row: &[f32],
-    max: f32,
-    scale: Scale,
-    bucket: u32,
-    out: &mut Vec<Candidate>,
-) {
+fn sample_body<L: Lanes>(on: L, row: &[f32], max: f32, scale: Scale, out: &mut Tops) {
     out.clear();
-    let (maxima, wanted) = (on.splat(max), on.splat(ROUNDER + bucket as f32));
-    for (index, chunk) in row.chunks(LANES).enumerate() {
-        let logits = match chunk.try_into() {
-            Ok(whole) => on.load(whole),
-            Err(_) => on.load_part(chunk, f32::NEG_INFINITY),
-        };
-        let buckets = buckets_of(on, on.sub(logits, maxima), scale);
-        let mut hits = on.at_least(buckets, wanted) & on.at_least(wanted, buckets);
-        while hits != 0 {
-            let lane = hits.trailing_zeros() as usize;
-            if let Some(&logit) = chunk.get(lane) {
-                out.push(Candidate::new(logit, index * LANES + lane));
-            }
-            hits &= hits - 1;
+    for chunk in row.as_chunks::<LANES>().0.iter().step_by(SAMPLED) {
+        let real = Real::new(on, on.sub(on.load(chunk), on.splat(max)), scale);
+        out.push(on.array(real.value(on)));
+    }
+}
+
+#[inline(always)]
+fn masses_below_body<L: Lanes>(
+    on: L,
+    sample: &[[f32; LANES]],
+    thresholds: &[f32; AT_ONCE],
+) -> [f32; AT_ONCE] {
+    let (zero, least) = (on.splat(0.0), on.splat(f32::NEG_INFINITY));
+    // The float below, as the bounds of `between` are both inside.
+    let highs = thresholds.map(|threshold| on.splat(threshold.next_down()));
+    let mut sums = [zero; AT_ONCE];
+    for chunk in sample {
+        let real = on.load(chunk);
+        for (sum, high) in sums.iter_mut().zip(highs) {
+            *sum = on.add(*sum, on.between(real, least, high, real, zero));
         }
     }
+    sums.map(|sum| on.array(sum).into_iter().sum())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::lanes::LANES;
 use crate::law::{BLOCK, Draw, Law};
 use crate::level::Level;
 use crate::ln::ln;
-use crate::nucleus::target_mass;
+use crate::nucleus::{self, target_mass};
 use crate::order::Candidate;
 use crate::params::{DynamicTemperature, Params};
 use crate::scan::{Tops, survey};
@@ -29,7 +29,7 @@ pub struct Scratch {
     pub(crate) folded: Tops,
     pub(crate) keys: Vec<u64>,
     pub(crate) sums: Vec<u64>,
-    pub(crate) masses: Vec<u64>,
+    pub(crate) nucleus: nucleus::Space,
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) weights: Vec<u64>,
     pub(crate) list: Vec<Listed>,

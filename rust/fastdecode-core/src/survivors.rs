@@ -14,7 +14,7 @@ use crate::order::Candidate;
 use crate::sampler::Scratch;
 use crate::scan;
 use crate::select;
-use crate::weight::{Scale, bounded_weights, real_weights, weigh, weight};
+use crate::weight::{Real, Scale, weigh, weight};
 
 /// A listed survivor.
 #[derive(Debug, Clone, Copy)]
@@ -39,21 +39,19 @@ pub(crate) struct Survivors<'a, 's> {
     form: Form,
     /// Of an interval; forgotten when it is cut.
     total: Option<u64>,
+    /// Whether `scratch.nucleus.picked` are the interval's tokens.
+    picked: bool,
     scratch: &'s mut Scratch,
 }
 
-/// Tokens looked at one by one rather than by a pass over the row: a top-p that is met by these
-/// is met by a list.
+/// Tokens looked at one by one rather than by a pass over the row.
 const SHORT_LIST: usize = 256;
-
-/// One chunk of lanes in this many is a sample of the row, for guesses that only cost time.
-const SAMPLED: usize = 16;
 
 impl<'a, 's> Survivors<'a, 's> {
     /// Every token of a row that has been surveyed into `scratch.tops`.
     pub fn all(law: Law<'a>, scratch: &'s mut Scratch) -> Self {
         scratch.sums.clear();
-        Self { law, form: Form::Interval, total: None, scratch }
+        Self { law, form: Form::Interval, total: None, picked: false, scratch }
     }
 
     /// The likeliest alone.
@@ -99,23 +97,18 @@ impl<'a, 's> Survivors<'a, 's> {
             self.keep_target(target);
             return;
         }
-        let (mass, rest) = self.shortlist();
-        // The guess chooses between two ways to the same answer.
-        if mass as f64 >= p * (mass as f64 + rest) {
-            let target = target_mass(p, self.total());
-            if mass >= target {
-                self.list_candidates();
-                self.keep_target(target);
-                return;
-            }
-        }
-        self.keep_mass_of_many(p);
-    }
-
-    fn keep_mass_of_many(&mut self, p: f64) {
-        let Scratch { masses, candidates, weights, sums, .. } = &mut *self.scratch;
+        let total = self.total();
+        let target = target_mass(p, total);
+        let Scratch { tops, nucleus, candidates, sums, .. } = &mut *self.scratch;
         sums.clear();
-        self.total = Some(nucleus::keep(&mut self.law, p, masses, candidates, weights));
+        self.total = Some(nucleus::keep(&mut self.law, tops, total, target, nucleus));
+        if nucleus.picked.len() <= SHORT_LIST {
+            candidates.clear();
+            candidates.extend(nucleus.picked.candidates());
+            self.list_candidates();
+        } else {
+            self.picked = true;
+        }
     }
 
     fn keep_target(&mut self, target: u64) {
@@ -139,6 +132,7 @@ impl<'a, 's> Survivors<'a, 's> {
         if self.form == Form::Interval {
             self.law.first = Some(pivot);
             self.total = None;
+            self.picked = false;
         } else {
             self.scratch.list.retain(|x| x.candidate.key() >= pivot.key());
         }
@@ -225,7 +219,10 @@ impl<'a, 's> Survivors<'a, 's> {
         if self.form == Form::Interval {
             let sums = &self.scratch.sums;
             let law = &self.law;
-            return if sums.is_empty() {
+            let picked = &self.scratch.nucleus.picked;
+            return if self.picked {
+                law.draw(total, ticket, |ticket| picked.token_at(law, ticket))
+            } else if sums.is_empty() {
                 law.draw(total, ticket, |ticket| law.find(ticket))
             } else {
                 law.draw(total, ticket, |ticket| law.token_at(sums, ticket))
@@ -254,6 +251,7 @@ impl<'a, 's> Survivors<'a, 's> {
                 let before = self.law.last.filter(|before| before.key() < last.key());
                 self.law.last = Some(before.unwrap_or(last));
                 self.total = None;
+                self.picked = false;
                 self.scratch.sums.clear();
                 if self.groups_reaching(last.logit) <= SHORT_LIST {
                     self.list();
@@ -316,16 +314,6 @@ impl<'a, 's> Survivors<'a, 's> {
         select::count_reaching(self.law.level, &self.scratch.tops, bound)
     }
 
-    /// Gathers the first tokens of the row; their mass, and a guess at that of all others.
-    fn shortlist(&mut self) -> (u64, f64) {
-        let Law { level, row, max, scale, .. } = self.law;
-        let Scratch { tops, folded, candidates, weights, .. } = &mut *self.scratch;
-        let bound = select::lower_bound(level, tops, SHORT_LIST, folded);
-        select::gather(level, row, tops, bound, candidates);
-        weigh(level, candidates, max, scale, weights);
-        (weights.iter().sum(), sampled_mass(level, row, bound, max, scale))
-    }
-
     /// Turns an interval into a list.
     fn list(&mut self) {
         if self.form != Form::Interval {
@@ -379,27 +367,9 @@ fn crossing<K: Ord + Copy>(list: &mut [Listed], target: u64, key: impl Fn(&Liste
 }
 
 kernel! {
-    fn sampled_mass(row: &[f32], bound: f32, max: f32, scale: Scale) -> f64 = sampled_mass_body;
-}
-kernel! {
     fn lowest_reaching(
         span: &[f32], bounds: Bounds, max: f32, scale: Scale, least: u64,
     ) -> f32 = lowest_reaching_body;
-}
-
-/// A guess at the mass of the tokens below `bound`, from a sample of the row.
-#[inline(always)]
-fn sampled_mass_body<L: Lanes>(on: L, row: &[f32], bound: f32, max: f32, scale: Scale) -> f64 {
-    let (maxima, zero) = (on.splat(max), on.splat(0.0));
-    let (low, high) = (on.splat(f32::NEG_INFINITY), on.splat(bound));
-    let mut sums = zero;
-    let (chunks, _) = row.as_chunks::<LANES>();
-    for chunk in chunks.iter().step_by(SAMPLED) {
-        let logits = on.load(chunk);
-        let real = real_weights(on, on.sub(logits, maxima), scale);
-        sums = on.add(sums, on.between(logits, low, high, real, zero));
-    }
-    on.array(sums).into_iter().map(f64::from).sum::<f64>() * SAMPLED as f64
 }
 
 /// The lowest logit inside the bounds whose weight is at least `least`; +inf where there is none.
@@ -420,7 +390,7 @@ fn lowest_reaching_body<L: Lanes>(
     let mut lowest = none;
     for chunk in span.chunks(LANES) {
         let logits = on.load_part(chunk, f32::NEG_INFINITY);
-        let real = bounded_weights(on, logits, bounds, max, scale);
+        let real = Real::bounded(on, logits, bounds, max, scale).value(on);
         lowest = on.min(lowest, on.between(real, least, none, logits, none));
     }
     on.array(lowest).into_iter().fold(f32::INFINITY, f32::min)

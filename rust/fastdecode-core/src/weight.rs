@@ -68,39 +68,88 @@ impl Scale {
 const FLOOR: f32 = -100.0;
 
 /// Adding 1.5 * 2^23 rounds a small float to an integer, ties to even, and leaves it in the low
-/// bits; the weight's own power of two rides along.
-const ROUNDER: f32 = 12_582_912.0 + WEIGHT_BITS as f32;
+/// bits. What is added to it makes the exponent of twice the weight's own power of two of them,
+/// and is even, so that it does not turn a tie.
+const ROUNDER: f32 = 12_582_912.0 + (WEIGHT_BITS + 1 + 127) as f32;
 
-/// 2^f on [-1/2, 1/2]: relative error 1.1e-7 before rounding (minimax, by linear programming), and
-/// 1 at f = 0 exactly. From the highest power down.
-#[expect(clippy::approx_constant, reason = "the minimax coefficient, which is not ln 2")]
-const POLYNOMIAL: [f32; 6] = [0.0013264727, 0.009671513, 0.055507336, 0.24022242, 0.693147, 1.0];
-
-/// The weights before their fractions are dropped, of tokens `difference <= 0` below the maximum;
-/// between 2^-59 and 2^42.
-#[inline(always)]
-pub(crate) fn real_weights<L: Lanes>(on: L, differences: L::V, scale: Scale) -> L::V {
-    let rounder = on.splat(ROUNDER);
-    let octaves = on.splat(scale.octaves_per_logit);
-    let differences = on.max(differences, on.splat(scale.limit));
-    let shifted = on.fma(differences, octaves, rounder);
-    let whole = on.sub(shifted, rounder);
-    let f = on.fma(differences, octaves, on.sub(on.splat(0.0), whole));
-    let mut p = on.splat(POLYNOMIAL[0]);
-    for coefficient in &POLYNOMIAL[1..] {
-        p = on.fma(p, f, on.splat(*coefficient));
+/// Half of 2^f on [-1/2, 1/2]: relative error 1.1e-7 before rounding (minimax, by linear
+/// programming), and 1/2 at f = 0 exactly. From the highest power down.
+const POLYNOMIAL: [f32; 6] = {
+    #[expect(clippy::approx_constant, reason = "the minimax coefficient, which is not ln 2")]
+    let mut powers = [0.0013264727, 0.009671513, 0.055507336, 0.24022242, 0.693147, 1.0];
+    let mut i = 0;
+    while i < powers.len() {
+        powers[i] /= 2.0;
+        i += 1;
     }
-    // Times 2^(whole + 42), by way of the exponent; what is above the low bits is shifted out.
-    on.of_bits(on.add_int(on.bits(p), on.to_exponent(on.bits(shifted))))
+    powers
+};
+
+/// Weights before their fractions are dropped, as two factors: a part in 1/4..1 and a power of
+/// two. Their product is exact.
+#[derive(Clone, Copy)]
+pub(crate) struct Real<L: Lanes> {
+    pub part: L::V,
+    pub power: L::V,
 }
 
-/// [`real_weights`] of one token, by the same operations.
+impl<L: Lanes> Real<L> {
+    /// Of `N` vectors of tokens `difference <= 0` below the maximum, step by step side by side:
+    /// a processor looks ahead no further than three vectors one after the other.
+    #[inline(always)]
+    pub fn side_by_side<const N: usize>(on: L, differences: [L::V; N], scale: Scale) -> [Self; N] {
+        let rounder = on.splat(ROUNDER);
+        let octaves = on.splat(scale.octaves_per_logit);
+        let limit = on.splat(scale.limit);
+        let differences = differences.map(|difference| on.max(difference, limit));
+        let shifted = differences.map(|difference| on.fma(difference, octaves, rounder));
+        let mut f = differences;
+        for (f, shifted) in f.iter_mut().zip(shifted) {
+            let whole = on.sub(shifted, rounder);
+            *f = on.fma(*f, octaves, on.sub(on.splat(0.0), whole));
+        }
+        // What is above the low bits is shifted out.
+        let powers = shifted.map(|shifted| on.of_bits(on.to_exponent(on.bits(shifted))));
+        let mut parts = [on.splat(POLYNOMIAL[0]); N];
+        for coefficient in &POLYNOMIAL[1..] {
+            for (part, f) in parts.iter_mut().zip(f) {
+                *part = on.fma(*part, f, on.splat(*coefficient));
+            }
+        }
+        std::array::from_fn(|i| Self { part: parts[i], power: powers[i] })
+    }
+
+    #[inline(always)]
+    pub fn new(on: L, differences: L::V, scale: Scale) -> Self {
+        let [real] = Self::side_by_side(on, [differences], scale);
+        real
+    }
+
+    /// Of the logits inside the bounds; nothing of the others.
+    #[inline(always)]
+    pub fn bounded(on: L, logits: L::V, bounds: Bounds, max: f32, scale: Scale) -> Self {
+        let real = Self::new(on, on.sub(logits, on.splat(max)), scale);
+        let (low, high) = (on.splat(bounds.low), on.splat(bounds.high));
+        Self { power: on.between(logits, low, high, real.power, on.splat(NOTHING)), ..real }
+    }
+
+    /// The product: between 2^-59 and 2^42.
+    #[inline(always)]
+    pub fn value(self, on: L) -> L::V {
+        on.mul(self.part, self.power)
+    }
+}
+
+/// A power of two that makes a weight of zero, for what is cut.
+const NOTHING: f32 = 1.0 / (1u64 << 40) as f32;
+
+/// [`Real`] of one token, by the same operations.
 fn real_weight(difference: f32, scale: Scale) -> f32 {
     let difference = scale.clamped(difference);
     let shifted = difference.mul_add(scale.octaves_per_logit, ROUNDER);
     let f = difference.mul_add(scale.octaves_per_logit, -(shifted - ROUNDER));
     let p = POLYNOMIAL.into_iter().reduce(|p, coefficient| p.mul_add(f, coefficient));
-    f32::from_bits(p.unwrap_or(1.0).to_bits().wrapping_add(shifted.to_bits() << 23))
+    p.unwrap_or(0.5) * f32::from_bits(shifted.to_bits() << 23)
 }
 
 /// The weight of a token `difference <= 0` below the row's maximum; -inf has weight 0.
@@ -126,14 +175,19 @@ fn weigh_body<L: Lanes>(on: L, tokens: &[Candidate], max: f32, scale: Scale, out
             *logit = token.logit;
         }
         let differences = on.sub(on.load(&logits), on.splat(max));
-        let weights = Halves::new(on, real_weights(on, differences, scale)).values(on);
+        let weights = Halves::new(on, Real::new(on, differences, scale)).values(on);
         out.extend_from_slice(&weights[..tokens.len()]);
     }
 }
 
 /// Weights, or sums of up to 1023 of them, in two words of 32 bits: vector units convert floats to
-/// these at every level, and need no wide lanes for the sum (a third faster than 64-bit lanes with
-/// AVX-512, several times with less).
+/// these at every level, and need no wide lanes for the sum.
+///
+/// Tried with AVX-512: conversion to 64-bit lanes and their sums (10.9 us a row of 50,257 where
+/// 32-bit conversions took 11.5 and [`Lanes::split`] takes 9.2), exponents by `vscalefps`, four
+/// and eight vectors side by side, pipelining by hand, 256-bit registers: no gain. The exponential
+/// alone takes 6.9 us: eight cycles for 16 tokens, of seven multiply-adds on the one pipe for
+/// them.
 #[derive(Clone, Copy)]
 pub(crate) struct Halves<L: Lanes> {
     pub high: L::I,
@@ -152,14 +206,27 @@ impl<L: Lanes> Halves<L> {
         Self { high: on.splat_int(0), low: on.splat_int(0) }
     }
 
-    /// Drops the fractions of [`real_weights`].
+    /// Drops the fractions.
     #[inline(always)]
-    pub fn new(on: L, real: L::V) -> Self {
-        // 2^-21 of each, by way of the exponent.
-        let down = on.splat_int((LOW_BITS << 23).wrapping_neg());
-        let high = on.truncate(on.of_bits(on.add_int(on.bits(real), down)));
-        let rest = on.fma(on.to_float(high), on.splat(-((1 << LOW_BITS) as f32)), real);
-        Self { high, low: on.truncate(rest) }
+    pub fn new(on: L, real: Real<L>) -> Self {
+        Self::zero(on).raw_add(on, real).without_biases(on, 1)
+    }
+
+    /// One more weight, and one more time the biases of [`Lanes::split`].
+    #[inline(always)]
+    pub fn raw_add(self, on: L, real: Real<L>) -> Self {
+        let (high, low) = on.split(real.part, real.power);
+        Self { high: on.add_int(self.high, high), low: on.add_int(self.low, low) }
+    }
+
+    /// Takes off what `count` calls of [`Halves::raw_add`] have added too much.
+    #[inline(always)]
+    pub fn without_biases(self, on: L, count: usize) -> Self {
+        let less = |bias: u32| on.splat_int(bias.wrapping_mul(count as u32).wrapping_neg());
+        Self {
+            high: on.add_int(self.high, less(L::HIGH_BIAS)),
+            low: on.add_int(self.low, less(L::LOW_BIAS)),
+        }
     }
 
     #[inline(always)]
@@ -175,26 +242,9 @@ impl<L: Lanes> Halves<L> {
     }
 }
 
-/// A real weight whose integer is zero, for what is cut.
-const NOTHING: f32 = 1.0 / (1u64 << 40) as f32;
-
-/// [`real_weights`] of the logits inside the bounds, otherwise nothing.
-#[inline(always)]
-pub(crate) fn bounded_weights<L: Lanes>(
-    on: L,
-    logits: L::V,
-    bounds: Bounds,
-    max: f32,
-    scale: Scale,
-) -> L::V {
-    let real = real_weights(on, on.sub(logits, on.splat(max)), scale);
-    let (low, high) = (on.splat(bounds.low), on.splat(bounds.high));
-    on.between(logits, low, high, real, on.splat(NOTHING))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Halves, Scale, WEIGHT_BITS, real_weights, weight};
+    use super::{Halves, Real, Scale, WEIGHT_BITS, weight};
     use crate::lanes::{LANES, Lanes, kernel};
     use crate::level::Level;
 
@@ -224,7 +274,7 @@ mod tests {
 
     #[inline(always)]
     fn weights_body<L: Lanes>(on: L, differences: &[f32; LANES], scale: Scale) -> [u64; LANES] {
-        Halves::new(on, real_weights(on, on.load(differences), scale)).values(on)
+        Halves::new(on, Real::new(on, on.load(differences), scale)).values(on)
     }
 
     /// Every float32 from 0 to beyond the last non-zero weight, against the platform's f64 exp.

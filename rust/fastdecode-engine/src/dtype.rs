@@ -4,7 +4,7 @@
 //! that every type keeps the promise of the same bits everywhere.
 
 use crate::error::{Error, Result};
-use crate::lanes::Line;
+use crate::lanes::{Line, ROUNDER};
 use std::str::FromStr;
 
 /// Vectors in a panel.
@@ -103,9 +103,11 @@ pub(crate) fn pack(dtype: Dtype, x: &[f32], lines: &mut [Line], scales: &mut [Li
             for (lines, rows) in lines.chunks_exact_mut(ACROSS).zip(rows.chunks(QUAD)) {
                 for (i, row) in rows.iter().enumerate() {
                     for (output, (x, inverse)) in row.iter().zip(inverse).enumerate() {
-                        let whole = (x * inverse).round_ties_even() as i32;
+                        // To the nearest, ties to even: the function of that name is a call where
+                        // the compiler may not count on SSE4, and took a third of the loading.
+                        let whole = (x * inverse + ROUNDER).to_bits();
                         let (line, lane) = (output / 16, output % 16);
-                        lines[line].bytes_mut()[lane * QUAD + i] = (whole + ZERO) as u8;
+                        lines[line].bytes_mut()[lane * QUAD + i] = (whole as u8) ^ ZERO as u8;
                     }
                 }
             }
