@@ -2,6 +2,7 @@
 #   make demo    sets up .venv, installs the package, generates with the demo model, offline
 #   make test    adds the development tools, then runs every test and lint
 #   make docs    adds Sphinx, runs the notebooks and builds the pages into docs/_build/html
+#   make bench-peers    the same work by fastdecode and its peers, side by side (an hour, 12 GB)
 # Settings: PYTHON (the interpreter that makes the environment), VENV (where it lies).
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml Cargo.toml Cargo.lock rust-toolchain.toml \
     $(shell find rust/*/src -name '*.rs') $(wildcard rust/*/Cargo.toml)
 
-.PHONY: demo test lint rust types pytest docs clean
+.PHONY: demo test lint rust types pytest docs bench-peers clean
 
 demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/fastdecode generate "Once upon a time" --model demo --seed 7 -n 3 --temperature 0.6 --max-new-tokens 60
@@ -47,8 +48,30 @@ pytest: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-docs
 	HF_HUB_OFFLINE=1 $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
+# Environments of their own. CTranslate2, OpenVINO and the others come as wheels; llama.cpp is built
+# for this processor, and where it cannot be, the table says so. BENCH: options, as `--quick`.
+PEERS := .venv-peers
+EXPORT := .venv-peers-export
+
+bench-peers: $(PEERS)/.installed $(EXPORT)/.installed
+	$(PEERS)/bin/python -m benchmarks.peers --export-python $(EXPORT)/bin/python $(BENCH) \
+	    | tee .bench-peers-output
+	$(PEERS)/bin/python -m benchmarks.peers.report "$$(tail -n 1 .bench-peers-output)"
+
+$(PEERS)/.installed: benchmarks/requirements-peers.txt benchmarks/requirements-peers-llama.txt $(SOURCES)
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install -r benchmarks/requirements-peers.txt
+	-CMAKE_ARGS="-DGGML_NATIVE=ON" $(PEERS)/bin/python -m pip install -r benchmarks/requirements-peers-llama.txt
+	$(PEERS)/bin/python -m pip install .
+	touch $@
+
+$(EXPORT)/.installed: benchmarks/requirements-peers-export.txt
+	test -x $(EXPORT)/bin/python || $(PYTHON) -m venv $(EXPORT)
+	$(EXPORT)/bin/python -m pip install -r benchmarks/requirements-peers-export.txt
+	touch $@
+
 clean:
-	rm -rf docs/_build docs/_made $(VENV) target python/fastdecode/*.so
+	rm -rf docs/_build docs/_made $(VENV) .venv-peers* .bench-peers* target python/fastdecode/*.so
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

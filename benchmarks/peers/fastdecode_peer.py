@@ -1,0 +1,68 @@
+"""fastdecode itself, through its public functions: texts in, texts and token ids out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import fastdecode
+
+from benchmarks.peers.worker import Unsupported
+
+MODES: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "top-k": {"do_sample": True, "top_k": 50},
+    "top-p": {"do_sample": True, "top_p": 0.9},
+}
+
+
+class Side:
+    """A decoder on one of the engines."""
+
+    def __init__(self, variant: str, folder: Path, threads: int) -> None:
+        engine, dtype = variant.split("/")
+        self.versions = {"fastdecode": fastdecode.__version__}
+        if engine == "torch":
+            import torch
+
+            torch.set_num_threads(threads)
+            self.versions["torch"] = torch.__version__
+        self.decoder = fastdecode.Decoder.from_pretrained(
+            str(folder / "model"), engine=engine, dtype=dtype
+        )
+
+    def generate(self, prompts: Sequence[Sequence[int]], request: dict[str, Any]) -> Any:
+        if request["mode"] == "beam":
+            more: dict[str, Any] = {"num_beams": request["beams"]}
+            rows = len(prompts) * request["beams"]
+        else:
+            more = {**MODES[request["mode"]], "n": request["n"], "seed": request["seed"]}
+            rows = len(prompts) * request["n"]
+        if request["op"] == "queue":
+            rows = 32
+        found = self.decoder.generate(
+            _texts(prompts), max_new_tokens=request["new"], batch_size=rows, **more
+        )
+        return [generation.token_ids for generation in found]
+
+    queue = generate
+
+    def score(self, texts: Sequence[Sequence[int]]) -> list[float]:
+        return [score.logprob for score in self.decoder.score(_texts(texts), bos=False, eos=False)]
+
+    def read_seconds(self) -> float:
+        """A streaming sum over the packed weights, by the engine's own threads."""
+        native = getattr(self.decoder.engine, "_packed", None)
+        if native is None:
+            raise Unsupported("only the native engine reads its weights by itself")
+        return min(native().read_seconds() for _ in range(3))
+
+    def weight_bytes(self) -> int:
+        """What that reads."""
+        return int(self.decoder.engine._packed().nbytes)
+
+
+def _texts(prompts: Sequence[Sequence[int]]) -> list[str]:
+    """Texts that the model folder's made-up tokenizer turns into these very tokens."""
+    return [" ".join(f"t{token}" for token in prompt) for prompt in prompts]

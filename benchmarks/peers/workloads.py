@@ -1,0 +1,71 @@
+"""What is measured: the cells of the table, each the same work for every peer.
+
+Prompts are token ids, so nothing hangs on a tokenizer. A run of a `generate` cell makes one new
+token a row and then, once more, `1 + steps` of them: the difference, by `steps`, is the time of a
+decode step, and the short run is the prefill with the first token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+VOCABULARY = 50257
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One column of the table."""
+
+    name: str
+    kind: str  # "generate", "queue" or "score"
+    mode: str  # "greedy", "top-k", "top-p" or "beam"
+    rows: int
+    prompt: int  # tokens in a prompt, the longest one where they are ragged
+    steps: int
+    repeats: int
+    n: int = 1
+    beams: int = 1
+    shortest: int | None = None
+
+    def prompts(self) -> list[list[int]]:
+        """The prompts, the same ones in every run."""
+        rng = np.random.default_rng([self.rows, self.prompt])
+        if self.shortest is None:
+            lengths = np.full(self.rows, self.prompt)
+        else:
+            # As many between 16 and 32 tokens as between 128 and 256.
+            low, high = np.log([self.shortest, self.prompt])
+            lengths = np.exp(rng.uniform(low, high, self.rows)).round().astype(int)
+        return [rng.integers(0, VOCABULARY - 1, length).tolist() for length in lengths]
+
+    def request(self, new: int, seed: int) -> dict[str, Any]:
+        """What a peer is asked, for `new` tokens a row."""
+        return {
+            "op": self.kind,
+            "prompts": self.prompts(),
+            "mode": self.mode,
+            "new": new,
+            "n": self.n,
+            "beams": self.beams,
+            "seed": seed,
+        }
+
+
+def _cells() -> dict[str, Cell]:
+    cells = []
+    for rows, steps in ((1, 32), (8, 32), (32, 16)):
+        for mode in ("greedy", "top-k", "top-p"):
+            repeats = 5 if mode == "top-k" else 3 if rows < 32 else 2
+            cells.append(Cell(f"{mode}-{rows}", "generate", mode, rows, 16, steps, repeats))
+    cells.append(Cell("beam-1", "generate", "beam", 1, 16, 32, 5, beams=4))
+    cells.append(Cell("beam-8", "generate", "beam", 8, 16, 16, 5, beams=4))
+    cells.append(Cell("samples-16", "generate", "top-k", 1, 256, 16, 3, n=16))
+    cells.append(Cell("queue-256", "queue", "top-k", 256, 256, 16, 1, shortest=16))
+    cells.append(Cell("score-256", "score", "greedy", 256, 64, 0, 1, shortest=16))
+    return {cell.name: cell for cell in cells}
+
+
+CELLS = _cells()
