@@ -1,8 +1,12 @@
 """Tiny models and a tiny tokenizer, built here, so that the tests need no network."""
 
+import io
+import sys
+
 import fastdecode
 import pytest
 import torch
+from fastdecode import cli
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     GPT2Config,
@@ -96,3 +100,18 @@ def ragged(count: int, longest: int = 12, seed: int = 0) -> list[str]:
 
     rng = random.Random(seed)
     return [" ".join(rng.choices(WORDS, k=rng.randint(1, longest))) for _ in range(count)]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command line in this process: exit code, standard output, standard error."""
+
+    def run(*arguments, stdin=""):
+        monkeypatch.setattr(sys, "argv", ["fastdecode", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as ending:
+            cli.main()
+        out, err = capsys.readouterr()
+        return ending.value.code, out, err
+
+    return run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import io
 import json
 import os
 import re
@@ -68,21 +67,6 @@ def fake(monkeypatch, unopened):
     double = Fake()
     monkeypatch.setattr(fastdecode, "stream", double, raising=False)
     return double
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line in this process: exit code, standard output, standard error."""
-
-    def run(*arguments, stdin=""):
-        monkeypatch.setattr(sys, "argv", ["fastdecode", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as ending:
-            cli.main()
-        out, err = capsys.readouterr()
-        return ending.value.code, out, err
-
-    return run
 
 
 def test_one_prompt(fake, run):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -12,22 +11,6 @@ import time
 
 import fastdecode
 import pytest
-from fastdecode import cli
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line in this process on the demo model: exit code, output, errors."""
-
-    def run(*arguments, stdin=""):
-        monkeypatch.setattr(sys, "argv", ["fastdecode", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as ending:
-            cli.main()
-        out, err = capsys.readouterr()
-        return ending.value.code, out, err
-
-    return run
 
 
 def objects(out):
