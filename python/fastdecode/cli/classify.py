@@ -7,19 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from fastdecode.cli.inputs import Inputs, read
-from fastdecode.cli.options import MODEL, File, Json, group, opened
+from fastdecode.cli.options import MODEL, File, Json, Texts, group, opened
 from fastdecode.cli.output import emit, show
 
 
 @group("model", MODEL)
 def classify(
     model: dict[str, Any],
-    texts: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="TEXT...", help="Texts; - reads one from stdin.", show_default=False
-        ),
-    ] = None,
+    texts: Texts = None,
     file: File = None,
     label: Annotated[
         list[str] | None,

@@ -20,6 +20,10 @@ File = Annotated[
     str | None,
     typer.Option("--file", "-f", metavar="FILE", help="More of them, one a line; - for stdin."),
 ]
+Texts = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="TEXT...", help="Texts; - reads one from stdin.", show_default=False),
+]
 
 
 class EngineName(StrEnum):

@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastdecode.cli.inputs import read
-from fastdecode.cli.options import MODEL, File, Json, group, opened
+from fastdecode.cli.options import MODEL, File, Json, Texts, group, opened
 from fastdecode.cli.output import emit, show
 
 if TYPE_CHECKING:
     from fastdecode.scores import Score
 
-Texts = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="TEXT...", help="Texts; - reads one from stdin.", show_default=False),
-]
 CONDITION: dict[str, tuple[Any, Any]] = {
     "context": (
         Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastdecode.cli.inputs import read
-from fastdecode.cli.options import MODEL, File, Json, group, opened
+from fastdecode.cli.options import MODEL, File, Json, Texts, group, opened
 from fastdecode.cli.output import emit, show
 
 if TYPE_CHECKING:
@@ -20,12 +20,7 @@ _SLICE = re.compile(r"(\d*):(\d*)")
 @group("model", MODEL)
 def tokens(
     model: dict[str, Any],
-    texts: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="TEXT...", help="Texts; - reads one from stdin.", show_default=False
-        ),
-    ] = None,
+    texts: Texts = None,
     file: File = None,
     ids: Annotated[
         str | None,
