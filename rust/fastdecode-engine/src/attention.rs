@@ -14,6 +14,7 @@ use crate::parts::Parts;
 use crate::pool::Session;
 use crate::tile::{Floats, chains, with_rows};
 use fastdecode_core::Level;
+use std::ops::Range;
 
 /// New tokens of one sequence: rows `first..first + count` of the activations, which stand at the
 /// positions from `start`.
@@ -81,13 +82,7 @@ impl Attention<'_> {
             let start = rows.start * width + head * self.shape.width * rows.len();
             // SAFETY: this head of this block is this task's alone.
             let to = unsafe { to.part(start..start + self.shape.width * rows.len()) };
-            for owner in self.owners[rows.start]..=self.owners[rows.end - 1] {
-                let segment = &self.segments[owner as usize];
-                if segment.within_a_block(blocks) {
-                    self.append_head(segment, head);
-                }
-            }
-            attend_block(level, self, rows.start, rows.end, head, to);
+            attend_block(level, self, blocks, block, head, to);
         });
     }
 
@@ -115,9 +110,9 @@ impl Attention<'_> {
 }
 
 kernel! {
-    /// The rows `start..end`, a block, in one head.
+    /// The rows of a block in one head.
     fn attend_block(
-        attention: &Attention<'_>, start: usize, end: usize, head: usize, to: &mut [f32]
+        attention: &Attention<'_>, blocks: Blocks, block: usize, head: usize, to: &mut [f32]
     ) = attend_block_body;
 }
 
@@ -125,21 +120,27 @@ kernel! {
 fn attend_block_body<L: Lanes>(
     l: L,
     attention: &Attention<'_>,
-    start: usize,
-    end: usize,
+    blocks: Blocks,
+    block: usize,
     head: usize,
     to: &mut [f32],
 ) {
     let mut scratch = Vec::new();
+    let Range { start, end } = blocks.range(block);
     let mut row = start;
     while row < end {
         let segment = &attention.segments[attention.owners[row] as usize];
+        if row == segment.first && segment.within_a_block(blocks) {
+            // Here, not for all rows at first: the row before has asked for the keys' lines.
+            attention.append_head(segment, head);
+        }
         let last = end.min(segment.first + segment.count).min(row + L::ROWS);
         let next = attention.owners[row..end].get(last - row).map(|&owner| {
             let segment = &attention.segments[owner as usize];
             &attention.sequences[segment.sequence]
         });
         let run = Run {
+            attention,
             next,
             sequence: &attention.sequences[segment.sequence],
             position: segment.start + row - segment.first,
@@ -148,7 +149,7 @@ fn attend_block_body<L: Lanes>(
             place: row - start,
             height: end - start,
         };
-        with_rows!(last - row, L::ROWS, attend_run::<L; R, 2>(l, attention, run, &mut scratch, to));
+        with_rows!(last - row, L::ROWS, attend_run::<L; R, 2>(l, run, &mut scratch, to));
         row = last;
     }
 }
@@ -156,6 +157,7 @@ fn attend_block_body<L: Lanes>(
 /// Rows of one sequence at consecutive positions.
 #[derive(Clone, Copy)]
 struct Run<'a> {
+    attention: &'a Attention<'a>,
     sequence: &'a Sequence,
     /// That of the rows after these, in this block.
     next: Option<&'a Sequence>,
@@ -166,17 +168,39 @@ struct Run<'a> {
     height: usize,
 }
 
+impl<'a> Run<'a> {
+    /// Keys and values of a chunk.
+    #[inline(always)]
+    fn head(self, chunk: usize) -> Head<'a> {
+        // SAFETY: new positions were written by this task, or in a phase that has ended.
+        unsafe { self.sequence.head(chunk, self.attention.layer, self.head) }
+    }
+
+    /// The keys of a chunk of the next row. Chunks of a sequence lie far apart, so they are asked for:
+    /// values while the scores are made, the next row's keys while the values are mixed.
+    #[inline(always)]
+    fn ahead(self, chunk: usize) -> &'a [Line] {
+        match self.next {
+            // SAFETY: as above: the rows of a block belong to one task.
+            Some(next) if chunk < next.len().div_ceil(POSITIONS) => unsafe {
+                next.head(chunk, self.attention.layer, self.head).keys
+            },
+            _ => &[],
+        }
+    }
+}
+
 /// Chunks whose scores are made together where there is one row: a lone chain would wait for itself.
 const TOGETHER: usize = 4;
 
 #[inline(always)]
 fn attend_run<L: Lanes, const R: usize, const N: usize>(
     l: L,
-    attention: &Attention<'_>,
     run: Run<'_>,
     scratch: &mut Vec<f32>,
     to: &mut [f32],
 ) {
+    let attention = run.attention;
     let width = attention.shape.width;
     let stream = attention.heads * width;
     let count = run.position + R;
@@ -194,22 +218,9 @@ fn attend_run<L: Lanes, const R: usize, const N: usize>(
             *to = q * scale;
         }
     }
-    let head_of = |chunk: usize| {
-        // SAFETY: new positions were written by this task, or in a phase that has ended.
-        unsafe { run.sequence.head(chunk, attention.layer, run.head) }
-    };
-    // Chunks of a sequence lie far apart, so they are asked for: values while the scores are made, the
-    // next row's keys while the values are mixed.
-    let next_of = |chunk: usize| match run.next {
-        // SAFETY: as above: the rows of a block belong to one task.
-        Some(next) if chunk < next.len().div_ceil(POSITIONS) => unsafe {
-            next.head(chunk, attention.layer, run.head).keys
-        },
-        _ => &[],
-    };
     let mut chunk = 0;
     while R == 1 && chunk + TOGETHER <= chunks {
-        let heads: [_; TOGETHER] = std::array::from_fn(|i| head_of(chunk + i));
+        let heads: [_; TOGETHER] = std::array::from_fn(|i| run.head(chunk + i));
         let mut acc = [l.splat(0.0); TOGETHER];
         for (d, q) in queries.iter().enumerate() {
             let q = l.splat(*q);
@@ -227,8 +238,8 @@ fn attend_run<L: Lanes, const R: usize, const N: usize>(
     }
     for chunk in chunk..chunks {
         let mut acc = [[l.splat(0.0)]; R];
-        let Head { keys, values } = head_of(chunk);
-        chains::<L, Floats<0>, R, 1>(l, keys, 1, queries, R, values, &mut acc);
+        let Head { keys, values } = run.head(chunk);
+        chains::<L, Floats<0>, R, 1, 1>(l, keys, 1, queries, R, values, &mut acc);
         for (r, [acc]) in acc.into_iter().enumerate() {
             if let Some(to) = scores[r * positions + chunk * POSITIONS..].first_chunk_mut() {
                 l.store(acc, to);
@@ -249,43 +260,32 @@ fn attend_run<L: Lanes, const R: usize, const N: usize>(
         // At least the chains that hide an addition's latency, at most the registers.
         let terms = &terms[..count * R];
         let taken = if R == 1 && vector + 4 <= across {
-            mix::<L, R, 4>(
-                l, &head_of, &next_of, chunks, terms, across, vector, &totals, run, width, to,
-            )
+            mix::<L, R, 4>(l, run, terms, vector, &totals, to)
         } else if (L::ACROSS == 2 || R <= L::ROWS / 2) && vector + N <= across {
-            mix::<L, R, N>(
-                l, &head_of, &next_of, chunks, terms, across, vector, &totals, run, width, to,
-            )
+            mix::<L, R, N>(l, run, terms, vector, &totals, to)
         } else {
-            mix::<L, R, 1>(
-                l, &head_of, &next_of, chunks, terms, across, vector, &totals, run, width, to,
-            )
+            mix::<L, R, 1>(l, run, terms, vector, &totals, to)
         };
         vector += taken;
     }
 }
 
-/// `N` vectors of the weighted means of the values.
+/// `N` vectors, from `vector` on, of the means of the values, weighted with `terms`, `R` a position.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "an inlined part of one kernel")]
-fn mix<'a, L: Lanes, const R: usize, const N: usize>(
+fn mix<L: Lanes, const R: usize, const N: usize>(
     l: L,
-    head_of: &impl Fn(usize) -> Head<'a>,
-    next_of: &impl Fn(usize) -> &'a [Line],
-    chunks: usize,
+    run: Run<'_>,
     terms: &[f32],
-    across: usize,
     vector: usize,
     totals: &[f32; BLOCK_ROWS],
-    run: Run<'_>,
-    width: usize,
     to: &mut [f32],
 ) -> usize {
+    let Shape { width, across, .. } = run.attention.shape;
     let mut acc = [[l.splat(0.0); N]; R];
-    for (chunk, terms) in (0..chunks).zip(terms.chunks(POSITIONS * R)) {
-        let values = &head_of(chunk).values[vector..];
-        let next = if vector == 0 { next_of(chunk) } else { &[] };
-        chains::<L, Floats<0>, R, N>(l, values, across, terms, R, next, &mut acc);
+    for (chunk, terms) in terms.chunks(POSITIONS * R).enumerate() {
+        let values = &run.head(chunk).values[vector..];
+        let next = if vector == 0 { run.ahead(chunk) } else { &[] };
+        chains::<L, Floats<0>, R, N, 4>(l, values, across, terms, R, next, &mut acc);
     }
     for r in 0..R {
         for (n, sum) in acc[r].iter().enumerate() {

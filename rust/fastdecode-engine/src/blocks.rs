@@ -3,6 +3,8 @@
 //! Element (row, k) of a block of `height` rows lies at `k * height + row`, so that the inner loop
 //! broadcasts from one stream, whatever the width of the layer.
 
+use crate::lanes::{LANES, Lanes, Line};
+use crate::tile::with_rows;
 use std::ops::Range;
 
 /// Most rows in a block.
@@ -47,6 +49,38 @@ impl Blocks {
     #[must_use]
     pub fn of(self, row: usize) -> usize {
         ((row + 1) * self.count).div_ceil(self.rows) - 1
+    }
+}
+
+/// Vector `n` of each of a block's rows into the block: `to[k * height + row] = rows[row][n][k]`,
+/// as far as `to` goes.
+#[inline(always)]
+pub fn interleave<L: Lanes, const N: usize>(l: L, rows: &[[Line; N]], n: usize, to: &mut [f32]) {
+    with_rows!(rows.len(), BLOCK_ROWS, interleave_rows::<L; R, N>(l, rows, n, to));
+}
+
+/// With a height that the compiler knows: moves of known places, instead of gathers.
+#[inline(always)]
+fn interleave_rows<L: Lanes, const R: usize, const N: usize>(
+    _: L,
+    rows: &[[Line; N]],
+    n: usize,
+    to: &mut [f32],
+) {
+    let Some(rows) = rows.first_chunk::<R>() else { return };
+    let to = to.as_chunks_mut::<R>().0;
+    if let Some(to) = to.first_chunk_mut::<LANES>() {
+        for (k, to) in to.iter_mut().enumerate() {
+            for r in 0..R {
+                to[r] = rows[r][n].0[k];
+            }
+        }
+    } else {
+        for (k, to) in to.iter_mut().enumerate() {
+            for r in 0..R {
+                to[r] = rows[r][n].0[k];
+            }
+        }
     }
 }
 

@@ -9,13 +9,14 @@
 //! Lanes run across outputs here too: a line of weights has four inputs of sixteen outputs, which is
 //! what VNNI's instruction takes.
 
-use crate::blocks::{BLOCK_ROWS, Blocks};
+use crate::blocks::Blocks;
 use crate::dtype::{ACROSS, ZERO};
 use crate::lanes::{LANES, Lanes, Line, Portable};
-use crate::linear::{Output, Panel, give};
+use crate::linear::{Panel, Sums, share};
 use crate::quantise::{Quantised, WORDS};
 use crate::tile::with_rows;
 use fastdecode_core::Level;
+use std::ops::Range;
 
 /// Integer products of one instruction set. A value of the type is the proof that the CPU has it.
 trait Dots: Copy {
@@ -188,73 +189,89 @@ mod x86 {
     }
 }
 
-/// All rows through one panel.
-pub(crate) fn panel(
+/// A group of blocks through one panel.
+pub(crate) fn dots(
     level: Level,
     panel: Panel<'_>,
     blocks: Blocks,
+    group: Range<usize>,
     x: &Quantised,
-    output: Output<'_, '_>,
+    sums: &mut [Sums],
 ) {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
-        fn avx2(panel: Panel<'_>, blocks: Blocks, x: &Quantised, output: Output<'_, '_>) {
+        fn avx2(
+            panel: Panel<'_>,
+            blocks: Blocks,
+            group: Range<usize>,
+            x: &Quantised,
+            sums: &mut [Sums],
+        ) {
             // SAFETY: this function is compiled for AVX2 and FMA.
-            body(unsafe { crate::lanes::Avx2::new() }, panel, blocks, x, output);
+            body(unsafe { crate::lanes::Avx2::new() }, panel, blocks, group, x, sums);
         }
         #[target_feature(
             enable = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt"
         )]
-        fn vnni(panel: Panel<'_>, blocks: Blocks, x: &Quantised, output: Output<'_, '_>) {
+        fn vnni(
+            panel: Panel<'_>,
+            blocks: Blocks,
+            group: Range<usize>,
+            x: &Quantised,
+            sums: &mut [Sums],
+        ) {
             // SAFETY: this function is compiled for AVX-512 and VNNI.
-            body(unsafe { x86::Vnni::new() }, panel, blocks, x, output);
+            body(unsafe { x86::Vnni::new() }, panel, blocks, group, x, sums);
         }
         debug_assert!(level.is_available());
         match level {
             Level::Avx512 if is_x86_feature_detected!("avx512vnni") => {
                 // SAFETY: the engine takes a level only after `Level::is_available`, every CPU
                 // with AVX2 has BMI, LZCNT and POPCNT, and VNNI is there.
-                unsafe { vnni(panel, blocks, x, output) }
+                unsafe { vnni(panel, blocks, group, x, sums) }
             }
             // SAFETY: as above; what has AVX-512 has AVX2 and FMA.
-            Level::Avx2 | Level::Avx512 => unsafe { avx2(panel, blocks, x, output) },
-            Level::Portable => body(Portable, panel, blocks, x, output),
+            Level::Avx2 | Level::Avx512 => unsafe { avx2(panel, blocks, group, x, sums) },
+            Level::Portable => body(Portable, panel, blocks, group, x, sums),
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
         let Level::Portable = level;
-        body(Portable, panel, blocks, x, output);
+        body(Portable, panel, blocks, group, x, sums);
     }
 }
 
 #[inline(always)]
-fn body<D: Dots>(d: D, panel: Panel<'_>, blocks: Blocks, x: &Quantised, output: Output<'_, '_>) {
+fn body<D: Dots>(
+    d: D,
+    panel: Panel<'_>,
+    blocks: Blocks,
+    group: Range<usize>,
+    x: &Quantised,
+    sums: &mut [Sums],
+) {
     let words = panel.weights.len() / ACROSS;
     let stretches = words.div_ceil(WORDS);
-    for block in 0..blocks.count() {
-        let rows = blocks.range(block);
-        let height = rows.len();
-        let of_block = |from: usize| rows.start * from..rows.end * from;
-        let (all, scales, offsets) = (
-            &x.words[of_block(words)],
-            &x.scales[of_block(stretches)],
-            &x.offsets[of_block(stretches)],
-        );
-        let mut sums = [[Line::ZERO; ACROSS]; BLOCK_ROWS];
-        for (stretch, weights) in panel.weights.chunks(WORDS * ACROSS).enumerate() {
+    for (stretch, weights) in panel.weights.chunks(WORDS * ACROSS).enumerate() {
+        let ahead = ahead(panel, stretch);
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let rows = blocks.range(group.start + i);
+            let height = rows.len();
+            let place = rows.start * stretches + stretch * height;
+            let word = rows.start * words + stretch * WORDS * height;
             let part = Part {
                 weights,
-                words: &all[stretch * WORDS * height..],
-                scales: &scales[stretch * height..][..height],
-                offsets: &offsets[stretch * height..][..height],
+                words: &x.words[word..rows.end * words],
+                scales: &x.scales[place..place + height],
+                offsets: &x.offsets[place..place + height],
                 height,
-                ahead: ahead(panel, stretch),
+                ahead: share(ahead, i, group.len()),
+                first: stretch == 0,
             };
             products(d, part, &mut sums[..height]);
         }
-        give(d.lanes(), panel, rows.clone(), &mut sums[..height], output);
     }
 }
 
@@ -283,6 +300,8 @@ struct Part<'a> {
     offsets: &'a [i32],
     height: usize,
     ahead: &'a [Line],
+    /// Whether it is the panel's first, and nothing has been summed.
+    first: bool,
 }
 
 #[inline(always)]
@@ -333,7 +352,8 @@ fn add_dots<D: Dots, const R: usize, const N: usize>(
     for (r, (sum, acc)) in sums.iter_mut().zip(acc).enumerate() {
         let scale = l.splat(part.scales[done + r]);
         for (line, acc) in sum[vector..].iter_mut().zip(acc) {
-            let y = l.fma(d.floats(acc), scale, l.load(&line.0));
+            let before = if part.first { l.splat(0.0) } else { l.load(&line.0) };
+            let y = l.fma(d.floats(acc), scale, before);
             l.store(y, &mut line.0);
         }
     }

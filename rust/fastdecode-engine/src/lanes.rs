@@ -90,6 +90,15 @@ pub trait Lanes: Copy {
     /// The high halves.
     fn high_halves(self, line: &Line) -> Self::V;
 
+    /// The elements of an array, and zeros in the lanes behind them.
+    fn first<const R: usize>(self, from: &[f32; R]) -> Self::V;
+    /// The bits of the first lanes.
+    fn put_first<const R: usize>(self, v: Self::V, to: &mut [i32; R]);
+    /// The larger of a, which has no sign, and b without its sign; NaN is larger than all else.
+    fn larger_size(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Words of the lowest bytes of four vectors, the first vector's lowest.
+    fn low_bytes(self, v: [Self::V; 4]) -> Self::V;
+
     /// Asks for a line that will be read soon; changes nothing.
     #[inline(always)]
     fn prefetch(self, _line: &Line) {}
@@ -195,204 +204,37 @@ impl Lanes for Portable {
         line.words().map(|word| f32::from_bits(word & 0xFFFF_0000))
     }
     #[inline(always)]
+    fn first<const R: usize>(self, from: &[f32; R]) -> Self::V {
+        let mut out = [0.0; LANES];
+        out[..R].copy_from_slice(from);
+        out
+    }
+    #[inline(always)]
+    fn put_first<const R: usize>(self, v: Self::V, to: &mut [i32; R]) {
+        for (to, v) in to.iter_mut().zip(v) {
+            *to = v.to_bits().cast_signed();
+        }
+    }
+    #[inline(always)]
+    fn larger_size(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |a, b| f32::from_bits(a.to_bits().max(b.to_bits() & 0x7FFF_FFFF)))
+    }
+    #[inline(always)]
+    fn low_bytes(self, v: [Self::V; 4]) -> Self::V {
+        let mut out = [0.0; LANES];
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = f32::from_bits(u32::from_le_bytes(v.map(|v| v[i].to_bits() as u8)));
+        }
+        out
+    }
+    #[inline(always)]
     fn power_of_two(self, shifted: Self::V) -> Self::V {
         shifted.map(|x| f32::from_bits((x.to_bits() << 23).wrapping_add(0x3F80_0000)))
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
-    // SAFETY of every block in this module: the intrinsics need nothing but the CPU features, and
-    // a value of the type is only made by `new`, whose caller has made sure of them. Loads and
-    // stores are unaligned ones, over references to 16 floats.
-    use super::{LANES, Lanes, Line};
-    use std::arch::x86_64::{
-        __m256, __m512, _MM_HINT_T1, _mm_prefetch, _mm256_add_epi32, _mm256_add_ps,
-        _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_div_ps, _mm256_fmadd_ps,
-        _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_set1_epi32,
-        _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_epi32,
-        _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_div_ps,
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
-        _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
-    };
-
-    /// AVX-512: one register.
-    #[derive(Debug, Clone, Copy)]
-    pub struct Avx512(());
-
-    /// AVX2 and FMA: two registers.
-    #[derive(Debug, Clone, Copy)]
-    pub struct Avx2(());
-
-    impl Avx512 {
-        /// # Safety
-        /// The CPU has what `Level::Avx512` names, and the caller is compiled for it.
-        #[inline(always)]
-        #[must_use]
-        pub unsafe fn new() -> Self {
-            Self(())
-        }
-    }
-
-    impl Avx2 {
-        /// # Safety
-        /// The CPU has AVX2 and FMA, and the caller is compiled for them.
-        #[inline(always)]
-        #[must_use]
-        pub unsafe fn new() -> Self {
-            Self(())
-        }
-    }
-
-    macro_rules! avx512 {
-        ($($name:ident = $intrinsic:ident($($arg:ident),*);)*) => {
-            $(#[inline(always)]
-            fn $name(self, $($arg: Self::V),*) -> Self::V {
-                // SAFETY: see the head of the module.
-                unsafe { $intrinsic($($arg),*) }
-            })*
-        };
-    }
-
-    impl Lanes for Avx512 {
-        #[inline(always)]
-        fn prefetch(self, line: &Line) {
-            // SAFETY: see the head of the module.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.0.as_ptr().cast()) };
-        }
-        type V = __m512;
-        const ACROSS: usize = 2;
-        const ROWS: usize = 12;
-
-        #[inline(always)]
-        fn splat(self, x: f32) -> Self::V {
-            // SAFETY: see the head of the module.
-            unsafe { _mm512_set1_ps(x) }
-        }
-        #[inline(always)]
-        fn load(self, from: &[f32; LANES]) -> Self::V {
-            // SAFETY: see the head of the module.
-            unsafe { _mm512_loadu_ps(from.as_ptr()) }
-        }
-        #[inline(always)]
-        fn store(self, v: Self::V, to: &mut [f32; LANES]) {
-            // SAFETY: see the head of the module.
-            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), v) }
-        }
-        avx512! {
-            add = _mm512_add_ps(a, b);
-            sub = _mm512_sub_ps(a, b);
-            mul = _mm512_mul_ps(a, b);
-            div = _mm512_div_ps(a, b);
-            max = _mm512_max_ps(a, b);
-            min = _mm512_min_ps(a, b);
-            fma = _mm512_fmadd_ps(a, b, c);
-        }
-        #[inline(always)]
-        fn low_halves(self, line: &Line) -> Self::V {
-            // SAFETY: see the head of the module.
-            unsafe {
-                let words = _mm512_castps_si512(_mm512_loadu_ps(line.0.as_ptr()));
-                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(words))
-            }
-        }
-        #[inline(always)]
-        fn high_halves(self, line: &Line) -> Self::V {
-            // SAFETY: see the head of the module.
-            unsafe {
-                let words = _mm512_castps_si512(_mm512_loadu_ps(line.0.as_ptr()));
-                let mask = _mm512_set1_epi32(0xFFFF_0000u32.cast_signed());
-                _mm512_castsi512_ps(_mm512_and_si512(words, mask))
-            }
-        }
-        #[inline(always)]
-        fn power_of_two(self, shifted: Self::V) -> Self::V {
-            // SAFETY: see the head of the module.
-            unsafe {
-                let bits = _mm512_slli_epi32::<23>(_mm512_castps_si512(shifted));
-                _mm512_castsi512_ps(_mm512_add_epi32(bits, _mm512_set1_epi32(0x3F80_0000)))
-            }
-        }
-    }
-
-    macro_rules! avx2 {
-        ($($name:ident = $intrinsic:ident($($arg:ident),*);)*) => {
-            $(#[inline(always)]
-            fn $name(self, $($arg: Self::V),*) -> Self::V {
-                // SAFETY: see the head of the module.
-                unsafe { [$intrinsic($($arg[0]),*), $intrinsic($($arg[1]),*)] }
-            })*
-        };
-    }
-
-    impl Lanes for Avx2 {
-        #[inline(always)]
-        fn prefetch(self, line: &Line) {
-            // SAFETY: see the head of the module.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.0.as_ptr().cast()) };
-        }
-        type V = [__m256; 2];
-        const ACROSS: usize = 1;
-        const ROWS: usize = 6;
-
-        #[inline(always)]
-        fn splat(self, x: f32) -> Self::V {
-            // SAFETY: see the head of the module.
-            unsafe { [_mm256_set1_ps(x); 2] }
-        }
-        #[inline(always)]
-        fn load(self, from: &[f32; LANES]) -> Self::V {
-            // SAFETY: see the head of the module.
-            unsafe { [_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))] }
-        }
-        #[inline(always)]
-        fn store(self, v: Self::V, to: &mut [f32; LANES]) {
-            // SAFETY: see the head of the module.
-            unsafe {
-                _mm256_storeu_ps(to.as_mut_ptr(), v[0]);
-                _mm256_storeu_ps(to.as_mut_ptr().add(8), v[1]);
-            }
-        }
-        avx2! {
-            add = _mm256_add_ps(a, b);
-            sub = _mm256_sub_ps(a, b);
-            mul = _mm256_mul_ps(a, b);
-            div = _mm256_div_ps(a, b);
-            max = _mm256_max_ps(a, b);
-            min = _mm256_min_ps(a, b);
-            fma = _mm256_fmadd_ps(a, b, c);
-        }
-        #[inline(always)]
-        fn low_halves(self, line: &Line) -> Self::V {
-            // SAFETY: see the head of the module.
-            unsafe {
-                let [a, b] = self.load(&line.0);
-                let a = _mm256_slli_epi32::<16>(_mm256_castps_si256(a));
-                let b = _mm256_slli_epi32::<16>(_mm256_castps_si256(b));
-                [_mm256_castsi256_ps(a), _mm256_castsi256_ps(b)]
-            }
-        }
-        #[inline(always)]
-        fn high_halves(self, line: &Line) -> Self::V {
-            // SAFETY: see the head of the module.
-            unsafe {
-                let [a, b] = self.load(&line.0);
-                let mask = _mm256_set1_epi32(0xFFFF_0000u32.cast_signed());
-                let a = _mm256_and_si256(_mm256_castps_si256(a), mask);
-                let b = _mm256_and_si256(_mm256_castps_si256(b), mask);
-                [_mm256_castsi256_ps(a), _mm256_castsi256_ps(b)]
-            }
-        }
-        #[inline(always)]
-        fn power_of_two(self, shifted: Self::V) -> Self::V {
-            // SAFETY: see the head of the module.
-            shifted.map(|half| unsafe {
-                let bits = _mm256_slli_epi32::<23>(_mm256_castps_si256(half));
-                _mm256_castsi256_ps(_mm256_add_epi32(bits, _mm256_set1_epi32(0x3F80_0000)))
-            })
-        }
-    }
-}
+mod x86;
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
 

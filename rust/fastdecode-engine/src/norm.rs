@@ -1,6 +1,6 @@
 //! Layer norm, from rows of the residual stream to blocks for the next linear layer.
 
-use crate::blocks::{BLOCK_ROWS, Blocks};
+use crate::blocks::{BLOCK_ROWS, Blocks, interleave};
 use crate::lanes::{LANES, Lanes, Line, kernel};
 use crate::parts::Parts;
 use crate::pool::Session;
@@ -77,19 +77,15 @@ fn normalise_body<L: Lanes>(
         let first = line * LANES;
         let used = LANES.min(width - first);
         let (gain, bias) = (l.load(&norm.gain[line].0), l.load(&norm.bias[line].0));
-        let mut out = [[0.0; LANES]; BLOCK_ROWS];
-        for ((out, (mean, scale)), row) in out.iter_mut().zip(moments).zip(x.chunks_exact(width)) {
+        let mut out = [[Line::ZERO]; BLOCK_ROWS];
+        for (([out], (mean, scale)), row) in out.iter_mut().zip(moments).zip(x.chunks_exact(width))
+        {
             let row = l.load(&filled(&row[first..first + used]));
             let y = l.mul(l.sub(row, l.splat(mean)), l.splat(scale));
-            l.store(l.fma(y, gain, bias), out);
+            l.store(l.fma(y, gain, bias), &mut out.0);
         }
         let start = (line - columns[0]) * LANES * height;
-        let to = &mut to[start..start + used * height];
-        for (k, to) in to.chunks_exact_mut(height).enumerate() {
-            for (to, out) in to.iter_mut().zip(&out) {
-                *to = out[k];
-            }
-        }
+        interleave(l, &out[..height], 0, &mut to[start..start + used * height]);
     }
 }
 

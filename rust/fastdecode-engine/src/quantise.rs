@@ -6,7 +6,7 @@
 
 use crate::blocks::{BLOCK_ROWS, Blocks};
 use crate::dtype::{CHAIN, QUAD, ZERO, scale_of};
-use crate::lanes::{Lanes, ROUNDER, kernel};
+use crate::lanes::{Lanes, Line, ROUNDER, kernel};
 use crate::parts::Parts;
 use crate::pool::Session;
 use crate::tile::with_rows;
@@ -89,44 +89,62 @@ kernel! {
 
 #[inline(always)]
 fn quantise_body<L: Lanes>(l: L, x: &[f32], height: usize, to: Stretch<'_>) {
-    with_rows!(height, BLOCK_ROWS, quantise_rows::<L; R, 1>(l, x, to));
+    if height == 1 {
+        quantise_row(x, to);
+    } else {
+        with_rows!(height, BLOCK_ROWS, quantise_rows::<L; R, 1>(l, x, to));
+    }
 }
 
-/// Plain loops, which the compiler turns into vectors well enough. All is exact, or rounded by the
-/// one rule.
+/// One row: plain loops, which the compiler turns into vectors along it well enough. All is exact,
+/// or rounded by the one rule.
 #[inline(always)]
-fn quantise_rows<L: Lanes, const R: usize, const N: usize>(_: L, x: &[f32], to: Stretch<'_>) {
+fn quantise_row(x: &[f32], to: Stretch<'_>) {
+    let Stretch { words, scales, offsets } = to;
+    // Of floats without their sign, the larger one has the larger bits, and NaN the largest.
+    let largest = x.iter().fold(0, |largest, x| largest.max(x.to_bits() & 0x7FFF_FFFF));
+    let (scale, inverse) = scale_of(f32::from_bits(largest));
+    let mut sum = 0;
+    for (word, x) in words.iter_mut().zip(x.chunks(QUAD)) {
+        *word = 0;
+        for (i, x) in x.iter().enumerate() {
+            // NaN times 0, in a row whose scale is NaN, may leave anything in the low bits.
+            let bits = (x * inverse + ROUNDER).to_bits();
+            sum += bits.cast_signed() << 24 >> 24;
+            *word |= ((bits & 0xFF) << (8 * i)).cast_signed();
+        }
+    }
+    (scales[0], offsets[0]) = (scale, -ZERO * sum);
+}
+
+/// Several rows: their elements of one input are a vector, short of a few lanes.
+#[inline(always)]
+fn quantise_rows<L: Lanes, const R: usize, const N: usize>(l: L, x: &[f32], to: Stretch<'_>) {
     let Stretch { words, scales, offsets } = to;
     let rows = x.as_chunks::<R>().0;
-    // Of floats without their sign, the larger one has the larger bits, and NaN the largest.
-    let size = |x: f32| x.to_bits() & 0x7FFF_FFFF;
-    let mut largest = [0u32; R];
-    if R == 1 {
-        largest = [x.iter().fold(0, |largest, &x| largest.max(size(x))); R];
-    } else {
-        for row in rows {
-            for r in 0..R {
-                largest[r] = largest[r].max(size(row[r]));
-            }
-        }
+    let mut largest = Line::ZERO;
+    let mut sizes = l.splat(0.0);
+    for row in rows {
+        sizes = l.larger_size(sizes, l.first(row));
     }
-    let mut inverse = [0.0; R];
-    for ((scale, inverse), largest) in scales.iter_mut().zip(&mut inverse).zip(largest) {
-        (*scale, *inverse) = scale_of(f32::from_bits(largest));
+    l.store(sizes, &mut largest.0);
+    let mut inverse = Line::ZERO;
+    for ((scale, inverse), largest) in scales.iter_mut().zip(&mut inverse.0).zip(largest.0) {
+        (*scale, *inverse) = scale_of(largest);
     }
-    let mut sums = [0i32; R];
+    let (inverse, rounder) = (l.load(&inverse.0), l.splat(ROUNDER));
+    let mut sums = l.splat(0.0);
     for (words, rows) in words.as_chunks_mut::<R>().0.iter_mut().zip(rows.chunks(QUAD)) {
-        *words = [0; R];
-        for (i, row) in rows.iter().enumerate() {
-            for r in 0..R {
-                // NaN times 0, in a row whose scale is NaN, may leave anything in the low bits.
-                let bits = (row[r] * inverse[r] + ROUNDER).to_bits();
-                sums[r] += bits.cast_signed() << 24 >> 24;
-                words[r] |= ((bits & 0xFF) << (8 * i)).cast_signed();
-            }
+        let mut rounded = [rounder; QUAD];
+        for (rounded, row) in rounded.iter_mut().zip(rows) {
+            *rounded = l.add(l.mul(l.first(row), inverse), rounder);
+            sums = l.add(sums, l.sub(*rounded, rounder));
         }
+        l.put_first(l.low_bytes(rounded), words);
     }
-    for (offset, sum) in offsets.iter_mut().zip(sums) {
-        *offset = -ZERO * sum;
+    let mut exact = Line::ZERO;
+    l.store(sums, &mut exact.0);
+    for (offset, sum) in offsets.iter_mut().zip(exact.0) {
+        *offset = -ZERO * sum as i32;
     }
 }

@@ -56,10 +56,10 @@ impl<const V: usize> Stored for Halves<V> {
 /// Continues the chains of `acc` over all k.
 ///
 /// The weights of k are among the lines from `k * stride` of `weights`; its activations are
-/// the floats `k * height .. k * height + R` of `x`. Meanwhile the lines `ahead` are asked for, a few
-/// with each k.
+/// the floats `k * height .. k * height + R` of `x`. Meanwhile the lines `ahead` are asked for, `A`
+/// with each k as far as they go.
 #[inline(always)]
-pub fn chains<L: Lanes, S: Stored, const R: usize, const N: usize>(
+pub fn chains<L: Lanes, S: Stored, const R: usize, const N: usize, const A: usize>(
     l: L,
     weights: &[Line],
     stride: usize,
@@ -68,16 +68,17 @@ pub fn chains<L: Lanes, S: Stored, const R: usize, const N: usize>(
     ahead: &[Line],
     acc: &mut [[L::V; N]; R],
 ) {
-    // The processor fetches well for a row or two and wants no more than a hint: a prefetch for each
-    // line took an eighth of the memory's speed. With eight rows every line has to be asked for (22 ms
-    // a step instead of 16).
-    let every = if R <= 2 { 2 } else { 1 };
     let mut sums = *acc;
-    let mut ahead = ahead.chunks(ahead.len().div_ceil(x.len().div_ceil(height).max(1)).max(1));
-    for (w, x) in weights.chunks(stride).zip(x.chunks(height)) {
+    let (ahead, _) = ahead.as_chunks::<A>();
+    for (i, (w, x)) in weights.chunks(stride).zip(x.chunks(height)).enumerate() {
         let (Some(w), Some(x)) = (S::load::<L, N>(l, w), x.first_chunk::<R>()) else { break };
-        for line in ahead.next().unwrap_or_default().iter().step_by(every) {
-            l.prefetch(line);
+        if let Some(lines) = ahead.get(i) {
+            // The processor fetches well for a row or two and wants no more than a hint: a prefetch
+            // for each line took an eighth of the memory's speed. With eight rows every line has to be
+            // asked for (22 ms a step instead of 16).
+            for line in lines.iter().step_by(if R <= 2 { 2 } else { 1 }) {
+                l.prefetch(line);
+            }
         }
         for r in 0..R {
             let x = l.splat(x[r]);
