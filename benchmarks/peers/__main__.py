@@ -82,7 +82,7 @@ def _why(folder: Path, name: str) -> str | None:
     peer = PEERS[name]
     stem = {
         "onnxruntime_peer": f"onnx-{peer.variant}",
-        "openvino_peer": f"openvino-{'int8' if peer.variant == 'int8' else 'float32'}",
+        "openvino_peer": f"openvino-{'int8' if peer.variant.startswith('int8') else 'float32'}",
         "ctranslate2_peer": f"ctranslate2-{peer.variant}",
         "llamacpp_peer": f"gpt2-{peer.variant}.gguf",
     }.get(peer.module)

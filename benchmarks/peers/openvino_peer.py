@@ -11,7 +11,7 @@ import numpy as np
 import openvino as ov
 import openvino_genai as genai
 
-from benchmarks.peers.batches import by_length
+from benchmarks.peers.batches import by_length, in_batches
 
 MODES: dict[str, dict[str, Any]] = {
     "greedy": {},
@@ -29,12 +29,15 @@ PROPERTIES = {
 
 
 class Side:
-    """An exported model, with paged attention, which is the default."""
+    """An exported model, with paged attention, which is the default, or the plain one (SDPA)."""
 
     def __init__(self, variant: str, folder: Path, threads: int) -> None:
+        variant, _, backend = variant.partition("/")
+        self.paged = backend == ""
         self.folder = str(folder / f"openvino-{'int8' if variant == 'int8' else 'float32'}")
         self.properties = {"INFERENCE_NUM_THREADS": threads, **PROPERTIES[variant]}
-        self.pipeline = genai.LLMPipeline(self.folder, "CPU", **self.properties)
+        choice = {} if self.paged else {"ATTENTION_BACKEND": backend}
+        self.pipeline = genai.LLMPipeline(self.folder, "CPU", **self.properties, **choice)
         self.plain: Any = None
         self.versions = {"openvino-genai": version("openvino-genai")}
 
@@ -56,8 +59,10 @@ class Side:
         return [list(row) for row in self.pipeline.generate(inputs, config).tokens]
 
     def queue(self, prompts: Sequence[Sequence[int]], request: dict[str, Any]) -> Any:
-        # All at once: the pipeline drops the padding and batches continuously.
-        return self.generate(prompts, request)
+        if self.paged:
+            # All at once: the pipeline drops the padding and batches continuously.
+            return self.generate(prompts, request)
+        return in_batches(lambda batch: self.generate(batch, request), prompts)
 
     def score(self, texts: Sequence[Sequence[int]]) -> list[float]:
         """By the runtime below GenAI, which does not score given tokens."""

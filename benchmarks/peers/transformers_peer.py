@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import transformers
 
-from benchmarks.peers.batches import by_length
+from benchmarks.peers.batches import by_length, in_batches
 from benchmarks.peers.worker import Unsupported
 
 MODES: dict[str, dict[str, Any]] = {
@@ -63,12 +63,7 @@ class Side:
         return output[:, longest:].tolist()
 
     def queue(self, prompts: Sequence[Sequence[int]], request: dict[str, Any]) -> Any:
-        found: list[Any] = [None] * len(prompts)
-        for batch in by_length(prompts):
-            rows = self.generate([prompts[i] for i in batch], request)
-            for i, row in zip(batch, rows, strict=True):
-                found[i] = row
-        return found
+        return in_batches(lambda batch: self.generate(batch, request), prompts)
 
     def score(self, texts: Sequence[Sequence[int]]) -> list[float]:
         if self.compiled:
