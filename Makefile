@@ -54,9 +54,8 @@ PEERS := .venv-peers
 EXPORT := .venv-peers-export
 
 bench-peers: $(PEERS)/.installed $(EXPORT)/.installed
-	$(PEERS)/bin/python -m benchmarks.peers --export-python $(EXPORT)/bin/python $(BENCH) \
-	    | tee .bench-peers-output
-	$(PEERS)/bin/python -m benchmarks.peers.report "$$(tail -n 1 .bench-peers-output)"
+	$(PEERS)/bin/python -m benchmarks.peers --export-python $(EXPORT)/bin/python $(BENCH)
+	$(PEERS)/bin/python -m benchmarks.peers.report
 
 $(PEERS)/.installed: benchmarks/requirements-peers.txt benchmarks/requirements-peers-llama.txt $(SOURCES)
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)

@@ -3,8 +3,9 @@
 In float32, one row a call, one thread, a few rows in turn: torch, NumPy, and llama.cpp's sampler
 chain through its C API, where they are installed. Each side pays for what it needs: llama.cpp's
 chain takes an array of (id, logit, probability), which its users fill for every row. FlashInfer's
-sampling kernels are for GPUs, and so is the vLLM that PyPI has; what vLLM computes on a CPU, torch
-calls over the whole row and a race of exponentials in place of a draw, is written out here.
+sampling kernels are for GPUs. The vLLM that PyPI has is built for CUDA and lacks the kernel that
+its build for CPUs draws with, so the torch operations of its `TopKTopPSampler.forward_native` are
+written out here: a sort, a cumulative sum, and a race of exponentials in place of a draw.
 
     python benchmarks/samplers.py
     python benchmarks/samplers.py --vocabularies 50257 --ks 1 50 1000
@@ -104,7 +105,7 @@ def torch_calls(x: NDArray[np.float32], k: int) -> dict[str, Call]:
 
 
 def race_calls(x: NDArray[np.float32], k: int) -> dict[str, Call]:
-    """As vLLM does on a CPU: what is cut becomes -inf, and each token runs an exponential race."""
+    """As vLLM's torch operations: what is cut becomes -inf, and each token runs a race."""
     import torch
 
     torch.set_num_threads(1)

@@ -12,12 +12,15 @@ measured again (`--again` does), so that a long run can be made in pieces.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
+import itertools
 import json
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,24 @@ def main() -> None:
 def _measure(
     cells: list[Cell], arguments: Any, folder: Path, results: dict[str, Any], path: Path
 ) -> None:
+    # New processes for each kind of work: side by side in one that lasts, what the peers keep of a
+    # queue and of scores did not fit into 24 GB.
+    for _, group in itertools.groupby(cells, key=lambda cell: cell.kind):
+        with _running(arguments, folder, results) as processes:
+            for cell in group:
+                _cell(cell, processes, arguments, results)
+                _save(results, path)
+    if READ in arguments.cells:
+        with _running(arguments, folder, results) as processes, alone(arguments.lock):
+            _reads(processes, results)
+            _save(results, path)
+
+
+@contextlib.contextmanager
+def _running(
+    arguments: Any, folder: Path, results: dict[str, Any]
+) -> Iterator[dict[str, PeerProcess]]:
+    """The peers, loaded, each in its process."""
     processes: dict[str, PeerProcess] = {}
     try:
         with alone(arguments.lock, shared=True):
@@ -64,14 +85,8 @@ def _measure(
                     process.reason = _why(folder, name) or process.reason
                     print(f"{name}: {process.reason}", file=sys.stderr)
                 else:
-                    results["loaded_mb"][name] = process.loaded_mb
-        for cell in cells:
-            _cell(cell, processes, arguments, results)
-            _save(results, path)
-        if READ in arguments.cells:
-            with alone(arguments.lock):
-                _reads(processes, results)
-            _save(results, path)
+                    results["loaded_mb"].setdefault(name, process.loaded_mb)
+        yield processes
     finally:
         for process in processes.values():
             process.close()

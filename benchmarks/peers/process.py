@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -68,7 +69,9 @@ class PeerProcess:
     def close(self) -> None:
         """End the process."""
         if self._process.stdin:
-            self._process.stdin.close()
+            # What has not been sent is lost where it has ended already.
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:

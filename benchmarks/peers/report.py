@@ -1,6 +1,6 @@
 """The tables and the chart of a results file, put where they belong.
 
-    python -m benchmarks.peers.report benchmarks/results/FILE.json
+    python -m benchmarks.peers.report [benchmarks/results/FILE.json]
 
 Writes between the markers of README.md and docs/benchmarks.md, and the chart's two pictures to
 docs/pictures.
@@ -322,10 +322,11 @@ def insert(path: Path, name: str, text: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path)
+    parser.add_argument("results", type=Path, nargs="?", help="default: the newest")
     parser.add_argument("--print", action="store_true", help="print, and write nothing")
     arguments = parser.parse_args()
-    results = json.loads(arguments.results.read_text())
+    written = sorted((ROOT / "benchmarks/results").glob("*.json"), key=lambda p: p.stat().st_mtime)
+    results = json.loads((arguments.results or written[-1]).read_text())
     if arguments.print:
         print(full(results))
     else:
