@@ -1,10 +1,11 @@
 //! Shannon entropy of a law, from integer sums alone, so that lanes, padding and the form a law is
 //! kept in cannot change it.
 
-use crate::lanes::{LANES, Lanes, kernel};
+use crate::lanes::{HALF_BITS, LANES, Lanes, kernel};
 use crate::law::{BLOCK, Bounds, Law};
 use crate::ln::ln;
-use crate::weight::{Halves, LOW_BITS, Real, Scale, WEIGHT_BITS};
+use crate::weight::{Halves, Real, Scale, WEIGHT_BITS};
+use std::cmp::Ordering;
 
 /// A token's depth is its distance below the maximum in octaves, in these units (a power of two,
 /// so that the product is exact).
@@ -59,9 +60,48 @@ impl Entropy {
         (least + mean_depth * std::f64::consts::LN_2).max(0.0)
     }
 
-    /// How far a depth is from the mean, exactly: |depth - mean| * W.
-    pub fn deviation(self, depth: u32) -> u128 {
-        (u128::from(depth) * u128::from(self.weight)).abs_diff(self.moment)
+    /// The order of depths by their distance from the mean.
+    pub fn distances(self) -> Distances {
+        // The mean is a fraction: `floor` and `rest / weight`.
+        let floor = self.moment / u128::from(self.weight);
+        let rest = self.moment % u128::from(self.weight);
+        Distances {
+            floor: floor as u32,
+            below: u32::from(rest > 0),
+            above: match (2 * rest).cmp(&u128::from(self.weight)) {
+                Ordering::Less => 0,
+                Ordering::Equal => 1,
+                Ordering::Greater => 2,
+            },
+        }
+    }
+}
+
+/// Numbers in the order of depths' distances from a mean, equal where those are equal.
+///
+/// With the mean m + r (r its fraction), m - a is a + r away and m + b is b - r: so the distances below
+/// and above the mean take turns, and which comes first depends on r being less than a half.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Distances {
+    floor: u32,
+    below: u32,
+    above: u32,
+}
+
+impl Distances {
+    /// Of a depth.
+    #[inline(always)]
+    pub fn of(self, depth: u32) -> u32 {
+        if self.is_above(depth) {
+            2 * (depth - self.floor) - self.above
+        } else {
+            2 * (self.floor - depth) + self.below
+        }
+    }
+
+    /// Whether a depth is above the mean; there distances grow with it.
+    pub fn is_above(self, depth: u32) -> bool {
+        depth > self.floor
     }
 }
 
@@ -92,7 +132,7 @@ fn moments_body<L: Lanes>(on: L, span: &[f32], bounds: Bounds, max: f32, scale: 
     }
     sum.weight = weights.values(on).iter().sum();
     for lane in 0..LANES {
-        sum.moment += (u128::from(high[lane]) << LOW_BITS) + u128::from(low[lane]);
+        sum.moment += (u128::from(high[lane]) << HALF_BITS) + u128::from(low[lane]);
     }
     sum
 }
@@ -118,6 +158,21 @@ mod tests {
                 let law = Law::whole(level, &row, max, Scale::new(1.0));
                 let got = Entropy::of(&law).nats();
                 assert!((got - expected).abs() < 2e-6, "{got} for {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn distances_are_in_the_order_of_exact_ones() {
+        for weight in 1..8u64 {
+            for moment in 0..40u128 {
+                let entropy = Entropy { moment, weight, tokens: 1 };
+                let exact = |d: u32| (u128::from(d) * u128::from(weight)).abs_diff(moment);
+                let distances = entropy.distances();
+                for (a, b) in (0..50).flat_map(|a| (0..50).map(move |b| (a, b))) {
+                    let found = distances.of(a).cmp(&distances.of(b));
+                    assert_eq!(found, exact(a).cmp(&exact(b)), "{a} {b} {moment} / {weight}");
+                }
             }
         }
     }

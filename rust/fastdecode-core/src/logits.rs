@@ -1,10 +1,11 @@
 //! A batch of rows as it lies in the caller's memory, and the parallel loop over it.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::sampler::Scratch;
@@ -68,15 +69,38 @@ impl Logits<'_> {
             })
         };
         let rows_each = (WORTH_A_THREAD / self.vocabulary).max(1);
-        // A pool of one thread would still hand the rows to another core, away from this one's cache.
-        if self.rows < 2 * rows_each || rayon::current_num_threads() == 1 {
+        let threads = rayon::current_num_threads().min(self.rows / rows_each);
+        if threads < 2 {
             return (0..self.rows).map(one).collect();
         }
+        // The caller takes part: handed to the pool as a whole, the rows waited for two threads to
+        // wake up, while the caller, which has them in its cache, slept (1.55 times one thread's
+        // speed at 32 rows of top-k).
+        let next = AtomicUsize::new(0);
+        let found = Mutex::new(Vec::with_capacity(self.rows));
+        let take_part = || {
+            let mut mine = Vec::with_capacity(self.rows);
+            loop {
+                let first = next.fetch_add(rows_each, Ordering::Relaxed);
+                if first >= self.rows {
+                    break;
+                }
+                let end = self.rows.min(first + rows_each);
+                mine.extend((first..end).map(|index| (index, one(index))));
+            }
+            found.lock().unwrap_or_else(PoisonError::into_inner).append(&mut mine);
+        };
+        rayon::in_place_scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(|_| take_part());
+            }
+            take_part();
+        });
         // Every row is tried before the first refusal is picked, so that the message does not
         // depend on which thread was faster.
-        let results: Vec<Result<T>> =
-            (0..self.rows).into_par_iter().with_min_len(rows_each).map(one).collect();
-        results.into_iter().collect()
+        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        found.sort_unstable_by_key(|(index, _)| *index);
+        found.into_iter().map(|(_, result)| result).collect()
     }
 
     /// A row as single precision: borrowed where it is already, else widened exactly.

@@ -69,10 +69,8 @@ const FEW: usize = 64;
 /// Cuts a law of weight `total` that was cut nowhere yet to a mass of `target`, and picks the
 /// tokens left; their mass. `tops` are the row's.
 pub(crate) fn keep(law: &mut Law, tops: &Tops, total: u64, target: u64, space: &mut Space) -> u64 {
-    let Law { level, row, max, scale, .. } = *law;
-    sample_weights(level, row, max, scale, &mut space.sample);
-    let least = least_kept(law, total - target, &space.sample);
-    space.picked.pick(level, row, tops, bound_of(least, law));
+    let Law { level, row, .. } = *law;
+    pick_above(law, tops, total - target, space);
     let mut mass = space.picked.mass(law);
     if mass < target {
         // What is below this weight, be it the whole row, is less than what may be cut.
@@ -89,8 +87,18 @@ pub(crate) fn keep(law: &mut Law, tops: &Tops, total: u64, target: u64, space: &
     mass
 }
 
+/// Picks the tokens from a logit on, which it returns, such that what is left out has about the mass
+/// `cut`, or rather less. `tops` are the row's, of which nothing has been cut.
+pub(crate) fn pick_above(law: &Law, tops: &Tops, cut: u64, space: &mut Space) -> f32 {
+    let Law { level, row, max, scale, .. } = *law;
+    sample_weights(level, row, max, scale, &mut space.sample);
+    let bound = bound_of(least_kept(law, cut, &space.sample), law);
+    space.picked.pick(level, row, tops, bound);
+    bound
+}
+
 /// A logit that all tokens with a weight of `least` or more reach.
-fn bound_of(least: u64, law: &Law) -> f32 {
+pub(crate) fn bound_of(least: u64, law: &Law) -> f32 {
     if least == 0 { f32::NEG_INFINITY } else { law.scale.logit_of(least, law.max) }
 }
 

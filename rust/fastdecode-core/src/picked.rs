@@ -35,6 +35,17 @@ impl Picked {
         filter(level, self, low, high);
     }
 
+    /// Their logits, in the order of ids.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits[..self.len]
+    }
+
+    /// The last of those with this logit.
+    pub fn last_with(&self, logit: f32) -> Option<Candidate> {
+        let place = self.logits().iter().rposition(|&x| x == logit)?;
+        Some(Candidate::new(logit, self.ids[place] as usize))
+    }
+
     /// Drops those that tie with `last` and come after it.
     pub fn drop_ties_after(&mut self, last: Candidate) {
         let mut kept = 0;

@@ -33,6 +33,8 @@ pub struct Scratch {
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) weights: Vec<u64>,
     pub(crate) list: Vec<Listed>,
+    pub(crate) distant: Vec<(u32, u64)>,
+    pub(crate) shuffled: Vec<(u32, u64)>,
     pub(crate) edited: Vec<f32>,
     pub(crate) edits: EditScratch,
 }
@@ -231,7 +233,7 @@ impl Sampler {
         let law = Law::whole(self.level, row, max, Scale::new(1.0));
         let mut left = Survivors::all(law, scratch);
         let temperature = match params.dynamic_temperature {
-            Some(dynamic) => dynamic.temperature(&left),
+            Some(dynamic) => dynamic.temperature(&mut left),
             None => params.temperature,
         };
         if temperature == 0.0 {
@@ -281,7 +283,7 @@ impl Sampler {
 }
 
 impl DynamicTemperature {
-    fn temperature(self, row: &Survivors) -> f64 {
+    fn temperature(self, row: &mut Survivors) -> f64 {
         let entropy = row.entropy();
         let most = ln(entropy.tokens);
         if most == 0.0 {

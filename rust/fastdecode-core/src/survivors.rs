@@ -5,7 +5,7 @@
 //! a truncation asks (a mass, a threshold, an entropy) is answered from either form, to the same
 //! integers.
 
-use crate::entropy::{Entropy, depth};
+use crate::entropy::{Distances, Entropy, depth};
 use crate::error::Result;
 use crate::lanes::{LANES, Lanes, kernel};
 use crate::law::{Bounds, Draw, Law, first_above};
@@ -99,13 +99,17 @@ impl<'a, 's> Survivors<'a, 's> {
         }
         let total = self.total();
         let target = target_mass(p, total);
-        let Scratch { tops, nucleus, candidates, sums, .. } = &mut *self.scratch;
-        sums.clear();
-        self.total = Some(nucleus::keep(&mut self.law, tops, total, target, nucleus));
-        if nucleus.picked.len() <= SHORT_LIST {
-            candidates.clear();
-            candidates.extend(nucleus.picked.candidates());
-            self.list_candidates();
+        let Scratch { tops, nucleus, .. } = &mut *self.scratch;
+        let mass = nucleus::keep(&mut self.law, tops, total, target, nucleus);
+        self.keep_picked(mass);
+    }
+
+    /// The interval's tokens are now `scratch.nucleus.picked`, which have this mass.
+    fn keep_picked(&mut self, mass: u64) {
+        self.scratch.sums.clear();
+        self.total = Some(mass);
+        if self.scratch.nucleus.picked.len() <= SHORT_LIST {
+            self.list_picked();
         } else {
             self.picked = true;
         }
@@ -122,8 +126,31 @@ impl<'a, 's> Survivors<'a, 's> {
     /// Weights follow the logits but for the last bits, which rounding may swap between
     /// neighbours: all tokens up to the last that reaches the weight are kept.
     pub fn keep_weights(&mut self, least: u64) {
-        let last = self.last_reaching(least);
-        self.cut_after(last);
+        if self.is_whole() {
+            self.pick_weights(least);
+        } else {
+            let last = self.last_reaching(least);
+            self.cut_after(last);
+        }
+    }
+
+    /// The same for a row of which nothing was cut: what comes near to `least` is picked out first.
+    fn pick_weights(&mut self, least: u64) {
+        let Law { level, row, max, scale, .. } = self.law;
+        let Scratch { tops, nucleus, .. } = &mut *self.scratch;
+        let picked = &mut nucleus.picked;
+        picked.pick(level, row, tops, nucleus::bound_of(least, &self.law).min(max));
+        let lowest = lowest_reaching(level, picked.logits(), Bounds::ALL, max, scale, least);
+        match picked.last_with(lowest) {
+            Some(last) => {
+                picked.filter(level, last.logit, f32::INFINITY);
+                self.law.last = Some(last);
+                let mass = picked.mass(&self.law);
+                self.keep_picked(mass);
+            }
+            // Not even the first's weight reaches it.
+            None => self.keep_likeliest(),
+        }
     }
 
     /// Drops those before the last whose weight is at least `least`.
@@ -146,15 +173,51 @@ impl<'a, 's> Survivors<'a, 's> {
         }
         let entropy = self.entropy();
         let target = target_mass(p, entropy.weight);
-        self.list();
+        let distances = entropy.distances();
+        let mut cut = entropy.weight - target;
+        let limit = loop {
+            let outside = self.list_near(distances, cut);
+            if let Some(limit) = self.typical_limit(distances, target, outside) {
+                break limit;
+            }
+            self.form = Form::Interval;
+            cut /= 8;
+        };
+        let Scratch { list, distant, .. } = &mut *self.scratch;
+        let mut of_list = distant.iter();
+        list.retain(|_| of_list.next().is_some_and(|(distance, _)| *distance <= limit));
+    }
+
+    /// Lists survivors, of a whole row but a tail of about the mass `cut`; what is not listed is at
+    /// least as far from the mean as what it returns.
+    fn list_near(&mut self, distances: Distances, cut: u64) -> u32 {
+        if !self.is_whole() || cut == 0 {
+            self.list();
+            return u32::MAX;
+        }
         let Law { max, scale, .. } = self.law;
-        let deviation = |x: &Listed| entropy.deviation(depth(x.candidate.logit - max, scale));
-        let list = &mut self.scratch.list;
-        let limit = crossing(list, target, deviation);
-        list.retain(|x| deviation(x) <= limit);
-        // The search has shuffled it.
-        list.sort_unstable_by_key(|x| x.candidate.id);
-        self.form = Form::ById;
+        let Scratch { tops, nucleus, .. } = &mut *self.scratch;
+        let bound = nucleus::pick_above(&self.law, tops, cut, nucleus);
+        self.list_picked();
+        let next = depth(bound.next_down() - max, scale);
+        if distances.is_above(next) { distances.of(next) } else { 0 }
+    }
+
+    /// The largest distance that has to be let in to reach `target`; None where what is not listed
+    /// may have to be, too. `scratch.distant` is then the list's.
+    fn typical_limit(&mut self, distances: Distances, target: u64, outside: u32) -> Option<u32> {
+        if self.total() < target {
+            return None;
+        }
+        let Law { max, scale, .. } = self.law;
+        let Scratch { list, distant, shuffled, .. } = &mut *self.scratch;
+        distant.clear();
+        distant.extend(
+            list.iter().map(|x| (distances.of(depth(x.candidate.logit - max, scale)), x.weight)),
+        );
+        shuffled.clone_from(distant);
+        let limit = crossing(shuffled, target);
+        (limit < outside).then_some(limit)
     }
 
     /// W.
@@ -181,9 +244,11 @@ impl<'a, 's> Survivors<'a, 's> {
         }
     }
 
-    pub fn entropy(&self) -> Entropy {
+    pub fn entropy(&mut self) -> Entropy {
         if self.form == Form::Interval {
-            return Entropy::of(&self.law);
+            let entropy = Entropy::of(&self.law);
+            self.total = Some(entropy.weight);
+            return entropy;
         }
         let Law { max, scale, .. } = self.law;
         let mut sum = Entropy::default();
@@ -325,6 +390,14 @@ impl<'a, 's> Survivors<'a, 's> {
         self.list_candidates();
     }
 
+    /// Lists the tokens that have been picked out.
+    fn list_picked(&mut self) {
+        let Scratch { candidates, nucleus, .. } = &mut *self.scratch;
+        candidates.clear();
+        candidates.extend(nucleus.picked.candidates());
+        self.list_candidates();
+    }
+
     /// Lists `scratch.candidates`, as far as they survive and can be drawn.
     fn list_candidates(&mut self) {
         let law = &self.law;
@@ -345,22 +418,23 @@ impl<'a, 's> Survivors<'a, 's> {
     }
 }
 
-/// The largest value of `key` that has to be let in, from the smallest on, to reach `target`.
-fn crossing<K: Ord + Copy>(list: &mut [Listed], target: u64, key: impl Fn(&Listed) -> K) -> K {
+/// The largest distance that has to be let in, from the smallest on, for the weights beside them to
+/// reach `target`.
+fn crossing(list: &mut [(u32, u64)], target: u64) -> u32 {
     let mut rest = list;
     let mut missing = target;
     // Weighted quickselect: each round halves what is looked at.
     loop {
         let middle = rest.len() / 2;
-        let (below, pivot, _) = rest.select_nth_unstable_by_key(middle, &key);
-        let (pivot_key, pivot_weight) = (key(pivot), pivot.weight);
-        let mass: u64 = below.iter().map(|x| x.weight).sum();
+        let (below, &mut (distance, weight), _) =
+            rest.select_nth_unstable_by_key(middle, |&(distance, _)| distance);
+        let mass: u64 = below.iter().map(|(_, weight)| weight).sum();
         if mass >= missing {
             rest = &mut rest[..middle];
-        } else if mass + pivot_weight >= missing || middle + 1 == rest.len() {
-            return pivot_key;
+        } else if mass + weight >= missing || middle + 1 == rest.len() {
+            return distance;
         } else {
-            missing -= mass + pivot_weight;
+            missing -= mass + weight;
             rest = &mut rest[middle + 1..];
         }
     }

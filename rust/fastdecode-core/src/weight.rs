@@ -5,7 +5,7 @@
 //! that is drawn from is exactly `w / W`. The largest weight is 2^42 and a row has fewer than 2^22
 //! tokens, so a total fits in 64 bits.
 
-use crate::lanes::{LANES, Lanes, kernel};
+use crate::lanes::{HALF_BITS, LANES, Lanes, kernel};
 use crate::law::Bounds;
 use crate::ln::ln;
 use crate::order::Candidate;
@@ -194,11 +194,10 @@ pub(crate) struct Halves<L: Lanes> {
     pub low: L::I,
 }
 
-/// Bits of the lower half, while it is of one weight.
-pub(crate) const LOW_BITS: u32 = WEIGHT_BITS / 2;
+const _: () = assert!(HALF_BITS == WEIGHT_BITS / 2);
 
 /// Weights that can be added before a half overflows.
-pub(crate) const CAPACITY: usize = (1 << (31 - LOW_BITS)) - 1;
+pub(crate) const CAPACITY: usize = (1 << (31 - HALF_BITS)) - 1;
 
 impl<L: Lanes> Halves<L> {
     #[inline(always)]
@@ -238,7 +237,7 @@ impl<L: Lanes> Halves<L> {
     #[inline(always)]
     pub fn values(self, on: L) -> [u64; LANES] {
         let (high, low) = (on.int_array(self.high), on.int_array(self.low));
-        std::array::from_fn(|i| (u64::from(high[i]) << LOW_BITS) + u64::from(low[i]))
+        std::array::from_fn(|i| (u64::from(high[i]) << HALF_BITS) + u64::from(low[i]))
     }
 }
 

@@ -190,9 +190,6 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Chunks whose scores are made together where there is one row: a lone chain would wait for itself.
-const TOGETHER: usize = 4;
-
 #[inline(always)]
 fn attend_run<L: Lanes, const R: usize, const N: usize>(
     l: L,
@@ -218,31 +215,26 @@ fn attend_run<L: Lanes, const R: usize, const N: usize>(
             *to = q * scale;
         }
     }
-    let mut chunk = 0;
-    while R == 1 && chunk + TOGETHER <= chunks {
-        let heads: [_; TOGETHER] = std::array::from_fn(|i| run.head(chunk + i));
-        let mut acc = [l.splat(0.0); TOGETHER];
-        for (d, q) in queries.iter().enumerate() {
-            let q = l.splat(*q);
-            for (acc, head) in acc.iter_mut().zip(heads) {
-                *acc = l.fma(q, l.load(&head.keys[d].0), *acc);
-                if let Some(line) = head.values.get(d) {
-                    l.prefetch(line);
+    if R == 1 {
+        let mut chunk = 0;
+        while chunk < chunks {
+            let scores = &mut scores[chunk * POSITIONS..];
+            chunk += match chunks - chunk {
+                1 => scores_of::<L, 1>(l, run, chunk, queries, scores),
+                2 => scores_of::<L, 2>(l, run, chunk, queries, scores),
+                3 => scores_of::<L, 3>(l, run, chunk, queries, scores),
+                _ => scores_of::<L, 4>(l, run, chunk, queries, scores),
+            };
+        }
+    } else {
+        for chunk in 0..chunks {
+            let mut acc = [[l.splat(0.0)]; R];
+            let Head { keys, values } = run.head(chunk);
+            chains::<L, Floats<0>, R, 1, 1>(l, keys, 1, queries, R, values, &mut acc);
+            for (r, [acc]) in acc.into_iter().enumerate() {
+                if let Some(to) = scores[r * positions + chunk * POSITIONS..].first_chunk_mut() {
+                    l.store(acc, to);
                 }
-            }
-        }
-        for (to, acc) in scores[chunk * POSITIONS..].as_chunks_mut().0.iter_mut().zip(acc) {
-            l.store(acc, to);
-        }
-        chunk += TOGETHER;
-    }
-    for chunk in chunk..chunks {
-        let mut acc = [[l.splat(0.0)]; R];
-        let Head { keys, values } = run.head(chunk);
-        chains::<L, Floats<0>, R, 1, 1>(l, keys, 1, queries, R, values, &mut acc);
-        for (r, [acc]) in acc.into_iter().enumerate() {
-            if let Some(to) = scores[r * positions + chunk * POSITIONS..].first_chunk_mut() {
-                l.store(acc, to);
             }
         }
     }
@@ -268,6 +260,32 @@ fn attend_run<L: Lanes, const R: usize, const N: usize>(
         };
         vector += taken;
     }
+}
+
+/// The scores of one row in `C` chunks from `chunk` on: together, as a lone chain would wait for itself.
+#[inline(always)]
+fn scores_of<L: Lanes, const C: usize>(
+    l: L,
+    run: Run<'_>,
+    chunk: usize,
+    queries: &[f32],
+    scores: &mut [f32],
+) -> usize {
+    let heads: [_; C] = std::array::from_fn(|i| run.head(chunk + i));
+    let mut acc = [l.splat(0.0); C];
+    for (d, q) in queries.iter().enumerate() {
+        let q = l.splat(*q);
+        for (acc, head) in acc.iter_mut().zip(heads) {
+            *acc = l.fma(q, l.load(&head.keys[d].0), *acc);
+            if let Some(line) = head.values.get(d) {
+                l.prefetch(line);
+            }
+        }
+    }
+    for (to, acc) in scores.as_chunks_mut().0.iter_mut().zip(acc) {
+        l.store(acc, to);
+    }
+    C
 }
 
 /// `N` vectors, from `vector` on, of the means of the values, weighted with `terms`, `R` a position.

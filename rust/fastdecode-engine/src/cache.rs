@@ -5,8 +5,9 @@
 //! appends to it, when another row has it too.
 
 use crate::config::Config;
+use crate::error::Result;
 use crate::lanes::{LANES, Line};
-use std::cell::UnsafeCell;
+use crate::slab::{Chunk, Slabs};
 use std::sync::Arc;
 
 /// Positions of a chunk: the lanes of a vector.
@@ -37,7 +38,7 @@ impl Shape {
         self.width + POSITIONS * self.across
     }
 
-    fn lines(self) -> usize {
+    pub(crate) fn lines(self) -> usize {
         self.layers * self.heads * self.head_lines()
     }
 
@@ -45,26 +46,6 @@ impl Shape {
     #[must_use]
     pub fn bytes_per_token(self) -> usize {
         self.lines() * size_of::<Line>() / POSITIONS
-    }
-}
-
-/// Keys and values of sixteen positions, in all layers and heads.
-struct Chunk(Box<[UnsafeCell<Line>]>);
-
-// SAFETY: lines are written only through `Sequence::head_mut`, whose callers vouch that nobody
-// else uses them meanwhile.
-unsafe impl Sync for Chunk {}
-
-impl Chunk {
-    fn zeros(shape: Shape) -> Self {
-        Self((0..shape.lines()).map(|_| UnsafeCell::new(Line::ZERO)).collect())
-    }
-
-    /// A copy, for a chunk that nobody writes to: `&mut` on the sequence says so.
-    fn duplicate(&self) -> Self {
-        // SAFETY: chunks are written within a forward pass alone, and it holds all sequences that
-        // it writes to; a chunk that two sequences share is never written.
-        Self(self.0.iter().map(|line| UnsafeCell::new(unsafe { *line.get() })).collect())
     }
 }
 
@@ -80,16 +61,21 @@ pub struct Head<'a> {
 /// The cache of one row. A clone is a fork: it shares what there is, and both go on separately.
 #[derive(Clone)]
 pub struct Sequence {
+    /// Keys and values of sixteen positions each, in all layers and heads. They are written only
+    /// through `head_mut`, whose callers vouch that nobody else uses them meanwhile. Places that have
+    /// not been written hold anything, and change nothing: scores of positions that are not there are
+    /// replaced, and their values are not read.
     chunks: Vec<Arc<Chunk>>,
     length: usize,
     shape: Shape,
+    slabs: Arc<Slabs>,
 }
 
 impl Sequence {
     /// An empty one.
     #[must_use]
-    pub fn new(shape: Shape) -> Self {
-        Self { chunks: Vec::new(), length: 0, shape }
+    pub(crate) fn new(shape: Shape, slabs: Arc<Slabs>) -> Self {
+        Self { chunks: Vec::new(), length: 0, shape, slabs }
     }
 
     /// Positions that are filled.
@@ -105,17 +91,20 @@ impl Sequence {
     }
 
     /// Makes room for `count` positions more, which are then this row's alone.
-    pub(crate) fn reserve(&mut self, count: usize) {
+    pub(crate) fn reserve(&mut self, count: usize) -> Result<()> {
         if !self.length.is_multiple_of(POSITIONS)
             && count > 0
             && let Some(last) = self.chunks.get_mut(self.length / POSITIONS)
             && Arc::get_mut(last).is_none()
         {
-            *last = Arc::new(last.duplicate());
+            // SAFETY: chunks are written within a forward pass alone, and it holds all sequences that it
+            // writes to; a chunk that two sequences share is never written.
+            *last = Arc::new(unsafe { self.slabs.copy(last) }?);
         }
         while self.chunks.len() * POSITIONS < self.length + count {
-            self.chunks.push(Arc::new(Chunk::zeros(self.shape)));
+            self.chunks.push(Arc::new(self.slabs.take()?));
         }
+        Ok(())
     }
 
     /// Counts positions that have been written.
@@ -130,10 +119,9 @@ impl Sequence {
     /// While the result lives, nobody writes to this head.
     #[inline(always)]
     pub(crate) unsafe fn head(&self, chunk: usize, layer: usize, head: usize) -> Head<'_> {
-        let lines = self.cells(chunk, layer, head);
-        // SAFETY: an UnsafeCell has the layout of what it holds; nobody writes, as promised.
-        let lines =
-            unsafe { std::slice::from_raw_parts(lines.as_ptr().cast::<Line>(), lines.len()) };
+        let (place, count) = self.place(chunk, layer, head);
+        // SAFETY: the place has so many lines, and nobody writes there, as promised.
+        let lines = unsafe { std::slice::from_raw_parts(place, count) };
         let (keys, values) = lines.split_at(self.shape.width);
         Head { keys, values }
     }
@@ -151,18 +139,17 @@ impl Sequence {
         layer: usize,
         head: usize,
     ) -> (&mut [Line], &mut [Line]) {
-        let lines = self.cells(chunk, layer, head);
-        // SAFETY: as above, and nobody else uses the lines, as promised.
-        let lines = unsafe {
-            std::slice::from_raw_parts_mut(UnsafeCell::raw_get(lines.as_ptr()), lines.len())
-        };
+        let (place, count) = self.place(chunk, layer, head);
+        // SAFETY: the place has so many lines, and nobody else uses them, as promised.
+        let lines = unsafe { std::slice::from_raw_parts_mut(place, count) };
         lines.split_at_mut(self.shape.width)
     }
 
     #[inline(always)]
-    fn cells(&self, chunk: usize, layer: usize, head: usize) -> &[UnsafeCell<Line>] {
-        let size = self.shape.head_lines();
-        &self.chunks[chunk].0[(layer * self.shape.heads + head) * size..][..size]
+    fn place(&self, chunk: usize, layer: usize, head: usize) -> (*mut Line, usize) {
+        let count = self.shape.head_lines();
+        let first = (layer * self.shape.heads + head) * count;
+        (self.chunks[chunk].part(first, count), count)
     }
 
     /// Chunks that this sequence shares with `other`.

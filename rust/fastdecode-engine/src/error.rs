@@ -74,7 +74,7 @@ pub enum Error {
         name: String,
     },
     /// Memory that the system refuses.
-    #[error("{bytes} bytes for the weights could not be had: {source}")]
+    #[error("{bytes} bytes of memory could not be had: {source}")]
     Memory {
         /// How many.
         bytes: usize,

@@ -5,6 +5,7 @@
 //! alone or in any batch, joining late or early, as a prompt or token by token, on any number of
 //! threads and on any instruction set with IEEE arithmetic.
 
+mod arena;
 pub mod attention;
 pub mod batch;
 pub mod blocks;
@@ -22,6 +23,7 @@ pub mod parts;
 pub mod pool;
 pub mod quantise;
 pub mod settings;
+mod slab;
 pub mod tensors;
 mod tile;
 pub mod weights;

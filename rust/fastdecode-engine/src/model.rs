@@ -12,10 +12,12 @@ use crate::parts::Parts;
 use crate::pool::{Pool, Session};
 use crate::quantise::Quantised;
 use crate::settings;
+use crate::slab::Slabs;
 use crate::tensors::Tensors;
 use crate::weights::{Layer, NormPlace, Weights};
 use fastdecode_core::Level;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Tokens that go through the model in one pass: they bound the memory of a prefill.
 const PASS: usize = 768;
@@ -25,6 +27,7 @@ pub struct Model {
     config: Config,
     weights: Weights,
     shape: Shape,
+    slabs: Arc<Slabs>,
     level: Level,
     pool: Pool,
 }
@@ -100,7 +103,8 @@ impl Model {
         let pool = Pool::new(threads);
         let weights = Weights::pack(&config, tensors, dtype, &mut pool.session())?;
         let shape = Shape::new(&config);
-        Ok(Self { config, weights, shape, level, pool })
+        let slabs = Arc::new(Slabs::new(shape.lines()));
+        Ok(Self { config, weights, shape, slabs, level, pool })
     }
 
     /// Its numbers.
@@ -148,7 +152,7 @@ impl Model {
     /// A row without tokens.
     #[must_use]
     pub fn sequence(&self) -> Sequence {
-        Sequence::new(self.shape)
+        Sequence::new(self.shape, Arc::clone(&self.slabs))
     }
 
     /// Appends `tokens[i]` to sequence i; writes the logits that are wanted, in the order of the
@@ -158,7 +162,8 @@ impl Model {
     /// pass or token by token, on any number of threads and any instruction set.
     ///
     /// # Errors
-    /// Before any work, for a row that is empty, too long, or has an unknown token.
+    /// Before any work, for a row that is empty, too long, or has an unknown token, or for memory that
+    /// the system refuses.
     ///
     /// # Panics
     /// Where `logits` has another size than what is wanted.
@@ -176,6 +181,9 @@ impl Model {
             Wanted::All => tokens.iter().map(|row| row.len()).sum(),
         };
         assert_eq!(logits.len(), count * self.config.vocab_size);
+        for (sequence, tokens) in sequences.iter_mut().zip(tokens) {
+            sequence.reserve(tokens.len())?;
+        }
         let mut session = self.pool.session();
         let mut logits = logits;
         let (mut row, mut done) = (0, 0);
@@ -189,7 +197,6 @@ impl Model {
                 let first = scratch.tokens.len();
                 let part = &tokens[row][done..];
                 let part = &part[..part.len().min(PASS - first)];
-                sequences[row].reserve(part.len());
                 scratch.owners.resize(first + part.len(), scratch.segments.len() as u32);
                 scratch.segments.push(Segment {
                     sequence: row,

@@ -1,5 +1,6 @@
 //! The weights as the kernels read them: one arena of lines, packed once, checked to be finite.
 
+use crate::arena::Arena;
 use crate::config::Config;
 use crate::dtype::{ACROSS, Dtype, PANEL, pack, read};
 use crate::error::{Error, Result};
@@ -8,7 +9,6 @@ use crate::linear::Linear;
 use crate::parts::Parts;
 use crate::pool::Session;
 use crate::tensors::{Tensor, Tensors};
-use memmap2::MmapMut;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -62,40 +62,6 @@ pub enum Layer {
     Up,
     /// Out of it.
     Down,
-}
-
-/// Anonymous memory in large pages where the system has them: with small ones a step loses time in
-/// finding them.
-struct Arena(MmapMut);
-
-impl Arena {
-    fn new(lines: usize) -> Result<Self> {
-        let bytes = lines.saturating_mul(size_of::<Line>());
-        let refused = |source| Error::Memory { bytes, source };
-        let map = MmapMut::map_anon(bytes.min(isize::MAX.cast_unsigned())).map_err(refused)?;
-        #[cfg(target_os = "linux")]
-        // Advice; a system without large pages refuses it, and all works as before.
-        let _ = map.advise(memmap2::Advice::HugePage);
-        Ok(Self(map))
-    }
-
-    fn lines(&self) -> &[Line] {
-        // SAFETY: the mapping begins at a page, any bytes are a Line, it is borrowed as long as
-        // the result, and the division leaves out what is no whole line.
-        unsafe {
-            std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() / size_of::<Line>())
-        }
-    }
-
-    fn lines_mut(&mut self) -> &mut [Line] {
-        // SAFETY: as above, and borrowed mutably.
-        unsafe {
-            std::slice::from_raw_parts_mut(
-                self.0.as_mut_ptr().cast(),
-                self.0.len() / size_of::<Line>(),
-            )
-        }
-    }
 }
 
 /// What is to be copied where, found and checked before any memory is taken.
@@ -237,7 +203,7 @@ impl Weights {
     /// Bytes that the weights take.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.arena.0.len()
+        self.arena.bytes()
     }
 
     /// What the linear layers are stored as.

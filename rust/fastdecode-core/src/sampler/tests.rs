@@ -118,7 +118,11 @@ fn plain_weights(sampler: &Sampler, row: &[f32], turn: Turn) -> Vec<u64> {
     }
     if let Some(p) = params.typical_p.filter(|&p| p < 1.0) {
         let entropy = entropy(&left, scale);
-        let deviation = |c: &Candidate| entropy.deviation(depth(c.logit - max, scale));
+        // Times W, exactly.
+        let deviation = |c: &Candidate| {
+            let depth = u128::from(depth(c.logit - max, scale));
+            (depth * u128::from(entropy.weight)).abs_diff(entropy.moment)
+        };
         let target = target_mass(p, mass(&left));
         let mut sorted = left.clone();
         sorted.sort_by_key(deviation);

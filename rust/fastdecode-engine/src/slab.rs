@@ -1,0 +1,143 @@
+//! Where the chunks of the KV cache lie: many in one stretch of large pages.
+//!
+//! A head's part of a chunk is 8 KiB, and a step of 32 rows goes through thousands of them, far apart.
+//! In small pages the processor has to look up two or three for each, and the system gives, clears and
+//! takes back the pages of every chunk.
+
+use crate::arena::Arena;
+use crate::error::Result;
+use crate::lanes::Line;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// Chunks of one size. A slab that no chunk is left in goes back to the system.
+pub(crate) struct Slabs {
+    chunk_lines: usize,
+    slabs: Mutex<Vec<Weak<Slab>>>,
+}
+
+/// Lines that a slab has about (16 MiB).
+const SLAB_LINES: usize = 1 << 18;
+/// Most chunks in a slab.
+const MOST: usize = 64;
+
+struct Slab {
+    start: NonNull<Line>,
+    /// What `start` points into.
+    _arena: Arena,
+    free: Mutex<Vec<usize>>,
+}
+
+// SAFETY: the pointer is to memory of the slab's own.
+unsafe impl Send for Slab {}
+// SAFETY: as above, and it is only handed out in chunks.
+unsafe impl Sync for Slab {}
+
+/// A stretch of lines, its holder's alone. What is in it at first may be what the last holder left.
+pub(crate) struct Chunk {
+    slab: Arc<Slab>,
+    index: usize,
+    lines: usize,
+}
+
+impl Slabs {
+    pub fn new(chunk_lines: usize) -> Self {
+        Self { chunk_lines, slabs: Mutex::default() }
+    }
+
+    /// A chunk that nobody has.
+    pub fn take(&self) -> Result<Chunk> {
+        let lines = self.chunk_lines;
+        let mut slabs = lock(&self.slabs);
+        slabs.retain(|slab| slab.strong_count() > 0);
+        for slab in slabs.iter().filter_map(Weak::upgrade) {
+            let index = lock(&slab.free).pop();
+            if let Some(index) = index {
+                return Ok(Chunk { slab, index, lines });
+            }
+        }
+        let count = (SLAB_LINES / lines.max(1)).clamp(1, MOST);
+        let mut arena = Arena::new(count.saturating_mul(lines))?;
+        let slab = Arc::new(Slab {
+            start: NonNull::from(arena.lines_mut()).cast(),
+            _arena: arena,
+            free: Mutex::new((1..count).rev().collect()),
+        });
+        slabs.push(Arc::downgrade(&slab));
+        Ok(Chunk { slab, index: 0, lines })
+    }
+
+    /// A copy of a chunk.
+    ///
+    /// # Safety
+    /// Nobody writes to it meanwhile.
+    pub unsafe fn copy(&self, chunk: &Chunk) -> Result<Chunk> {
+        let copy = self.take()?;
+        let (from, to) = (chunk.part(0, self.chunk_lines), copy.part(0, self.chunk_lines));
+        // SAFETY: chunks do not overlap, nobody else has the new one, and nobody writes to the other,
+        // as promised.
+        unsafe { from.copy_to_nonoverlapping(to, self.chunk_lines) };
+        Ok(copy)
+    }
+}
+
+impl Chunk {
+    /// Where `count` of its lines are, from `first` on.
+    ///
+    /// # Panics
+    /// Where it has not so many.
+    #[inline(always)]
+    pub fn part(&self, first: usize, count: usize) -> *mut Line {
+        assert!(first <= self.lines && count <= self.lines - first);
+        // SAFETY: within the slab, which has room for `lines` lines at each index that it gives out.
+        unsafe { self.slab.start.as_ptr().add(self.index * self.lines + first) }
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        lock(&self.slab.free).push(self.index);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST, Slabs};
+    use crate::lanes::Line;
+
+    #[test]
+    fn chunks_are_apart_and_are_used_again() {
+        let slabs = Slabs::new(3);
+        let write = |chunk: &super::Chunk, x: f32| {
+            for i in 0..3 {
+                // SAFETY: this thread alone uses the chunk.
+                unsafe { *chunk.part(i, 1) = Line([x; 16]) };
+            }
+        };
+        let read = |chunk: &super::Chunk| {
+            // SAFETY: as above.
+            unsafe { std::slice::from_raw_parts(chunk.part(0, 3), 3).to_vec() }
+        };
+        let mut chunks: Vec<_> = (0..=2 * MOST).map(|_| slabs.take().unwrap()).collect();
+        for (i, chunk) in chunks.iter().enumerate() {
+            write(chunk, i as f32);
+        }
+        for (i, chunk) in chunks.iter().enumerate() {
+            assert_eq!(read(chunk), [Line([i as f32; 16]); 3]);
+        }
+        // SAFETY: as above.
+        let copy = unsafe { slabs.copy(&chunks[5]) }.unwrap();
+        assert_eq!(read(&copy), read(&chunks[5]));
+        let place = chunks[7].part(0, 3);
+        chunks.swap_remove(7);
+        assert_eq!(slabs.take().unwrap().part(0, 3), place);
+        drop((chunks, copy));
+        let slab_count =
+            slabs.slabs.lock().unwrap().iter().filter(|s| s.strong_count() > 0).count();
+        assert_eq!(slab_count, 0);
+    }
+}
