@@ -73,12 +73,26 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
+def _help(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        print(context.get_help())
+        raise typer.Exit
+
+
+# A help option of our own: where typer's is not given, it is None instead of False, and typer loads
+# pydantic, a tenth of a second and more, to make a bool of it.
+@app.callback(invoke_without_command=True, add_help_option=False)
 def _root(
     context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+    wants_help: Annotated[
+        bool,
+        typer.Option(
+            "--help", "-h", help="Show this message and exit.", callback=_help, is_eager=True
+        ),
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
