@@ -69,6 +69,8 @@ fn interleave_rows<L: Lanes, const R: usize, const N: usize>(
 ) {
     let Some(rows) = rows.first_chunk::<R>() else { return };
     let to = to.as_chunks_mut::<R>().0;
+    // The same loop twice: where its length is known as well a step of 32 rows in int8 takes one to four
+    // percent less.
     if let Some(to) = to.first_chunk_mut::<LANES>() {
         for (k, to) in to.iter_mut().enumerate() {
             for r in 0..R {

@@ -7,8 +7,9 @@
 use crate::arena::Arena;
 use crate::error::Result;
 use crate::lanes::Line;
+use crate::pool::lock;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 /// Chunks of one size. A slab that no chunk is left in goes back to the system.
 pub(crate) struct Slabs {
@@ -98,10 +99,6 @@ impl Drop for Chunk {
     fn drop(&mut self) {
         lock(&self.slab.free).push(self.index);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
