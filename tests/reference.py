@@ -6,9 +6,7 @@ from fractions import Fraction
 import numpy as np
 
 WEIGHT_BITS = 42
-POLYNOMIAL = [
-    np.float32(c) for c in (0.0013264727, 0.009671513, 0.055507336, 0.24022242, 0.693147, 1.0)
-]
+POLYNOMIAL = [np.float32(c) for c in (0.055496223, 0.24025764, 0.69314724, 1.0)]
 
 
 def philox4x32(counter, key):
@@ -62,13 +60,16 @@ def weight(difference: np.float32, temperature: float) -> int:
     """The law's integer weight of a logit `difference` below the maximum."""
     scale = np.float32(min(max(float(np.log2(np.e)) / temperature, 3e-37), 1e38))
     difference = max(np.float32(difference), np.float32(-100.0) / scale)
-    shifted = fma(difference, scale, np.float32(12_582_912.0 + WEIGHT_BITS))
-    whole = shifted - np.float32(12_582_912.0 + WEIGHT_BITS)
-    f = fma(difference, scale, -whole)
+    # Adding this rounds to eighths.
+    rounder = np.float32(2**20 * 1.5 + WEIGHT_BITS + 127)
+    eighths = fma(difference, scale, rounder) - rounder
+    f = fma(difference, scale, -eighths)
     p = POLYNOMIAL[0]
     for coefficient in POLYNOMIAL[1:]:
         p = fma(p, f, coefficient)
-    return int(Fraction(float(p)) * Fraction(2) ** (int(whole) + WEIGHT_BITS))
+    octaves, eighth = divmod(int(eighths * 8), 8)
+    power = Fraction(float(np.float32(2 ** (eighth / 8)))) * Fraction(2) ** (octaves + WEIGHT_BITS)
+    return round(Fraction(float(p)) * power)
 
 
 def order(row):

@@ -114,8 +114,8 @@ kernel! {
 fn moments_body<L: Lanes>(on: L, span: &[f32], bounds: Bounds, max: f32, scale: Scale) -> Entropy {
     let mut sum = Entropy::default();
     let mut weights = Halves::zero(on);
-    let mut high = [0u64; LANES];
-    let mut low = [0u64; LANES];
+    let mut high = [0i64; LANES];
+    let mut low = [0i64; LANES];
     for chunk in span.chunks(LANES) {
         let logits = on.load_part(chunk, f32::NEG_INFINITY);
         let real = Real::bounded(on, logits, bounds, max, scale);
@@ -124,15 +124,17 @@ fn moments_body<L: Lanes>(on: L, span: &[f32], bounds: Bounds, max: f32, scale: 
         let depths = on.int_array(on.truncate(on.mul(octaves, on.splat(-UNITS))));
         let (highs, lows) = (on.int_array(halves.high), on.int_array(halves.low));
         for lane in 0..LANES {
-            high[lane] += u64::from(highs[lane]) * u64::from(depths[lane]);
-            low[lane] += u64::from(lows[lane]) * u64::from(depths[lane]);
+            let signed = |x: u32| i64::from(x.cast_signed());
+            high[lane] += signed(highs[lane]) * signed(depths[lane]);
+            low[lane] += signed(lows[lane]) * signed(depths[lane]);
         }
         weights = weights.add(on, halves);
-        sum.tokens += u64::from(on.at_least(real.value(on), on.splat(1.0)).count_ones());
+        sum.tokens += u64::from(on.at_least(halves.less(on, 1), on.splat(0.0)).count_ones());
     }
-    sum.weight = weights.values(on).iter().sum();
+    sum.weight = weights.total(on);
     for lane in 0..LANES {
-        sum.moment += (u128::from(high[lane]) << HALF_BITS) + u128::from(low[lane]);
+        let moment = (i128::from(high[lane]) << HALF_BITS) + i128::from(low[lane]);
+        sum.moment += moment.cast_unsigned();
     }
     sum
 }

@@ -11,17 +11,22 @@ pub const LANES: usize = 16;
 /// Bits of a half in [`Lanes::split`].
 pub const HALF_BITS: u32 = 21;
 
+/// Adding this to a float in 0..=2^42 rounds it to a multiple of 2^21, and leaves that in the low
+/// bits.
+const HIGH_ROUNDER: f32 = 1.5 * (1u64 << (23 + HALF_BITS)) as f32;
+/// The same for integers between -2^22 and 2^22.
+const LOW_ROUNDER: f32 = 1.5 * (1u64 << 23) as f32;
+/// What [`Lanes::split`] adds to the upper halves.
+pub const HIGH_BIAS: u32 = HIGH_ROUNDER.to_bits();
+/// What [`Lanes::split`] adds to the lower halves.
+pub const LOW_BIAS: u32 = LOW_ROUNDER.to_bits();
+
 /// The operations of one instruction set. A value of the type is the proof that the CPU has it.
 pub trait Lanes: Copy {
     /// Sixteen floats.
     type V: Copy;
     /// Sixteen integers of 32 bits.
     type I: Copy;
-
-    /// What [`Lanes::split`] adds to the upper halves.
-    const HIGH_BIAS: u32;
-    /// What [`Lanes::split`] adds to the lower halves.
-    const LOW_BIAS: u32;
 
     /// The same value in each lane.
     fn splat(self, x: f32) -> Self::V;
@@ -50,8 +55,12 @@ pub trait Lanes: Copy {
     fn bits(self, v: Self::V) -> Self::I;
     /// The floats with these bits.
     fn of_bits(self, i: Self::I) -> Self::V;
-    /// i << 23: into a float's exponent.
+    /// The one whose bits are less, of floats without a sign or with one: the one nearer to zero.
+    fn nearer(self, a: Self::V, b: Self::V) -> Self::V;
+    /// i << 20: eighths of octaves into a float's exponent, with the eighths below it.
     fn to_exponent(self, i: Self::I) -> Self::I;
+    /// Of a table that repeats its first eight numbers, those at the indices modulo 8.
+    fn eighths(self, table: Self::I, i: Self::I) -> Self::I;
     /// The same integer in each lane.
     fn splat_int(self, x: u32) -> Self::I;
     /// From memory.
@@ -62,7 +71,7 @@ pub trait Lanes: Copy {
     fn and(self, a: Self::I, b: Self::I) -> Self::I;
     /// The integer part of lanes in 0..2^31.
     fn truncate(self, v: Self::V) -> Self::I;
-    /// Lanes in 0..2^31 as floats, exact below 2^24.
+    /// Signed integers as floats, exact between -2^24 and 2^24.
     fn to_float(self, i: Self::I) -> Self::V;
     /// To memory.
     fn store_int(self, i: Self::I, to: &mut [u32; LANES]);
@@ -72,14 +81,15 @@ pub trait Lanes: Copy {
     /// [`Lanes::compress`] of integers.
     fn compress_int(self, i: Self::I, bits: u16, to: &mut [u32; LANES]) -> usize;
 
-    /// The integer part of `a * b`, a product in 0..=2^42 that is a float exactly, in two halves:
-    /// the upper 21 bits and the lower 21 bits, with the biases added.
+    /// The integer nearest to the exact `a * b`, a product in 0..=2^42, ties to even, in two parts:
+    /// a multiple of 2^21, and the rest, between -2^20 and 2^20, as signed integers with the
+    /// biases added. Both sums are rounded once, and what is between them is exact.
     #[inline(always)]
     fn split(self, a: Self::V, b: Self::V) -> (Self::I, Self::I) {
-        let product = self.mul(a, b);
-        let high = self.truncate(self.mul(product, self.splat(1.0 / (1 << HALF_BITS) as f32)));
-        let rest = self.fma(self.to_float(high), self.splat(-((1 << HALF_BITS) as f32)), product);
-        (high, self.truncate(rest))
+        let high = self.fma(a, b, self.splat(HIGH_ROUNDER));
+        // LOW_ROUNDER less the upper part.
+        let rest = self.sub(self.splat(HIGH_ROUNDER + LOW_ROUNDER), high);
+        (self.bits(high), self.bits(self.fma(a, b, rest)))
     }
 
     /// Up to sixteen floats; `other` fills the rest.
@@ -135,9 +145,6 @@ fn compress_each<T: Copy>(from: [T; LANES], mut bits: u16, to: &mut [T; LANES]) 
 impl Lanes for Portable {
     type V = [f32; LANES];
     type I = [u32; LANES];
-
-    const HIGH_BIAS: u32 = 0;
-    const LOW_BIAS: u32 = 0;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -211,8 +218,16 @@ impl Lanes for Portable {
         i.map(f32::from_bits)
     }
     #[inline(always)]
+    fn nearer(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |x, y| f32::from_bits(x.to_bits().min(y.to_bits())))
+    }
+    #[inline(always)]
     fn to_exponent(self, i: Self::I) -> Self::I {
-        i.map(|x| x << 23)
+        i.map(|x| x << 20)
+    }
+    #[inline(always)]
+    fn eighths(self, table: Self::I, i: Self::I) -> Self::I {
+        i.map(|x| table[(x % 8) as usize])
     }
     #[inline(always)]
     fn splat_int(self, x: u32) -> Self::I {

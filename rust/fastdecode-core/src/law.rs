@@ -9,7 +9,10 @@ use crate::weight::{CAPACITY, Halves, Real, Scale, weight};
 /// Tokens whose weights are summed together, so that a draw looks into one block only.
 pub(crate) const BLOCK: usize = 512;
 
-const _: () = assert!(BLOCK / LANES <= CAPACITY);
+const _: () = assert!(BLOCK <= CAPACITY);
+
+/// Vectors of tokens that [`whole_sum`] weighs side by side.
+const BESIDE: usize = 2;
 
 /// A row with its truncations decided. Whatever the truncations, the survivors are an interval of
 /// the total order: every token from `first` to `last`, both included.
@@ -241,22 +244,26 @@ kernel! {
 #[inline(always)]
 fn whole_sum_body<L: Lanes>(on: L, row: &[f32], max: f32, scale: Scale, sums: &mut [u64]) {
     let maxima = on.splat(max);
-    for (block, total) in row.chunks(BLOCK).zip(sums) {
+    let (blocks, rest) = row.as_chunks::<BLOCK>();
+    for (block, total) in blocks.iter().zip(&mut *sums) {
         let mut sum = Halves::zero(on);
-        let (pairs, rest) = block.as_chunks::<{ 2 * LANES }>();
-        for pair in pairs {
-            let (chunks, _) = pair.as_chunks::<LANES>();
-            let differences = [0, 1].map(|i| on.sub(on.load(&chunks[i]), maxima));
-            for real in Real::side_by_side(on, differences, scale) {
+        let (groups, _) = block.as_chunks::<{ BESIDE * LANES }>();
+        for group in groups {
+            let (chunks, _) = group.as_chunks::<LANES>();
+            let differences = std::array::from_fn(|i| on.sub(on.load(&chunks[i]), maxima));
+            for real in Real::side_by_side::<BESIDE>(on, differences, scale) {
                 sum = sum.raw_add(on, real);
             }
         }
+        *total = sum.without_biases(on, BLOCK / LANES).total(on);
+    }
+    if let Some(total) = sums.get_mut(blocks.len()) {
+        let mut sum = Halves::zero(on);
         for chunk in rest.chunks(LANES) {
             let logits = on.load_part(chunk, f32::NEG_INFINITY);
             sum = sum.raw_add(on, Real::new(on, on.sub(logits, maxima), scale));
         }
-        let count = block.len().div_ceil(LANES);
-        *total = sum.without_biases(on, count).values(on).iter().sum();
+        *total = sum.without_biases(on, rest.len().div_ceil(LANES)).total(on);
     }
 }
 
@@ -272,7 +279,7 @@ fn span_sum_body<L: Lanes>(on: L, span: &[f32], bounds: Bounds, max: f32, scale:
         let rest = on.load_part(rest, f32::NEG_INFINITY);
         sum = sum.raw_add(on, Real::bounded(on, rest, bounds, max, scale));
     }
-    sum.without_biases(on, span.len().div_ceil(LANES)).values(on).iter().sum()
+    sum.without_biases(on, span.len().div_ceil(LANES)).total(on)
 }
 
 #[inline(always)]

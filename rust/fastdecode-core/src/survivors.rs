@@ -14,7 +14,7 @@ use crate::order::Candidate;
 use crate::sampler::Scratch;
 use crate::scan;
 use crate::select;
-use crate::weight::{Real, Scale, weigh, weight};
+use crate::weight::{Halves, Real, Scale, weigh, weight};
 
 /// A listed survivor.
 #[derive(Debug, Clone, Copy)]
@@ -456,16 +456,13 @@ fn lowest_reaching_body<L: Lanes>(
     scale: Scale,
     least: u64,
 ) -> f32 {
-    // An integer weight reaches `least` where the real one does; the float that does is the next
-    // one up where `least` is not a float itself.
-    let nearest = least as f32;
-    let least = on.splat(if (nearest as u64) < least { nearest.next_up() } else { nearest });
-    let none = on.splat(f32::INFINITY);
+    let (zero, none) = (on.splat(0.0), on.splat(f32::INFINITY));
     let mut lowest = none;
     for chunk in span.chunks(LANES) {
         let logits = on.load_part(chunk, f32::NEG_INFINITY);
-        let real = Real::bounded(on, logits, bounds, max, scale).value(on);
-        lowest = on.min(lowest, on.between(real, least, none, logits, none));
+        let weights = Halves::new(on, Real::bounded(on, logits, bounds, max, scale));
+        let surplus = weights.less(on, least);
+        lowest = on.min(lowest, on.between(surplus, zero, none, logits, none));
     }
     on.array(lowest).into_iter().fold(f32::INFINITY, f32::min)
 }

@@ -1,14 +1,15 @@
-//! The law's integer weights: `weight(l - max) = floor(2^42 * exp((l - max) / temperature))`, as
+//! The law's integer weights: the integer nearest to `2^42 * exp((l - max) / temperature)`, as
 //! computed by the fixed sequence of float32 operations below.
 //!
 //! Integer sums are associative, so lanes, blocks and threads cannot change a total, and the law
 //! that is drawn from is exactly `w / W`. The largest weight is 2^42 and a row has fewer than 2^22
 //! tokens, so a total fits in 64 bits.
 
-use crate::lanes::{HALF_BITS, LANES, Lanes, kernel};
+use crate::lanes::{HALF_BITS, HIGH_BIAS, LANES, LOW_BIAS, Lanes, kernel};
 use crate::law::Bounds;
 use crate::ln::ln;
 use crate::order::Candidate;
+use std::f64::consts::LN_2;
 
 /// The weight of the likeliest token is 2 to this power.
 pub const WEIGHT_BITS: u32 = 42;
@@ -52,7 +53,8 @@ impl Scale {
 
     /// A logit that every token with a weight of at least `least` reaches.
     pub(crate) fn logit_of(self, least: u64, max: f32) -> f32 {
-        let octaves = ln(least) / std::f64::consts::LN_2 - f64::from(WEIGHT_BITS);
+        // Half a unit below `least` is rounded to it, and that is more than half of it.
+        let octaves = (ln(least) - 1.0 / least as f64) / LN_2 - f64::from(WEIGHT_BITS);
         let difference = (octaves - 1e-3) / f64::from(self.octaves_per_logit);
         // Rounding up by the difference's own half unit is far less than this.
         ((f64::from(max) + difference * (1.0 + 1e-6)) as f32).next_down()
@@ -67,26 +69,41 @@ impl Scale {
 /// So many octaves down the weight is zero; stopping here keeps every step finite.
 const FLOOR: f32 = -100.0;
 
-/// Adding 1.5 * 2^23 rounds a small float to an integer, ties to even, and leaves it in the low
-/// bits. What is added to it makes the exponent of twice the weight's own power of two of them,
-/// and is even, so that it does not turn a tie.
-const ROUNDER: f32 = 12_582_912.0 + (WEIGHT_BITS + 1 + 127) as f32;
+/// Adding 1.5 * 2^20 rounds a small float to eighths, ties to even, and leaves them in the low
+/// bits. What is added to it makes the exponent of the weight's own power of two of them.
+const ROUNDER: f32 = 1_572_864.0 + (WEIGHT_BITS + 127) as f32;
 
-/// Half of 2^f on [-1/2, 1/2]: relative error 1.1e-7 before rounding (minimax, by linear
-/// programming), and 1/2 at f = 0 exactly. From the highest power down.
-const POLYNOMIAL: [f32; 6] = {
-    #[expect(clippy::approx_constant, reason = "the minimax coefficient, which is not ln 2")]
-    let mut powers = [0.0013264727, 0.009671513, 0.055507336, 0.24022242, 0.693147, 1.0];
+/// 2^f on [-1/16, 1/16]: relative error 2.7e-8 before rounding (minimax, by linear programming),
+/// and 1 at f = 0 exactly. From the highest power down.
+const POLYNOMIAL: [f32; 4] = [0.055496223, 0.24025764, 0.69314724, 1.0];
+
+/// 2^(j / 8), as the bits of the floats nearest to them.
+const EIGHTHS: [u32; 8] = [
+    0x3f80_0000,
+    0x3f8b_95c2,
+    0x3f98_37f0,
+    0x3fa5_fed7,
+    0x3fb5_04f3,
+    0x3fc5_672a,
+    0x3fd7_44fd,
+    0x3fea_c0c7,
+];
+
+/// What turns `shifted << 20`, an exponent with the eighths below it, into the bits of a power of
+/// two: [`EIGHTHS`] without their exponent and less the eighths, twice.
+const MANTISSAS: [u32; LANES] = {
+    let mut table = [0; LANES];
     let mut i = 0;
-    while i < powers.len() {
-        powers[i] /= 2.0;
+    while i < LANES {
+        let eighths = (i % 8) as u32;
+        table[i] = EIGHTHS[i % 8].wrapping_sub(EIGHTHS[0]).wrapping_sub(eighths << 20);
         i += 1;
     }
-    powers
+    table
 };
 
-/// Weights before their fractions are dropped, as two factors: a part in 1/4..1 and a power of
-/// two. Their product is exact.
+/// Weights before they are rounded, as two factors: 2^f with f between -1/16 and 1/16, and a power
+/// of two in whole eighths.
 #[derive(Clone, Copy)]
 pub(crate) struct Real<L: Lanes> {
     pub part: L::V,
@@ -101,15 +118,18 @@ impl<L: Lanes> Real<L> {
         let rounder = on.splat(ROUNDER);
         let octaves = on.splat(scale.octaves_per_logit);
         let limit = on.splat(scale.limit);
-        let differences = differences.map(|difference| on.max(difference, limit));
+        let mantissas = on.load_int(&MANTISSAS);
+        let differences = differences.map(|difference| on.nearer(difference, limit));
         let shifted = differences.map(|difference| on.fma(difference, octaves, rounder));
         let mut f = differences;
         for (f, shifted) in f.iter_mut().zip(shifted) {
-            let whole = on.sub(shifted, rounder);
-            *f = on.fma(*f, octaves, on.sub(on.splat(0.0), whole));
+            *f = on.fma(*f, octaves, on.sub(rounder, shifted));
         }
-        // What is above the low bits is shifted out.
-        let powers = shifted.map(|shifted| on.of_bits(on.to_exponent(on.bits(shifted))));
+        let powers = shifted.map(|shifted| {
+            let shifted = on.bits(shifted);
+            // What is above the low bits is shifted out.
+            on.of_bits(on.add_int(on.to_exponent(shifted), on.eighths(mantissas, shifted)))
+        });
         let mut parts = [on.splat(POLYNOMIAL[0]); N];
         for coefficient in &POLYNOMIAL[1..] {
             for (part, f) in parts.iter_mut().zip(f) {
@@ -133,7 +153,7 @@ impl<L: Lanes> Real<L> {
         Self { power: on.between(logits, low, high, real.power, on.splat(NOTHING)), ..real }
     }
 
-    /// The product: between 2^-59 and 2^42.
+    /// The product as one float, rounded: for estimates.
     #[inline(always)]
     pub fn value(self, on: L) -> L::V {
         on.mul(self.part, self.power)
@@ -143,19 +163,19 @@ impl<L: Lanes> Real<L> {
 /// A power of two that makes a weight of zero, for what is cut.
 const NOTHING: f32 = 1.0 / (1u64 << 40) as f32;
 
-/// [`Real`] of one token, by the same operations.
-fn real_weight(difference: f32, scale: Scale) -> f32 {
-    let difference = scale.clamped(difference);
-    let shifted = difference.mul_add(scale.octaves_per_logit, ROUNDER);
-    let f = difference.mul_add(scale.octaves_per_logit, -(shifted - ROUNDER));
-    let p = POLYNOMIAL.into_iter().reduce(|p, coefficient| p.mul_add(f, coefficient));
-    p.unwrap_or(0.5) * f32::from_bits(shifted.to_bits() << 23)
-}
-
-/// The weight of a token `difference <= 0` below the row's maximum; -inf has weight 0.
+/// The weight of a token `difference <= 0` below the row's maximum, by the operations of [`Real`];
+/// -inf has weight 0.
 #[must_use]
 pub fn weight(difference: f32, scale: Scale) -> u64 {
-    real_weight(difference, scale) as u64
+    let difference = scale.clamped(difference);
+    let shifted = difference.mul_add(scale.octaves_per_logit, ROUNDER);
+    let f = difference.mul_add(scale.octaves_per_logit, ROUNDER - shifted);
+    let p = POLYNOMIAL.into_iter().reduce(|p, coefficient| p.mul_add(f, coefficient));
+    let shifted = shifted.to_bits();
+    let power = (shifted << 20).wrapping_add(MANTISSAS[(shifted % 8) as usize]);
+    // Exact: two floats' product is a double.
+    let product = f64::from(p.unwrap_or(1.0)) * f64::from(f32::from_bits(power));
+    product.round_ties_even() as u64
 }
 
 kernel! {
@@ -180,14 +200,13 @@ fn weigh_body<L: Lanes>(on: L, tokens: &[Candidate], max: f32, scale: Scale, out
     }
 }
 
-/// Weights, or sums of up to 1023 of them, in two words of 32 bits: vector units convert floats to
-/// these at every level, and need no wide lanes for the sum.
+/// Weights, or sums of up to 1023 of them, in two words of 32 bits: the sum needs no wide lanes.
 ///
-/// Tried with AVX-512: conversion to 64-bit lanes and their sums (10.9 us a row of 50,257 where
-/// 32-bit conversions took 11.5 and [`Lanes::split`] takes 9.2), exponents by `vscalefps`, four
-/// and eight vectors side by side, pipelining by hand, 256-bit registers: no gain. The exponential
-/// alone takes 6.9 us: eight cycles for 16 tokens, of seven multiply-adds on the one pipe for
-/// them.
+/// Tried with AVX-512: an exponential without a table, of two multiply-adds more (9.2 us a row of
+/// 50,257 where this takes 8.5), conversion to 64-bit lanes and their sums, exponents by
+/// `vscalefps`, three and four vectors side by side, pipelining by hand, 256-bit registers: no gain.
+/// Sixteen tokens are sixteen instructions on four pipes, two at a time: eight cycles at best,
+/// 9.6 as measured.
 #[derive(Clone, Copy)]
 pub(crate) struct Halves<L: Lanes> {
     pub high: L::I,
@@ -205,7 +224,7 @@ impl<L: Lanes> Halves<L> {
         Self { high: on.splat_int(0), low: on.splat_int(0) }
     }
 
-    /// Drops the fractions.
+    /// Rounds to integers.
     #[inline(always)]
     pub fn new(on: L, real: Real<L>) -> Self {
         Self::zero(on).raw_add(on, real).without_biases(on, 1)
@@ -223,8 +242,8 @@ impl<L: Lanes> Halves<L> {
     pub fn without_biases(self, on: L, count: usize) -> Self {
         let less = |bias: u32| on.splat_int(bias.wrapping_mul(count as u32).wrapping_neg());
         Self {
-            high: on.add_int(self.high, less(L::HIGH_BIAS)),
-            low: on.add_int(self.low, less(L::LOW_BIAS)),
+            high: on.add_int(self.high, less(HIGH_BIAS)),
+            low: on.add_int(self.low, less(LOW_BIAS)),
         }
     }
 
@@ -233,11 +252,32 @@ impl<L: Lanes> Halves<L> {
         Self { high: on.add_int(self.high, other.high), low: on.add_int(self.low, other.low) }
     }
 
+    /// One weight a lane less `other`, as a float with the right sign.
+    #[inline(always)]
+    pub fn less(self, on: L, other: u64) -> L::V {
+        let high = (other >> HALF_BITS) as u32;
+        let low = (other % (1 << HALF_BITS)) as u32;
+        let high = on.to_float(on.add_int(self.high, on.splat_int(high.wrapping_neg())));
+        let low = on.to_float(on.add_int(self.low, on.splat_int(low.wrapping_neg())));
+        on.fma(high, on.splat((1 << HALF_BITS) as f32), low)
+    }
+
+    /// The sum of all lanes, of fewer than [`CAPACITY`] weights in all: in words of 32 bits, as
+    /// far as they reach.
+    #[inline(always)]
+    pub fn total(self, on: L) -> u64 {
+        let sum = |x: L::I| {
+            i64::from(on.int_array(x).into_iter().fold(0, u32::wrapping_add).cast_signed())
+        };
+        ((sum(self.high) << HALF_BITS) + sum(self.low)) as u64
+    }
+
     /// Each lane's value.
     #[inline(always)]
     pub fn values(self, on: L) -> [u64; LANES] {
         let (high, low) = (on.int_array(self.high), on.int_array(self.low));
-        std::array::from_fn(|i| (u64::from(high[i]) << HALF_BITS) + u64::from(low[i]))
+        let signed = |x: u32| i64::from(x.cast_signed());
+        std::array::from_fn(|i| ((signed(high[i]) << HALF_BITS) + signed(low[i])) as u64)
     }
 }
 
@@ -288,8 +328,8 @@ mod tests {
                 differences.into_iter().zip(weights(level, &differences, scale))
             {
                 let exact = f64::from(difference).exp() * ONE;
-                // One unit for the floor, the rest is relative.
-                let error = ((got as f64 - exact).abs() - 1.0).max(0.0) / exact;
+                // Half a unit for rounding, the rest is relative.
+                let error = ((got as f64 - exact).abs() - 0.5).max(0.0) / exact;
                 worst = worst.max(error);
                 // Rounding may turn the order of two neighbours, by no more than two units in the
                 // last place: whatever needs an order takes the logits'.
@@ -326,7 +366,7 @@ mod tests {
                 let exact = octaves.exp() * ONE;
                 let got = weight(difference, scale) as f64;
                 let bound = 2e-7 - octaves * 6.1e-8;
-                assert!(((got - exact).abs() - 1.0) / exact < bound, "{temperature} {difference}");
+                assert!(((got - exact).abs() - 0.5) / exact < bound, "{temperature} {difference}");
             }
         }
     }

@@ -3,20 +3,20 @@
 // SAFETY of every block in this module: the intrinsics need nothing but the CPU features, and
 // a value of the type is only made by `new`, whose caller has made sure of them. Loads and
 // stores are unaligned ones, over references to 16 numbers.
-use super::{HALF_BITS, LANES, Lanes, compress_each};
+use super::{LANES, Lanes, compress_each};
 use std::arch::x86_64::{
-    __m256, __m256i, __m512, __m512i, _CMP_GE_OQ, _CMP_LE_OQ, _MM_FROUND_NO_EXC,
-    _MM_FROUND_TO_NEG_INF, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256,
-    _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi32_ps,
-    _mm256_cvttps_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_max_ps,
-    _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps,
+    __m256, __m256i, __m512, __m512i, _CMP_GE_OQ, _CMP_LE_OQ, _mm256_add_epi32, _mm256_add_ps,
+    _mm256_and_ps, _mm256_and_si256, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps,
+    _mm256_cmp_ps, _mm256_cvtepi32_ps, _mm256_cvttps_epi32, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm256_max_ps, _mm256_min_epu32, _mm256_min_ps, _mm256_movemask_ps,
+    _mm256_mul_ps, _mm256_permutevar8x32_epi32, _mm256_set1_epi32, _mm256_set1_ps,
     _mm256_slli_epi32, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_ps, _mm512_add_epi32,
     _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
-    _mm512_cvtepi32_ps, _mm512_cvttps_epi32, _mm512_fmadd_ps, _mm512_fmadd_round_ps,
-    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_ps, _mm512_mask_cmp_ps_mask,
-    _mm512_mask_compress_epi32, _mm512_mask_compress_ps, _mm512_max_ps, _mm512_min_ps,
-    _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps,
-    _mm512_storeu_si512, _mm512_sub_ps,
+    _mm512_cvtepi32_ps, _mm512_cvttps_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_mask_blend_ps, _mm512_mask_cmp_ps_mask, _mm512_mask_compress_epi32,
+    _mm512_mask_compress_ps, _mm512_max_ps, _mm512_min_epu32, _mm512_min_ps, _mm512_mul_ps,
+    _mm512_permutexvar_epi32, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32,
+    _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_ps,
 };
 
 /// AVX-512: one register.
@@ -57,19 +57,9 @@ macro_rules! avx512 {
     };
 }
 
-/// Adding this to a float in 0..2^43, rounding down, leaves its multiple of 2^21 in the low
-/// bits.
-const HIGH_ROUNDER: f32 = 1.5 * (1u64 << (23 + HALF_BITS)) as f32;
-/// The same for the integer part of a float in 0..2^22.
-const LOW_ROUNDER: f32 = 1.5 * (1u64 << 23) as f32;
-const DOWN: i32 = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
-
 impl Lanes for Avx512 {
     type V = __m512;
     type I = __m512i;
-
-    const HIGH_BIAS: u32 = HIGH_ROUNDER.to_bits();
-    const LOW_BIAS: u32 = LOW_ROUNDER.to_bits();
 
     avx512! {
         fn splat(x: f32) -> Self::V { _mm512_set1_ps(x) }
@@ -90,7 +80,11 @@ impl Lanes for Avx512 {
         }}
         fn bits(v: Self::V) -> Self::I { _mm512_castps_si512(v) }
         fn of_bits(i: Self::I) -> Self::V { _mm512_castsi512_ps(i) }
-        fn to_exponent(i: Self::I) -> Self::I { _mm512_slli_epi32::<23>(i) }
+        fn nearer(a: Self::V, b: Self::V) -> Self::V {
+            _mm512_castsi512_ps(_mm512_min_epu32(_mm512_castps_si512(a), _mm512_castps_si512(b)))
+        }
+        fn to_exponent(i: Self::I) -> Self::I { _mm512_slli_epi32::<20>(i) }
+        fn eighths(table: Self::I, i: Self::I) -> Self::I { _mm512_permutexvar_epi32(i, table) }
         fn splat_int(x: u32) -> Self::I { _mm512_set1_epi32(x.cast_signed()) }
         fn load_int(from: &[u32; LANES]) -> Self::I {
             _mm512_loadu_si512(from.as_ptr().cast())
@@ -112,16 +106,6 @@ impl Lanes for Avx512 {
             let chosen = _mm512_mask_compress_epi32(i, bits, i);
             _mm512_storeu_si512(to.as_mut_ptr().cast(), chosen);
             bits.count_ones() as usize
-        }}
-        // The product is never rounded, so each sum is the exact one, rounded down. Seven
-        // instructions with conversions between floats and integers, three with these.
-        fn split(a: Self::V, b: Self::V) -> (Self::I, Self::I) {{
-            let rounder = _mm512_set1_ps(HIGH_ROUNDER);
-            let high = _mm512_fmadd_round_ps::<DOWN>(a, b, rounder);
-            // LOW_ROUNDER less the upper half, exactly.
-            let rest = _mm512_sub_ps(_mm512_set1_ps(HIGH_ROUNDER + LOW_ROUNDER), high);
-            let low = _mm512_fmadd_round_ps::<DOWN>(a, b, rest);
-            (_mm512_castps_si512(high), _mm512_castps_si512(low))
         }}
     }
 }
@@ -146,9 +130,6 @@ impl Lanes for Avx2 {
     type V = [__m256; 2];
     type I = [__m256i; 2];
 
-    const HIGH_BIAS: u32 = 0;
-    const LOW_BIAS: u32 = 0;
-
     avx2! {
         fn add(a, b) -> V = _mm256_add_ps;
         fn sub(a, b) -> V = _mm256_sub_ps;
@@ -158,7 +139,7 @@ impl Lanes for Avx2 {
         fn min(a, b) -> V = _mm256_min_ps;
         fn bits(v) -> I = _mm256_castps_si256;
         fn of_bits(i) -> V = _mm256_castsi256_ps;
-        fn to_exponent(i) -> I = _mm256_slli_epi32::<23>;
+        fn to_exponent(i) -> I = _mm256_slli_epi32::<20>;
         fn add_int(i, j) -> I = _mm256_add_epi32;
         fn and(i, j) -> I = _mm256_and_si256;
         fn truncate(v) -> I = _mm256_cvttps_epi32;
@@ -182,6 +163,17 @@ impl Lanes for Avx2 {
             _mm256_storeu_ps(to.as_mut_ptr(), v[0]);
             _mm256_storeu_ps(to.as_mut_ptr().add(8), v[1]);
         }
+    }
+    #[inline(always)]
+    fn nearer(self, a: Self::V, b: Self::V) -> Self::V {
+        let (a, b) = (self.bits(a), self.bits(b));
+        // SAFETY: see the head of the module.
+        self.of_bits(unsafe { [_mm256_min_epu32(a[0], b[0]), _mm256_min_epu32(a[1], b[1])] })
+    }
+    #[inline(always)]
+    fn eighths(self, table: Self::I, i: Self::I) -> Self::I {
+        // SAFETY: see the head of the module.
+        i.map(|i| unsafe { _mm256_permutevar8x32_epi32(table[0], i) })
     }
     #[inline(always)]
     fn at_least(self, a: Self::V, b: Self::V) -> u16 {
