@@ -66,6 +66,7 @@ def test_tokens(run):
     ("arguments", "message"),
     [
         (["score", "--file", "-"], "standard input, line 2: it is empty"),
+        (["classify", "a", "--labels", "x,y"], "--label"),
         (["classify", "a", "--label", "x"], "label"),
         (["classify", "a", "--label", "x", "--label", "x"], "x"),
     ],

@@ -52,7 +52,12 @@ def classify(
     if file == "-" and labels == "-":
         raise ValueError("standard input (-) can be read only once")
     inputs = read(texts, file, "text")
-    names = read(label, labels, "label")
+    try:
+        names = read(label, labels, "label")
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"--labels {labels}: there is no such file; a label in words is given as --label"
+        ) from error
     names = Inputs([name.strip() for name in names.texts], names.arguments, names.source, "--label")
     prompts: Any = prompt or None
     if prompt is not None and len(prompt) == 1 and "{label}" in prompt[0]:

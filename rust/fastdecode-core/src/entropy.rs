@@ -165,6 +165,20 @@ mod tests {
     }
 
     #[test]
+    fn tokens_without_weight_are_not_counted() {
+        let mut sum = Entropy::default();
+        for (weight, depth) in [(3, 2), (0, 1 << 26), (1, 0)] {
+            sum.add(weight, depth);
+        }
+        assert_eq!((sum.tokens, sum.weight, sum.moment), (2, 4, 6));
+        for level in Level::available() {
+            let law =
+                Law::whole(level, &[0.0, -1.0, -100.0, f32::NEG_INFINITY], 0.0, Scale::new(1.0));
+            assert_eq!(Entropy::of(&law).tokens, 2);
+        }
+    }
+
+    #[test]
     fn distances_are_in_the_order_of_exact_ones() {
         for weight in 1..8u64 {
             for moment in 0..40u128 {
