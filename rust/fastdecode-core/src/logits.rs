@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -49,6 +50,18 @@ thread_local! {
 /// Below this many logits a second thread costs more than it saves (about 10 us of work).
 const WORTH_A_THREAD: usize = 1 << 15;
 
+/// The caller waits so long for the others before it sleeps. They have a few rows left at most,
+/// and to sleep and to be woken takes as long.
+const AWAKE: Duration = Duration::from_micros(50);
+
+/// Waits until `done`, without sleeping, but no longer than [`AWAKE`].
+fn wait_awake(done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() && start.elapsed() < AWAKE {
+        std::hint::spin_loop();
+    }
+}
+
 impl Logits<'_> {
     /// Calls `work(row index, row, scratch)` for each row, in parallel where there is enough
     /// work, and collects the results in order. The first refusal by row wins.
@@ -90,11 +103,16 @@ impl Logits<'_> {
             }
             found.lock().unwrap_or_else(PoisonError::into_inner).append(&mut mine);
         };
+        let done = AtomicUsize::new(0);
         rayon::in_place_scope(|scope| {
             for _ in 1..threads {
-                scope.spawn(|_| take_part());
+                scope.spawn(|_| {
+                    take_part();
+                    done.fetch_add(1, Ordering::Relaxed);
+                });
             }
             take_part();
+            wait_awake(|| done.load(Ordering::Relaxed) == threads - 1);
         });
         // Every row is tried before the first refusal is picked, so that the message does not
         // depend on which thread was faster.

@@ -14,12 +14,10 @@ use crate::picked::Picked;
 use crate::scan::Tops;
 use crate::weight::{Real, Scale, WEIGHT_BITS, weigh};
 
-/// The least mass that reaches `p` of `total`: `ceil(p * total)`, exactly, and at least one.
+/// The least mass that reaches a share `p` of `total`, neither below zero: `ceil(p * total)`,
+/// exactly, and at least one.
 #[must_use]
 pub(crate) fn target_mass(p: f64, total: u64) -> u64 {
-    if p <= 0.0 || total == 0 {
-        return 1;
-    }
     // p = mantissa * 2^-shift exactly, and the product has at most 117 bits.
     let bits = p.to_bits();
     let biased = (bits >> 52) as u32;
