@@ -19,7 +19,8 @@ use crate::weight::{Real, Scale, WEIGHT_BITS, weigh};
 #[must_use]
 pub(crate) fn target_mass(p: f64, total: u64) -> u64 {
     // p = mantissa * 2^-shift exactly, and the product has at most 117 bits.
-    let bits = p.to_bits();
+    // Zero may have a sign.
+    let bits = p.abs().to_bits();
     let biased = (bits >> 52) as u32;
     let fraction = bits & ((1 << 52) - 1);
     let mantissa = if biased == 0 { fraction } else { fraction | 1 << 52 };
@@ -220,6 +221,7 @@ mod tests {
         assert_eq!(target_mass(0.5, 11), 6);
         assert_eq!(target_mass(1.0, u64::MAX), u64::MAX);
         assert_eq!(target_mass(0.0, 10), 1);
+        assert_eq!(target_mass(-0.0, 10), 1);
         assert_eq!(target_mass(f64::MIN_POSITIVE, u64::MAX), 1);
         assert_eq!(target_mass(5e-324, 1), 1);
         // The double 0.1 is a little more than a tenth, 0.7 a little less than seven.
