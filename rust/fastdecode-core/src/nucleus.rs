@@ -213,7 +213,45 @@ fn masses_below_body<L: Lanes>(
 
 #[cfg(test)]
 mod tests {
-    use super::target_mass;
+    use super::{SAMPLED, Space, keep, prefix, target_mass};
+    use crate::lanes::LANES;
+    use crate::law::Law;
+    use crate::level::Level;
+    use crate::order::Candidate;
+    use crate::scan::survey;
+    use crate::weight::Scale;
+
+    /// Rows whose sample knows nothing of the nucleus: too few tokens are picked at first, or all.
+    #[test]
+    fn a_sample_that_misleads_costs_no_token() {
+        for (sampled, other) in [(-50.0, -6.0), (-6.0, -50.0), (-0.5, -6.0)] {
+            let row: Vec<f32> = (0..6000)
+                .map(|i| {
+                    let logit = if i / LANES % SAMPLED == 0 { sampled } else { other };
+                    if i == 777 { 0.0 } else { logit - (i * 37 % 101) as f32 * 1e-3 }
+                })
+                .collect();
+            for level in Level::available() {
+                let mut tops = vec![];
+                let max = survey(level, &row, &mut tops).unwrap();
+                let mut law = Law::whole(level, &row, max, Scale::new(1.0));
+                let total = law.sum(&mut vec![]);
+                let mut all: Vec<_> =
+                    row.iter().enumerate().map(|(id, &x)| Candidate::new(x, id)).collect();
+                all.sort_unstable_by_key(Candidate::key);
+                for p in [0.05, 0.5, 0.9, 0.999, 1.0] {
+                    let target = target_mass(p, total);
+                    let weights = all.iter().map(|x| law.weight_of(x.id as usize));
+                    let (kept, mass) = prefix(weights, target);
+                    let mut space = Space::default();
+                    let found = keep(&mut law, &tops, total, target, &mut space);
+                    assert_eq!((found, law.last), (mass, Some(all[kept - 1])), "{p} {level:?}");
+                    assert_eq!(space.picked.len(), kept);
+                    law.last = None;
+                }
+            }
+        }
+    }
 
     #[test]
     fn target_is_the_exact_ceiling() {

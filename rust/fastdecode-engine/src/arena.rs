@@ -14,7 +14,7 @@ impl Arena {
         let bytes = lines.saturating_mul(size_of::<Line>());
         let refused = |source| Error::Memory { bytes, source };
         let map = MmapMut::map_anon(bytes.min(isize::MAX.cast_unsigned())).map_err(refused)?;
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))]
         // Advice; a system without large pages refuses it, and all works as before.
         let _ = map.advise(memmap2::Advice::HugePage);
         Ok(Self(map))
