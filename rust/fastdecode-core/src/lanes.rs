@@ -272,6 +272,11 @@ mod x86;
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
+
 /// Declares `fn $name(level, arguments) -> ret`, which runs the `#[inline(always)]` function
 /// `$body`, generic over [`Lanes`], compiled for `level`.
 macro_rules! kernel {
@@ -302,7 +307,12 @@ macro_rules! kernel {
                     $crate::level::Level::Portable => $body($crate::lanes::Portable, $($arg),*),
                 }
             }
-            #[cfg(not(target_arch = "x86_64"))]
+            #[cfg(target_arch = "aarch64")]
+            match level {
+                $crate::level::Level::Neon => $body($crate::lanes::Neon, $($arg),*),
+                $crate::level::Level::Portable => $body($crate::lanes::Portable, $($arg),*),
+            }
+            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
             {
                 let $crate::level::Level::Portable = level;
                 $body($crate::lanes::Portable, $($arg),*)

@@ -7,8 +7,11 @@
 /// An instruction set a kernel is compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// Whatever the target guarantees: SSE2 on x86-64, NEON on aarch64.
+    /// Plain Rust, with whatever the target guarantees: SSE2 on x86-64, NEON on aarch64.
     Portable,
+    /// NEON by hand. Every aarch64 target with a standard library has it.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     /// AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -30,6 +33,9 @@ impl Level {
                 return Self::Avx2;
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        return Self::Neon;
+        #[cfg(not(target_arch = "aarch64"))]
         Self::Portable
     }
 
@@ -38,6 +44,8 @@ impl Level {
     pub fn is_available(self) -> bool {
         match self {
             Self::Portable => true,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => true,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
@@ -56,6 +64,8 @@ impl Level {
     pub fn available() -> Vec<Self> {
         let all = [
             Self::Portable,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2,
             #[cfg(target_arch = "x86_64")]

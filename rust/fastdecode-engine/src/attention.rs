@@ -251,9 +251,9 @@ fn attend_run<L: Lanes, const R: usize, const N: usize>(
     while vector < across {
         // At least the chains that hide an addition's latency, at most the registers.
         let terms = &terms[..count * R];
-        let taken = if R == 1 && vector + 4 <= across {
+        let taken = if R == 1 && L::LONE == 4 && vector + 4 <= across {
             mix::<L, R, 4>(l, run, terms, vector, &totals, to)
-        } else if (L::ACROSS == 2 || R <= L::ROWS / 2) && vector + N <= across {
+        } else if (L::ACROSS == 2 || R <= L::ROWS_OF_TWO) && vector + N <= across {
             mix::<L, R, N>(l, run, terms, vector, &totals, to)
         } else {
             mix::<L, R, 1>(l, run, terms, vector, &totals, to)

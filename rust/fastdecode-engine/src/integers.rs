@@ -3,8 +3,8 @@
 //! The products of 128 inputs are summed as integers, in 32 bits and exactly, so that their order
 //! cannot matter; each sum becomes a float, exactly (it is below 2^21), is multiplied with the
 //! scale of its row and inputs and added to those before by one fused multiply-add; at the end the
-//! scale of the output and the bias, by another. AVX-512's VNNI, AVX2 and portable code give the same
-//! bits.
+//! scale of the output and the bias, by another. AVX-512's VNNI, AVX2, NEON and portable code give the
+//! same bits.
 //!
 //! Lanes run across outputs here too: a line of weights has four inputs of sixteen outputs, which is
 //! what VNNI's instruction takes.
@@ -75,118 +75,27 @@ impl Dots for Portable {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(target_arch = "x86_64")]
-mod x86 {
-    // SAFETY of every block in this module: the intrinsics need nothing but the CPU features, and
-    // a value of the type is only made by `new`, whose caller has made sure of them. Loads are
-    // unaligned ones, over references to 64 bytes.
-    use super::{Dots, Line};
-    use crate::lanes::{Avx2, Avx512};
-    use std::arch::x86_64::{
-        __m256, __m256i, __m512, __m512i, _mm256_abs_epi8, _mm256_add_epi32, _mm256_cvtepi32_ps,
-        _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8,
-        _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_sign_epi8,
-        _mm256_xor_si256, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_loadu_si512,
-        _mm512_set1_epi32,
+mod x86;
+
+/// `body`, as a function compiled with these features.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! compiled {
+    ($features:literal, fn $name:ident with $dots:ty) => {
+        #[target_feature(enable = $features)]
+        fn $name(
+            panel: Panel<'_>,
+            blocks: Blocks,
+            group: Range<usize>,
+            x: &Quantised,
+            sums: &mut [Sums],
+        ) {
+            // SAFETY: this function is compiled for what the type stands for.
+            body(unsafe { <$dots>::new() }, panel, blocks, group, x, sums);
+        }
     };
-
-    /// AVX-512 with VNNI.
-    #[derive(Clone, Copy)]
-    pub struct Vnni(Avx512);
-
-    impl Vnni {
-        /// # Safety
-        /// The CPU has what `Level::Avx512` names and VNNI, and the caller is compiled for them.
-        #[inline(always)]
-        pub unsafe fn new() -> Self {
-            // SAFETY: the caller's promise.
-            Self(unsafe { Avx512::new() })
-        }
-    }
-
-    impl Dots for Vnni {
-        type L = Avx512;
-        type I = __m512i;
-        type W = __m512i;
-        const ACROSS: usize = 2;
-        const ROWS: usize = 12;
-
-        #[inline(always)]
-        fn lanes(self) -> Avx512 {
-            self.0
-        }
-        #[inline(always)]
-        fn start(self, offset: i32) -> __m512i {
-            // SAFETY: see the head of the module.
-            unsafe { _mm512_set1_epi32(offset) }
-        }
-        #[inline(always)]
-        fn weights(self, line: &Line) -> __m512i {
-            // SAFETY: see the head of the module.
-            unsafe { _mm512_loadu_si512(line.bytes().as_ptr().cast()) }
-        }
-        #[inline(always)]
-        fn dot(self, sums: __m512i, weights: __m512i, word: i32) -> __m512i {
-            // SAFETY: see the head of the module.
-            unsafe { _mm512_dpbusd_epi32(sums, weights, _mm512_set1_epi32(word)) }
-        }
-        #[inline(always)]
-        fn floats(self, sums: __m512i) -> __m512 {
-            // SAFETY: see the head of the module.
-            unsafe { _mm512_cvtepi32_ps(sums) }
-        }
-    }
-
-    impl Dots for Avx2 {
-        type L = Self;
-        type I = [__m256i; 2];
-        /// Without their signs, and with them: the instruction takes unsigned bytes by signed ones,
-        /// and 127 * 127 twice stays within its 16 bits.
-        type W = [[__m256i; 2]; 2];
-        const ACROSS: usize = 1;
-        const ROWS: usize = 4;
-
-        #[inline(always)]
-        fn lanes(self) -> Self {
-            self
-        }
-        #[inline(always)]
-        fn start(self, _offset: i32) -> Self::I {
-            // SAFETY: see the head of the module.
-            [unsafe { _mm256_setzero_si256() }; 2]
-        }
-        #[inline(always)]
-        fn weights(self, line: &Line) -> Self::W {
-            let bytes = line.bytes();
-            // SAFETY: see the head of the module.
-            unsafe {
-                let zero = _mm256_set1_epi8(-128);
-                let low = _mm256_xor_si256(_mm256_loadu_si256(bytes.as_ptr().cast()), zero);
-                let high = _mm256_xor_si256(_mm256_loadu_si256(bytes[32..].as_ptr().cast()), zero);
-                [[_mm256_abs_epi8(low), low], [_mm256_abs_epi8(high), high]]
-            }
-        }
-        #[inline(always)]
-        fn dot(self, sums: Self::I, weights: Self::W, word: i32) -> Self::I {
-            // No closures: they are not compiled for the instruction set.
-            let [[low, signed_low], [high, signed_high]] = weights;
-            // SAFETY: see the head of the module.
-            unsafe {
-                let (x, ones) = (_mm256_set1_epi32(word), _mm256_set1_epi16(1));
-                let low = _mm256_maddubs_epi16(low, _mm256_sign_epi8(x, signed_low));
-                let high = _mm256_maddubs_epi16(high, _mm256_sign_epi8(x, signed_high));
-                [
-                    _mm256_add_epi32(sums[0], _mm256_madd_epi16(low, ones)),
-                    _mm256_add_epi32(sums[1], _mm256_madd_epi16(high, ones)),
-                ]
-            }
-        }
-        #[inline(always)]
-        fn floats(self, sums: Self::I) -> [__m256; 2] {
-            // SAFETY: see the head of the module.
-            unsafe { [_mm256_cvtepi32_ps(sums[0]), _mm256_cvtepi32_ps(sums[1])] }
-        }
-    }
 }
 
 /// A group of blocks through one panel.
@@ -198,33 +107,14 @@ pub(crate) fn dots(
     x: &Quantised,
     sums: &mut [Sums],
 ) {
+    debug_assert!(level.is_available());
     #[cfg(target_arch = "x86_64")]
     {
-        #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
-        fn avx2(
-            panel: Panel<'_>,
-            blocks: Blocks,
-            group: Range<usize>,
-            x: &Quantised,
-            sums: &mut [Sums],
-        ) {
-            // SAFETY: this function is compiled for AVX2 and FMA.
-            body(unsafe { crate::lanes::Avx2::new() }, panel, blocks, group, x, sums);
-        }
-        #[target_feature(
-            enable = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt"
-        )]
-        fn vnni(
-            panel: Panel<'_>,
-            blocks: Blocks,
-            group: Range<usize>,
-            x: &Quantised,
-            sums: &mut [Sums],
-        ) {
-            // SAFETY: this function is compiled for AVX-512 and VNNI.
-            body(unsafe { x86::Vnni::new() }, panel, blocks, group, x, sums);
-        }
-        debug_assert!(level.is_available());
+        compiled!("avx2,fma,bmi1,bmi2,lzcnt,popcnt", fn avx2 with crate::lanes::Avx2);
+        compiled!(
+            "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt",
+            fn vnni with x86::Vnni
+        );
         match level {
             Level::Avx512 if is_x86_feature_detected!("avx512vnni") => {
                 // SAFETY: the engine takes a level only after `Level::is_available`, every CPU
@@ -236,7 +126,19 @@ pub(crate) fn dots(
             Level::Portable => body(Portable, panel, blocks, group, x, sums),
         }
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    {
+        compiled!("dotprod", fn sdot with neon::Sdot);
+        match level {
+            Level::Neon if std::arch::is_aarch64_feature_detected!("dotprod") => {
+                // SAFETY: the instructions are there.
+                unsafe { sdot(panel, blocks, group, x, sums) }
+            }
+            Level::Neon => body(crate::lanes::Neon, panel, blocks, group, x, sums),
+            Level::Portable => body(Portable, panel, blocks, group, x, sums),
+        }
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     {
         let Level::Portable = level;
         body(Portable, panel, blocks, group, x, sums);

@@ -2,7 +2,7 @@
 //!
 //! Every kernel of this crate is written once over [`Lanes`] and compiled for each level. All of
 //! its operations are IEEE operations a lane, so that the levels give the same bits: a vector of 16
-//! is one AVX-512 register, two of AVX2, or an array. Plain loops over arrays were tried first; the
+//! is one AVX-512 register, two of AVX2, four of NEON, or an array. Plain loops over arrays were tried first; the
 //! compiler turned some heights of the register tile into scalar code, forty times as slow.
 
 use std::fmt::Debug;
@@ -61,6 +61,10 @@ pub trait Lanes: Copy {
     const ACROSS: usize;
     /// Rows in a register tile: with `ACROSS` vectors each they fit in the registers.
     const ROWS: usize;
+    /// Where `ACROSS` is 1: rows up to which there may be two vectors across.
+    const ROWS_OF_TWO: usize = Self::ROWS / 2;
+    /// Vectors across of one row, 2 or 4.
+    const LONE: usize = 4;
 
     /// The same value in each lane.
     fn splat(self, x: f32) -> Self::V;
@@ -238,6 +242,11 @@ mod x86;
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
+
 /// Declares `fn $name(level, arguments)`, which runs the `#[inline(always)]` function `$body`,
 /// generic over [`Lanes`], compiled for `level`.
 macro_rules! kernel {
@@ -268,7 +277,12 @@ macro_rules! kernel {
                     fastdecode_core::Level::Portable => $body($crate::lanes::Portable, $($arg),*),
                 }
             }
-            #[cfg(not(target_arch = "x86_64"))]
+            #[cfg(target_arch = "aarch64")]
+            match level {
+                fastdecode_core::Level::Neon => $body($crate::lanes::Neon, $($arg),*),
+                fastdecode_core::Level::Portable => $body($crate::lanes::Portable, $($arg),*),
+            }
+            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
             {
                 let fastdecode_core::Level::Portable = level;
                 $body($crate::lanes::Portable, $($arg),*);

@@ -281,7 +281,7 @@ fn products<L: Lanes, S: Stored>(
         let x = &x[done..];
         let ahead = if done == 0 { ahead } else { &[] };
         let first = chain == 0;
-        if L::ACROSS == ACROSS || rows <= L::ROWS / 2 {
+        if L::ACROSS == ACROSS || rows <= L::ROWS_OF_TWO {
             with_rows!(
                 rows,
                 L::ROWS,

@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use fastdecode_core::Level;
 
-/// Names the instruction set: portable, avx2 or avx512.
+/// Names the instruction set: portable, neon, avx2 or avx512.
 pub const LEVEL: &str = "FASTDECODE_LEVEL";
 /// Gives the number of threads.
 pub const THREADS: &str = "FASTDECODE_THREADS";
@@ -37,6 +37,8 @@ fn level_of(value: Option<String>) -> Result<Level> {
 pub fn name(level: Level) -> &'static str {
     match level {
         Level::Portable => "portable",
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => "neon",
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => "avx2",
         #[cfg(target_arch = "x86_64")]

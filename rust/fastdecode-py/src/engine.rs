@@ -23,8 +23,8 @@ fn refusal(error: &Error) -> PyErr {
 /// A GPT-2 on the CPU, whose logits are the same bits in any batch.
 ///
 /// A row's logits depend on its tokens alone: not on the batch, the threads or the instruction set.
-/// The environment's FASTDECODE_THREADS and FASTDECODE_LEVEL (portable, avx2, avx512) choose the
-/// latter two.
+/// The environment's FASTDECODE_THREADS and FASTDECODE_LEVEL (portable, neon, avx2, avx512) choose
+/// the latter two.
 #[pyclass(frozen, module = "fastdecode._core")]
 pub struct NativeGpt2 {
     model: Arc<Model>,
@@ -128,7 +128,7 @@ impl NativeGpt2 {
         self.model.threads()
     }
 
-    /// The instruction set that it runs on: "portable", "avx2" or "avx512".
+    /// The instruction set that it runs on: "portable", "neon", "avx2" or "avx512".
     #[getter]
     fn level(&self) -> &'static str {
         settings::name(self.model.level())

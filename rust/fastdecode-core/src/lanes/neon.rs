@@ -1,0 +1,182 @@
+//! NEON.
+
+// SAFETY of every block in this module: the intrinsics need nothing but NEON, which the target
+// has, as is made sure of here. Loads and stores need no alignment and go over references to 16
+// numbers.
+use super::{LANES, Lanes};
+use std::arch::aarch64::{
+    float32x4_t, uint8x16x2_t, uint32x4_t, vaddq_f32, vaddq_u32, vaddvq_u32, vandq_u32, vbslq_f32,
+    vcgeq_f32, vcgtq_f32, vcleq_f32, vcltq_f32, vcvtq_f32_s32, vcvtq_s32_f32, vdupq_n_f32,
+    vdupq_n_u32, vfmaq_f32, vld1q_f32, vld1q_u8, vld1q_u32, vminq_u32, vmlaq_u32, vmulq_f32,
+    vorrq_u32, vqtbl1q_u8, vqtbl2q_u8, vreinterpretq_f32_u32, vreinterpretq_s32_u32,
+    vreinterpretq_u8_u32, vreinterpretq_u32_f32, vreinterpretq_u32_s32, vreinterpretq_u32_u8,
+    vshlq_n_u32, vst1q_f32, vst1q_u32, vsubq_f32,
+};
+
+const _: () = assert!(cfg!(target_feature = "neon"));
+
+/// NEON: four registers.
+#[derive(Debug, Clone, Copy)]
+pub struct Neon;
+
+macro_rules! each {
+    ($(fn $name:ident($($arg:ident: $ty:ident),*) -> $ret:ident { $of_one:expr })*) => {
+        $(#[inline(always)]
+        fn $name(self, $($arg: Self::$ty),*) -> Self::$ret {
+            let one = |i: usize| {
+                $(let $arg = $arg[i];)*
+                // SAFETY: see the head of the module.
+                unsafe { $of_one }
+            };
+            [one(0), one(1), one(2), one(3)]
+        })*
+    };
+}
+
+/// The bytes of the first four words' numbers, in memory.
+const BYTES: u32 = u32::from_ne_bytes([0, 1, 2, 3]);
+/// One in each byte.
+const ONES: u32 = 0x0101_0101;
+
+/// For each choice of four lanes the bytes of the chosen ones, from the first on; how many lanes
+/// they are.
+const CHOICES: [([u8; 16], u8); 16] = {
+    let mut choices = [([0; 16], 0); 16];
+    let mut bits = 0;
+    while bits < 16 {
+        let (bytes, count) = &mut choices[bits];
+        let mut byte = 0;
+        while byte < 16 {
+            if bits >> (byte / 4) & 1 == 1 {
+                bytes[4 * *count as usize + byte % 4] = byte as u8;
+                if byte % 4 == 3 {
+                    *count += 1;
+                }
+            }
+            byte += 1;
+        }
+        bits += 1;
+    }
+    choices
+};
+
+impl Lanes for Neon {
+    type V = [float32x4_t; 4];
+    type I = [uint32x4_t; 4];
+
+    each! {
+        fn add(a: V, b: V) -> V { vaddq_f32(a, b) }
+        fn sub(a: V, b: V) -> V { vsubq_f32(a, b) }
+        fn mul(a: V, b: V) -> V { vmulq_f32(a, b) }
+        fn fma(a: V, b: V, c: V) -> V { vfmaq_f32(c, a, b) }
+        // NEON's own maximum and minimum are others with NaN and with zeros of two signs.
+        fn max(a: V, b: V) -> V { vbslq_f32(vcgtq_f32(a, b), a, b) }
+        fn min(a: V, b: V) -> V { vbslq_f32(vcltq_f32(a, b), a, b) }
+        fn between(x: V, low: V, high: V, yes: V, no: V) -> V {
+            vbslq_f32(vandq_u32(vcgeq_f32(x, low), vcleq_f32(x, high)), yes, no)
+        }
+        fn bits(v: V) -> I { vreinterpretq_u32_f32(v) }
+        fn of_bits(i: I) -> V { vreinterpretq_f32_u32(i) }
+        fn nearer(a: V, b: V) -> V {
+            vreinterpretq_f32_u32(vminq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b)))
+        }
+        fn to_exponent(i: I) -> I { vshlq_n_u32::<20>(i) }
+        fn add_int(a: I, b: I) -> I { vaddq_u32(a, b) }
+        fn and(a: I, b: I) -> I { vandq_u32(a, b) }
+        fn truncate(v: V) -> I { vreinterpretq_u32_s32(vcvtq_s32_f32(v)) }
+        fn to_float(i: I) -> V { vcvtq_f32_s32(vreinterpretq_s32_u32(i)) }
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        // SAFETY: see the head of the module.
+        unsafe { [vdupq_n_f32(x); 4] }
+    }
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> Self::V {
+        let from = from.as_ptr();
+        // SAFETY: see the head of the module.
+        let one = |i: usize| unsafe { vld1q_f32(from.add(4 * i)) };
+        [one(0), one(1), one(2), one(3)]
+    }
+    #[inline(always)]
+    fn store(self, v: Self::V, to: &mut [f32; LANES]) {
+        let to = to.as_mut_ptr();
+        // SAFETY: see the head of the module.
+        unsafe {
+            vst1q_f32(to, v[0]);
+            vst1q_f32(to.add(4), v[1]);
+            vst1q_f32(to.add(8), v[2]);
+            vst1q_f32(to.add(12), v[3]);
+        }
+    }
+    #[inline(always)]
+    fn splat_int(self, x: u32) -> Self::I {
+        // SAFETY: see the head of the module.
+        unsafe { [vdupq_n_u32(x); 4] }
+    }
+    #[inline(always)]
+    fn load_int(self, from: &[u32; LANES]) -> Self::I {
+        let from = from.as_ptr();
+        // SAFETY: see the head of the module.
+        let one = |i: usize| unsafe { vld1q_u32(from.add(4 * i)) };
+        [one(0), one(1), one(2), one(3)]
+    }
+    #[inline(always)]
+    fn store_int(self, i: Self::I, to: &mut [u32; LANES]) {
+        let to = to.as_mut_ptr();
+        // SAFETY: see the head of the module.
+        unsafe {
+            vst1q_u32(to, i[0]);
+            vst1q_u32(to.add(4), i[1]);
+            vst1q_u32(to.add(8), i[2]);
+            vst1q_u32(to.add(12), i[3]);
+        }
+    }
+    #[inline(always)]
+    fn at_least(self, a: Self::V, b: Self::V) -> u16 {
+        const LANE: [u32; LANES] =
+            [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768];
+        let lane = self.load_int(&LANE);
+        // SAFETY: see the head of the module.
+        let one = |i: usize| unsafe { vandq_u32(vcgeq_f32(a[i], b[i]), lane[i]) };
+        // SAFETY: see the head of the module.
+        unsafe {
+            let halves = [vorrq_u32(one(0), one(1)), vorrq_u32(one(2), one(3))];
+            vaddvq_u32(vorrq_u32(halves[0], halves[1])) as u16
+        }
+    }
+    #[inline(always)]
+    fn eighths(self, table: Self::I, i: Self::I) -> Self::I {
+        // SAFETY: see the head of the module.
+        i.map(|i| unsafe {
+            let table =
+                uint8x16x2_t(vreinterpretq_u8_u32(table[0]), vreinterpretq_u8_u32(table[1]));
+            // The places of a word's four bytes.
+            let places = vandq_u32(i, vdupq_n_u32(7));
+            let places = vmlaq_u32(vdupq_n_u32(BYTES), places, vdupq_n_u32(4 * ONES));
+            vreinterpretq_u32_u8(vqtbl2q_u8(table, vreinterpretq_u8_u32(places)))
+        })
+    }
+    #[inline(always)]
+    fn compress(self, v: Self::V, bits: u16, to: &mut [f32; LANES]) -> usize {
+        // SAFETY: of the same size and alignment, and any word is a float's bits.
+        let to = unsafe { &mut *to.as_mut_ptr().cast() };
+        self.compress_int(self.bits(v), bits, to)
+    }
+    #[inline(always)]
+    fn compress_int(self, i: Self::I, bits: u16, to: &mut [u32; LANES]) -> usize {
+        let mut count = 0;
+        for (part, i) in i.into_iter().enumerate() {
+            let (bytes, chosen) = &CHOICES[usize::from(bits >> (4 * part) & 15)];
+            // SAFETY: see the head of the module; each of the parts before has given at most four
+            // lanes.
+            unsafe {
+                let i = vqtbl1q_u8(vreinterpretq_u8_u32(i), vld1q_u8(bytes.as_ptr()));
+                vst1q_u32(to.as_mut_ptr().add(count), vreinterpretq_u32_u8(i));
+            }
+            count += usize::from(*chosen);
+        }
+        count
+    }
+}

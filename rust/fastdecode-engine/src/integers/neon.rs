@@ -1,0 +1,110 @@
+//! NEON, with the dot products of Armv8.2 and without.
+//!
+//! Both take signed bytes by signed ones. A byte of the weights with its highest bit turned over is
+//! the weight itself, as a signed byte: at least -127, so that two products stay within 16 bits.
+
+// SAFETY of every block in this module: the intrinsics need nothing but NEON, as in `lanes::neon`,
+// and a `Sdot` is only made by `new`, whose caller has made sure of more. Loads are unaligned ones,
+// over references to 64 bytes.
+use super::{Dots, Line};
+use crate::lanes::Neon;
+use std::arch::aarch64::{
+    float32x4_t, int8x16_t, int32x4_t, vcvtq_f32_s32, vdupq_n_s8, vdupq_n_s32, veorq_s8,
+    vget_low_s8, vld1q_s8, vmull_high_s8, vmull_s8, vpadalq_s16, vpaddq_s16, vreinterpretq_s8_s32,
+};
+use std::arch::asm;
+
+/// NEON with dot products.
+#[derive(Clone, Copy)]
+pub struct Sdot(());
+
+impl Sdot {
+    /// # Safety
+    /// The CPU has the dot products, and the caller is compiled for them.
+    #[inline(always)]
+    pub unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+#[inline(always)]
+fn signed(line: &Line) -> [int8x16_t; 4] {
+    let from = line.bytes().as_ptr().cast::<i8>();
+    // SAFETY: see the head of the module.
+    let one = |i: usize| unsafe { veorq_s8(vld1q_s8(from.add(16 * i)), vdupq_n_s8(i8::MIN)) };
+    [one(0), one(1), one(2), one(3)]
+}
+
+/// `sum` with the products of four outputs.
+#[inline(always)]
+fn sdot(_: Sdot, mut sum: int32x4_t, weights: int8x16_t, word: i32) -> int32x4_t {
+    // The intrinsic of this instruction is not stable. It takes the word from a lane, so a float of
+    // the same bits goes in: that is read from memory into such a register, an integer is not.
+    // SAFETY: see the head of the module.
+    unsafe {
+        asm!(
+            "sdot {sum:v}.4s, {weights:v}.16b, {word:v}.4b[0]",
+            sum = inout(vreg) sum,
+            weights = in(vreg) weights,
+            word = in(vreg) f32::from_bits(word.cast_unsigned()),
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    sum
+}
+
+/// The same in four instructions.
+#[inline(always)]
+fn in_pairs(_: Neon, sum: int32x4_t, weights: int8x16_t, word: i32) -> int32x4_t {
+    // SAFETY: see the head of the module.
+    unsafe {
+        let word = vreinterpretq_s8_s32(vdupq_n_s32(word));
+        let low = vmull_s8(vget_low_s8(weights), vget_low_s8(word));
+        vpadalq_s16(sum, vpaddq_s16(low, vmull_high_s8(weights, word)))
+    }
+}
+
+macro_rules! dots {
+    ($name:ident, $dot:ident, $rows:literal) => {
+        impl Dots for $name {
+            type L = Neon;
+            type I = [int32x4_t; 4];
+            type W = [int8x16_t; 4];
+            const ACROSS: usize = 1;
+            const ROWS: usize = $rows;
+
+            #[inline(always)]
+            fn lanes(self) -> Neon {
+                Neon
+            }
+            #[inline(always)]
+            fn start(self, _offset: i32) -> Self::I {
+                // SAFETY: see the head of the module.
+                unsafe { [vdupq_n_s32(0); 4] }
+            }
+            #[inline(always)]
+            fn weights(self, line: &Line) -> Self::W {
+                signed(line)
+            }
+            #[inline(always)]
+            fn dot(self, sums: Self::I, weights: Self::W, word: i32) -> Self::I {
+                let ([a, b, c, d], [v, w, x, y]) = (sums, weights);
+                [
+                    $dot(self, a, v, word),
+                    $dot(self, b, w, word),
+                    $dot(self, c, x, word),
+                    $dot(self, d, y, word),
+                ]
+            }
+            #[inline(always)]
+            fn floats(self, sums: Self::I) -> [float32x4_t; 4] {
+                // SAFETY: see the head of the module.
+                sums.map(|sums| unsafe { vcvtq_f32_s32(sums) })
+            }
+        }
+    };
+}
+
+dots!(Sdot, sdot, 6);
+// With four rows some of the sums were kept in memory: products wait in registers for their sums.
+dots!(Neon, in_pairs, 3);

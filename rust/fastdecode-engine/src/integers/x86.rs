@@ -1,0 +1,111 @@
+//! VNNI and AVX2.
+
+// SAFETY of every block in this module: the intrinsics need nothing but the CPU features, and
+// a value of the type is only made by `new`, whose caller has made sure of them. Loads are
+// unaligned ones, over references to 64 bytes.
+use super::{Dots, Line};
+use crate::lanes::{Avx2, Avx512};
+use std::arch::x86_64::{
+    __m256, __m256i, __m512, __m512i, _mm256_abs_epi8, _mm256_add_epi32, _mm256_cvtepi32_ps,
+    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_xor_si256,
+    _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32,
+};
+
+/// AVX-512 with VNNI.
+#[derive(Clone, Copy)]
+pub struct Vnni(Avx512);
+
+impl Vnni {
+    /// # Safety
+    /// The CPU has what `Level::Avx512` names and VNNI, and the caller is compiled for them.
+    #[inline(always)]
+    pub unsafe fn new() -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { Avx512::new() })
+    }
+}
+
+impl Dots for Vnni {
+    type L = Avx512;
+    type I = __m512i;
+    type W = __m512i;
+    const ACROSS: usize = 2;
+    const ROWS: usize = 12;
+
+    #[inline(always)]
+    fn lanes(self) -> Avx512 {
+        self.0
+    }
+    #[inline(always)]
+    fn start(self, offset: i32) -> __m512i {
+        // SAFETY: see the head of the module.
+        unsafe { _mm512_set1_epi32(offset) }
+    }
+    #[inline(always)]
+    fn weights(self, line: &Line) -> __m512i {
+        // SAFETY: see the head of the module.
+        unsafe { _mm512_loadu_si512(line.bytes().as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn dot(self, sums: __m512i, weights: __m512i, word: i32) -> __m512i {
+        // SAFETY: see the head of the module.
+        unsafe { _mm512_dpbusd_epi32(sums, weights, _mm512_set1_epi32(word)) }
+    }
+    #[inline(always)]
+    fn floats(self, sums: __m512i) -> __m512 {
+        // SAFETY: see the head of the module.
+        unsafe { _mm512_cvtepi32_ps(sums) }
+    }
+}
+
+impl Dots for Avx2 {
+    type L = Self;
+    type I = [__m256i; 2];
+    /// Without their signs, and with them: the instruction takes unsigned bytes by signed ones,
+    /// and 127 * 127 twice stays within its 16 bits.
+    type W = [[__m256i; 2]; 2];
+    const ACROSS: usize = 1;
+    const ROWS: usize = 4;
+
+    #[inline(always)]
+    fn lanes(self) -> Self {
+        self
+    }
+    #[inline(always)]
+    fn start(self, _offset: i32) -> Self::I {
+        // SAFETY: see the head of the module.
+        [unsafe { _mm256_setzero_si256() }; 2]
+    }
+    #[inline(always)]
+    fn weights(self, line: &Line) -> Self::W {
+        let bytes = line.bytes();
+        // SAFETY: see the head of the module.
+        unsafe {
+            let zero = _mm256_set1_epi8(-128);
+            let low = _mm256_xor_si256(_mm256_loadu_si256(bytes.as_ptr().cast()), zero);
+            let high = _mm256_xor_si256(_mm256_loadu_si256(bytes[32..].as_ptr().cast()), zero);
+            [[_mm256_abs_epi8(low), low], [_mm256_abs_epi8(high), high]]
+        }
+    }
+    #[inline(always)]
+    fn dot(self, sums: Self::I, weights: Self::W, word: i32) -> Self::I {
+        // No closures: they are not compiled for the instruction set.
+        let [[low, signed_low], [high, signed_high]] = weights;
+        // SAFETY: see the head of the module.
+        unsafe {
+            let (x, ones) = (_mm256_set1_epi32(word), _mm256_set1_epi16(1));
+            let low = _mm256_maddubs_epi16(low, _mm256_sign_epi8(x, signed_low));
+            let high = _mm256_maddubs_epi16(high, _mm256_sign_epi8(x, signed_high));
+            [
+                _mm256_add_epi32(sums[0], _mm256_madd_epi16(low, ones)),
+                _mm256_add_epi32(sums[1], _mm256_madd_epi16(high, ones)),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn floats(self, sums: Self::I) -> [__m256; 2] {
+        // SAFETY: see the head of the module.
+        unsafe { [_mm256_cvtepi32_ps(sums[0]), _mm256_cvtepi32_ps(sums[1])] }
+    }
+}
