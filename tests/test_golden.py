@@ -20,7 +20,7 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("level", ["portable", "avx2", "avx512"])
+@pytest.mark.parametrize("level", ["portable", "neon", "avx2", "avx512"])
 def test_every_path_gives_the_golden_bits(level, threads):
     chosen = {"FASTDECODE_LEVEL": level, "FASTDECODE_THREADS": str(threads)}
     done = subprocess.run(

@@ -18,7 +18,7 @@ from fastdecode import core
 from fastdecode.display import Column, Table, Tabular
 from fastdecode.sequences import Items
 
-_LEVELS = ("portable", "avx2", "avx512")
+_LEVELS = ("portable", "neon", "avx2", "avx512")
 _MOST = 2**32 - 1
 # Published with Random123: counter, key, output.
 _PHILOX = (
