@@ -2,8 +2,8 @@
 //!
 //! Every kernel of this crate is written once over [`Lanes`] and compiled for each level. All of
 //! its operations are IEEE operations a lane, so that the levels give the same bits: a vector of 16
-//! is one AVX-512 register, two of AVX2, four of NEON, or an array. Plain loops over arrays were tried first; the
-//! compiler turned some heights of the register tile into scalar code, forty times as slow.
+//! is one AVX-512 register, two of AVX2, four of NEON, or an array. Plain loops over arrays were tried
+//! first; the compiler turned some heights of the register tile into scalar code, forty times as slow.
 
 use std::fmt::Debug;
 
@@ -291,3 +291,6 @@ macro_rules! kernel {
     };
 }
 pub(crate) use kernel;
+
+#[cfg(test)]
+mod tests;
