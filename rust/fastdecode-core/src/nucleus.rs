@@ -227,7 +227,7 @@ mod tests {
         for (sampled, other) in [(-50.0, -6.0), (-6.0, -50.0), (-0.5, -6.0)] {
             let row: Vec<f32> = (0..6000)
                 .map(|i| {
-                    let logit = if i / LANES % SAMPLED == 0 { sampled } else { other };
+                    let logit = if (i / LANES).is_multiple_of(SAMPLED) { sampled } else { other };
                     if i == 777 { 0.0 } else { logit - (i * 37 % 101) as f32 * 1e-3 }
                 })
                 .collect();

@@ -22,20 +22,20 @@ const VALUES: [f32; LANES] = [
 ];
 
 kernel! {
-    fn all(a: &[f32; LANES], b: &Line, out: &mut Vec<[u32; LANES]>) = all_body;
+    fn all(from: &[f32; LANES], other: &Line, out: &mut Vec<[u32; LANES]>) = all_body;
 }
 
 #[inline(always)]
-fn all_body<L: Lanes>(l: L, a: &[f32; LANES], b: &Line, out: &mut Vec<[u32; LANES]>) {
-    let (x, y) = (l.load(a), l.load(&b.0));
+fn all_body<L: Lanes>(l: L, from: &[f32; LANES], other: &Line, out: &mut Vec<[u32; LANES]>) {
+    let (x, y) = (l.load(from), l.load(&other.0));
     let size = l.larger_size(l.splat(0.0), x);
     let shifted = l.add(l.splat(ROUNDER), l.min(l.max(y, l.splat(-126.0)), l.splat(127.0)));
     let many = [
         l.max(x, y),
         l.min(x, y),
         l.larger_size(size, y),
-        l.low_halves(b),
-        l.high_halves(b),
+        l.low_halves(other),
+        l.high_halves(other),
         l.low_bytes([x, y, size, shifted]),
         l.power_of_two(shifted),
     ];
@@ -44,15 +44,15 @@ fn all_body<L: Lanes>(l: L, a: &[f32; LANES], b: &Line, out: &mut Vec<[u32; LANE
         l.store(v, &mut line.0);
         out.push(*line.words());
     }
-    parts::<L, 1>(l, a, out);
-    parts::<L, 2>(l, a, out);
-    parts::<L, 3>(l, a, out);
-    parts::<L, 4>(l, a, out);
-    parts::<L, 7>(l, a, out);
-    parts::<L, 8>(l, a, out);
-    parts::<L, 9>(l, a, out);
-    parts::<L, 14>(l, a, out);
-    parts::<L, 16>(l, a, out);
+    parts::<L, 1>(l, from, out);
+    parts::<L, 2>(l, from, out);
+    parts::<L, 3>(l, from, out);
+    parts::<L, 4>(l, from, out);
+    parts::<L, 7>(l, from, out);
+    parts::<L, 8>(l, from, out);
+    parts::<L, 9>(l, from, out);
+    parts::<L, 14>(l, from, out);
+    parts::<L, 16>(l, from, out);
 }
 
 /// The first lanes, read and written.
