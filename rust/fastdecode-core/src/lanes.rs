@@ -48,6 +48,8 @@ pub trait Lanes: Copy {
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// a >= b, a bit a lane
     fn at_least(self, a: Self::V, b: Self::V) -> u16;
+    /// x >= low ? yes : 0
+    fn reaching(self, x: Self::V, low: Self::V, yes: Self::V) -> Self::V;
     /// low <= x <= high ? yes : no
     fn between(self, x: Self::V, low: Self::V, high: Self::V, yes: Self::V, no: Self::V)
     -> Self::V;
@@ -115,6 +117,28 @@ pub trait Lanes: Copy {
         self.store_int(i, &mut to);
         to
     }
+}
+
+/// The sum of all lanes of so many vectors, each asked for by its number.
+#[inline(always)]
+pub(crate) fn sum_of<L: Lanes>(
+    on: L,
+    vectors: usize,
+    mut vector: impl FnMut(usize) -> L::V,
+) -> f32 {
+    // Four sums, so that they need not wait for each other.
+    let mut sums = [on.splat(0.0); 4];
+    let fours = vectors / sums.len() * sums.len();
+    for i in (0..fours).step_by(sums.len()) {
+        for (j, sum) in sums.iter_mut().enumerate() {
+            *sum = on.add(*sum, vector(i + j));
+        }
+    }
+    for i in fours..vectors {
+        sums[0] = on.add(sums[0], vector(i));
+    }
+    let sum = on.add(on.add(sums[0], sums[1]), on.add(sums[2], sums[3]));
+    on.array(sum).into_iter().sum()
 }
 
 /// What every target has: an array, and the compiler's own vectors.
@@ -193,6 +217,14 @@ impl Lanes for Portable {
             bits |= u16::from(a[i] >= b[i]) << i;
         }
         bits
+    }
+    #[inline(always)]
+    fn reaching(self, x: Self::V, low: Self::V, yes: Self::V) -> Self::V {
+        let mut out = yes;
+        for i in 0..LANES {
+            out[i] = if x[i] >= low[i] { yes[i] } else { 0.0 };
+        }
+        out
     }
     #[inline(always)]
     fn between(

@@ -2,16 +2,22 @@
 //! (Holtzman et al., "The curious case of neural text degeneration", 2020). The token that crosses
 //! is in.
 //!
-//! The row is not sorted. With its total known, a sample of the row tells about where the nucleus
-//! ends; the tokens above that are picked out, and the one that crosses is found among them by
-//! splitting them at pivots. Each step is in exact integers, a bad guess only costs time. (A
-//! histogram of the whole row took twice to four times as long.)
+//! The row is not sorted. Its groups, or a sample of it, tell about where the nucleus ends; the tokens
+//! above that are picked out, and the one that crosses is found among them by splitting them at
+//! pivots. A bad guess only costs time: each decision is one of exact integers. (A histogram of the
+//! whole row took twice to four times as long.)
+//!
+//! The total itself is mostly not needed exactly, either: see [`crate::estimate`]. Where the nucleus
+//! would end at different tokens for the least and the most that the total can be, it is worked out.
 
-use crate::lanes::{LANES, Lanes, kernel};
+use crate::estimate::Between;
+use crate::groups::Groups;
+use crate::lanes::{LANES, Lanes, kernel, sum_of};
 use crate::law::Law;
 use crate::order::Candidate;
 use crate::picked::Picked;
 use crate::scan::Tops;
+use crate::select::count_reaching;
 use crate::weight::{Real, Scale, WEIGHT_BITS, weigh};
 
 /// The least mass that reaches a share `p` of `total`, neither below zero: `ceil(p * total)`,
@@ -56,34 +62,86 @@ pub(crate) struct Space {
     rest: Picked,
     sample: Tops,
     listed: Vec<Candidate>,
+    keys: Vec<u64>,
     weights: Vec<u64>,
 }
 
 /// One chunk of lanes in this many is the sample of a row.
 const SAMPLED: usize = 16;
 
+/// Guesses leave out this much of what they could: rather a few tokens too many than one too few.
+const TO_BE_CUT: f64 = 0.9;
+
 /// So few tokens are put in order.
 const FEW: usize = 64;
 
-/// Cuts a law of weight `total` that was cut nowhere yet to a mass of `target`, and picks the
-/// tokens left; their mass. `tops` are the row's.
-pub(crate) fn keep(law: &mut Law, tops: &Tops, total: u64, target: u64, space: &mut Space) -> u64 {
-    let Law { level, row, .. } = *law;
-    pick_above(law, tops, total - target, space);
-    let mut mass = space.picked.mass(law);
-    if mass < target {
-        // What is below this weight, be it the whole row, is less than what may be cut.
-        let least = (total - target) / row.len() as u64;
-        space.picked.pick(level, row, tops, bound_of(least, law));
-        mass = space.picked.mass(law);
+/// Cuts a law that was cut nowhere yet to the share `p` of its mass, and picks the tokens left;
+/// their mass. `tops` are the row's, so are the `groups` if there are any, and the law's total
+/// weight lies between `low` and `high`: they decide, unless the nucleus would not end at the same
+/// token for both.
+pub(crate) fn keep(
+    law: &mut Law,
+    tops: &Tops,
+    p: f64,
+    (low, high): Between,
+    groups: Option<&Groups>,
+    space: &mut Space,
+) -> u64 {
+    let (least, most) = (target_mass(p, low), target_mass(p, high));
+    let cut = low - least;
+    let mass = pick_at_least(law, tops, groups, (cut, high), most, space);
+    space.rest.copy(&space.picked);
+    let mut end = crossing(law, 0, mass, least, space);
+    if end.mass < most {
+        let target = target_mass(p, law.sum(&mut space.weights));
+        // Not before the end that was found.
+        let high = end.last.logit;
+        space.rest.copy(&space.picked);
+        space.rest.filter(law.level, f32::NEG_INFINITY, high);
+        let below = space.rest.mass(law);
+        end = crossing(law, mass - below, below, target, space);
     }
-    let (last, mass, ties) = crossing(law, mass, target, space);
-    space.picked.filter(level, last.logit, f32::INFINITY);
-    if ties {
-        space.picked.drop_ties_after(last);
+    space.picked.filter(law.level, end.last.logit, f32::INFINITY);
+    if end.ties {
+        space.picked.drop_ties_after(end.last);
     }
-    law.last = Some(last);
-    mass
+    law.last = Some(end.last);
+    end.mass
+}
+
+/// Picks the tokens from a logit on, such that what is left out of a `total` has less than the mass
+/// `cut`; their mass, at least `target` if that is not more than there is without `cut`.
+fn pick_at_least(
+    law: &Law,
+    tops: &Tops,
+    groups: Option<&Groups>,
+    (cut, total): (u64, u64),
+    target: u64,
+    space: &mut Space,
+) -> u64 {
+    if let Some(bound) = groups.and_then(|groups| bound_by_groups(law, groups, cut, total)) {
+        space.picked.pick(law.level, law.row, tops, bound, false);
+        let mass = space.picked.mass(law);
+        if mass >= target {
+            return mass;
+        }
+    }
+    pick_above(law, tops, cut, space);
+    let mass = space.picked.mass(law);
+    if mass >= target {
+        return mass;
+    }
+    // What is below this weight, be it the whole row, is less than what may be cut.
+    let least = cut / law.row.len() as u64;
+    space.picked.pick(law.level, law.row, tops, bound_of(least, law), true);
+    space.picked.mass(law)
+}
+
+/// A logit such that the tokens below it have about the mass `cut` of a `total`, or rather less.
+fn bound_by_groups(law: &Law, groups: &Groups, cut: u64, total: u64) -> Option<f32> {
+    let share = 1.0 - TO_BE_CUT * cut as f64 / total as f64;
+    let least = (cut / law.row.len() as u64).max(1);
+    groups.bound(law.level, share, bound_of(least, law), law.max)
 }
 
 /// Picks the tokens from a logit on, which it returns, such that what is left out has about the mass
@@ -91,9 +149,29 @@ pub(crate) fn keep(law: &mut Law, tops: &Tops, total: u64, target: u64, space: &
 pub(crate) fn pick_above(law: &Law, tops: &Tops, cut: u64, space: &mut Space) -> f32 {
     let Law { level, row, max, scale, .. } = *law;
     sample_weights(level, row, max, scale, &mut space.sample);
-    let bound = bound_of(least_kept(law, cut, &space.sample), law);
-    space.picked.pick(level, row, tops, bound);
+    let allowed = (TO_BE_CUT * cut as f64 / SAMPLED as f64) as f32;
+    let surely = (cut / row.len() as u64) as f32;
+    let least = largest(surely, |least| mass_below(level, &space.sample, least) <= allowed);
+    let bound = bound_of(least as u64, law);
+    let many = count_reaching(level, tops, bound) > tops.len() * LANES / 4;
+    space.picked.pick(level, row, tops, bound, many);
     bound
+}
+
+/// About the largest weight for which `holds`, as it should for `surely` and lower ones.
+fn largest(surely: f32, holds: impl Fn(f32) -> bool) -> f32 {
+    // In the order of their bits, which is that of their octaves: 16 of them, as a rule, halved
+    // until an eighth of one is left.
+    let (mut low, mut high) = (surely.max(1.0).to_bits(), ((1u64 << WEIGHT_BITS) as f32).to_bits());
+    for _ in 0..7 {
+        let middle = low.midpoint(high);
+        if holds(f32::from_bits(middle)) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    f32::from_bits(low)
 }
 
 /// A logit that all tokens with a weight of `least` or more reach.
@@ -101,39 +179,23 @@ pub(crate) fn bound_of(least: u64, law: &Law) -> f32 {
     if least == 0 { f32::NEG_INFINITY } else { law.scale.logit_of(least, law.max) }
 }
 
-/// Thresholds looked at in one go.
-const AT_ONCE: usize = 8;
-
-/// A guess at the least weight of the nucleus, when a mass of `cut` is to be left out.
-fn least_kept(law: &Law, cut: u64, sample: &Tops) -> u64 {
-    // Rather a few tokens too many than one too few.
-    let allowed = (cut as f64 / SAMPLED as f64 * 0.9) as f32;
-    let mut least = (1u64 << WEIGHT_BITS) as f32;
-    // Three octaves between neighbours, then three eighths of one.
-    for (down, up) in [(0.125f32, 1.0), (0.771_105_4, 8.0)] {
-        let mut threshold = least * up;
-        let thresholds: [f32; AT_ONCE] = std::array::from_fn(|_| {
-            threshold *= down;
-            threshold
-        });
-        let masses = masses_below(law.level, sample, &thresholds);
-        let found = masses.iter().position(|&mass| mass <= allowed).unwrap_or(AT_ONCE - 1);
-        least = thresholds[found];
-    }
-    least as u64
+/// Where a nucleus ends.
+struct End {
+    last: Candidate,
+    /// Up to `last`, and with it.
+    mass: u64,
+    /// Whether tokens that tie with it come after it.
+    ties: bool,
 }
 
-/// The token of `space.picked`, of so much `mass`, that reaches `target` in the total order; the
-/// mass up to it; and whether tokens that tie with it come after it.
-fn crossing(law: &Law, mut mass: u64, target: u64, space: &mut Space) -> (Candidate, u64, bool) {
+/// The token at which the mass `above`, of all tokens before `space.rest`, and what follows of
+/// these, of so much `mass`, reach `target`.
+fn crossing(law: &Law, mut above: u64, mut mass: u64, target: u64, space: &mut Space) -> End {
     let Law { level, max, scale, .. } = *law;
-    let Space { picked, rest, listed, weights, .. } = space;
-    rest.copy(picked);
-    // Of the tokens that are before `rest`.
-    let mut above = 0;
+    let Space { rest, listed, keys, weights, .. } = space;
     while rest.len() > FEW
         && let Some(pivot) =
-            pivot(law, rest, (target - above) as f64 / mass as f64, listed, weights)
+            pivot(law, rest, (target - above) as f64 / mass as f64, listed, keys, weights)
     {
         let reaching = rest.mass_reaching(law, pivot);
         if above + reaching >= target {
@@ -145,13 +207,25 @@ fn crossing(law: &Law, mut mass: u64, target: u64, space: &mut Space) -> (Candid
             mass -= reaching;
         }
     }
-    listed.clear();
-    listed.extend(rest.candidates());
-    listed.sort_unstable_by_key(Candidate::key);
+    in_order(rest.candidates(), listed, keys);
     weigh(level, listed, max, scale, weights);
     let (kept, reached) = prefix(weights.iter().copied(), target - above);
     let last = listed[kept - 1];
-    (last, above + reached, listed.get(kept).is_some_and(|next| next.logit == last.logit))
+    let ties = listed.get(kept).is_some_and(|next| next.logit == last.logit);
+    End { last, mass: above + reached, ties }
+}
+
+/// Lists tokens in the total order. Integers are sorted in half the time of what they stand for.
+fn in_order(
+    tokens: impl Iterator<Item = Candidate>,
+    listed: &mut Vec<Candidate>,
+    keys: &mut Vec<u64>,
+) {
+    keys.clear();
+    keys.extend(tokens.map(|token| token.key()));
+    keys.sort_unstable();
+    listed.clear();
+    listed.extend(keys.iter().map(|&key| Candidate::from_key(key)));
 }
 
 /// A logit that about `share` of the mass reaches, above the least of a few; None where those are
@@ -161,11 +235,11 @@ fn pivot(
     rest: &Picked,
     share: f64,
     few: &mut Vec<Candidate>,
+    keys: &mut Vec<u64>,
     weights: &mut Vec<u64>,
 ) -> Option<f32> {
-    few.clear();
-    few.extend(rest.candidates().step_by(rest.len() / (2 * LANES)));
-    few.sort_unstable_by_key(Candidate::key);
+    let places = (0..rest.len()).step_by(rest.len() / (2 * LANES));
+    in_order(places.map(|place| rest.candidate(place)), few, keys);
     weigh(law.level, few, law.max, law.scale, weights);
     let wanted = share * weights.iter().sum::<u64>() as f64;
     let (kept, _) = prefix(weights.iter().copied(), wanted as u64);
@@ -177,43 +251,34 @@ kernel! {
     fn sample_weights(row: &[f32], max: f32, scale: Scale, out: &mut Tops) -> () = sample_body;
 }
 kernel! {
-    /// The mass of a sample below each threshold.
-    fn masses_below(
-        sample: &[[f32; LANES]], thresholds: &[f32; AT_ONCE],
-    ) -> [f32; AT_ONCE] = masses_below_body;
+    /// The sum of those weights that are less than `least`.
+    fn mass_below(weights: &[[f32; LANES]], least: f32) -> f32 = mass_below_body;
 }
 
 #[inline(always)]
 fn sample_body<L: Lanes>(on: L, row: &[f32], max: f32, scale: Scale, out: &mut Tops) {
-    out.clear();
-    for chunk in row.as_chunks::<LANES>().0.iter().step_by(SAMPLED) {
+    let (chunks, _) = row.as_chunks::<LANES>();
+    out.resize(chunks.len().div_ceil(SAMPLED), [0.0; LANES]);
+    for (chunk, out) in chunks.iter().step_by(SAMPLED).zip(out) {
         let real = Real::new(on, on.sub(on.load(chunk), on.splat(max)), scale);
-        out.push(on.array(real.value(on)));
+        on.store(real.value(on), out);
     }
 }
 
 #[inline(always)]
-fn masses_below_body<L: Lanes>(
-    on: L,
-    sample: &[[f32; LANES]],
-    thresholds: &[f32; AT_ONCE],
-) -> [f32; AT_ONCE] {
-    let (zero, least) = (on.splat(0.0), on.splat(f32::NEG_INFINITY));
-    // The float below, as the bounds of `between` are both inside.
-    let highs = thresholds.map(|threshold| on.splat(threshold.next_down()));
-    let mut sums = [zero; AT_ONCE];
-    for chunk in sample {
-        let real = on.load(chunk);
-        for (sum, high) in sums.iter_mut().zip(highs) {
-            *sum = on.add(*sum, on.between(real, least, high, real, zero));
-        }
-    }
-    sums.map(|sum| on.array(sum).into_iter().sum())
+fn mass_below_body<L: Lanes>(on: L, weights: &[[f32; LANES]], least: f32) -> f32 {
+    let least = on.splat(least);
+    sum_of(on, weights.len(), |i| {
+        let weight = on.load(&weights[i]);
+        on.sub(weight, on.reaching(weight, least, weight))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::{SAMPLED, Space, keep, prefix, target_mass};
+    use crate::estimate::survey_weighing;
+    use crate::groups::Groups;
     use crate::lanes::LANES;
     use crate::law::Law;
     use crate::level::Level;
@@ -243,10 +308,46 @@ mod tests {
                     let target = target_mass(p, total);
                     let weights = all.iter().map(|x| law.weight_of(x.id as usize));
                     let (kept, mass) = prefix(weights, target);
+                    for known in [(total, total), (total - total / 64, total + total / 64)] {
+                        let mut space = Space::default();
+                        let found = keep(&mut law, &tops, p, known, None, &mut space);
+                        assert_eq!((found, law.last), (mass, Some(all[kept - 1])), "{p} {level:?}");
+                        assert_eq!(space.picked.len(), kept);
+                        law.last = None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Shares that end a nucleus just at a token's own mass, or a hair beside it: nothing but the exact
+    /// total can decide.
+    #[test]
+    fn a_share_on_the_edge_of_a_token_is_decided_exactly() {
+        let row: Vec<f32> = (0..3000).map(|i| ((i * 1009) % 2999) as f32 * -4e-3 - 31.7).collect();
+        let scale = Scale::new(0.9);
+        for level in Level::available() {
+            let (mut tops, mut groups) = (vec![], Groups::default());
+            let (max, between) =
+                survey_weighing(level, &row, scale, &mut tops, &mut groups).unwrap();
+            let between = between.unwrap();
+            let mut law = Law::whole(level, &row, max, scale);
+            let total = law.sum(&mut vec![]);
+            let mut all: Vec<_> =
+                row.iter().enumerate().map(|(id, &x)| Candidate::new(x, id)).collect();
+            all.sort_unstable_by_key(Candidate::key);
+            for (place, last) in all.iter().enumerate().take(1200).step_by(7) {
+                let mass: u64 =
+                    all[..=place].iter().map(|token| law.weight_of(token.id as usize)).sum();
+                let edge = mass as f64 / total as f64;
+                for p in [edge.next_down(), edge, edge.next_up()] {
+                    let target = target_mass(p, total);
+                    let weights = all.iter().map(|x| law.weight_of(x.id as usize));
+                    let (kept, expected) = prefix(weights, target);
                     let mut space = Space::default();
-                    let found = keep(&mut law, &tops, total, target, &mut space);
-                    assert_eq!((found, law.last), (mass, Some(all[kept - 1])), "{p} {level:?}");
-                    assert_eq!(space.picked.len(), kept);
+                    let found = keep(&mut law, &tops, p, between, Some(&groups), &mut space);
+                    assert_eq!((found, law.last), (expected, Some(all[kept - 1])));
+                    assert!(kept.abs_diff(place + 1) <= 1, "{last:?}");
                     law.last = None;
                 }
             }

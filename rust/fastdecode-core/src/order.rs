@@ -26,6 +26,14 @@ impl Candidate {
         self.key().cmp(&other.key())
     }
 
+    /// The token with this key.
+    #[must_use]
+    pub fn from_key(key: u64) -> Self {
+        let descending = (key >> 32) as u32;
+        let bits = if descending >> 31 == 0 { !descending & 0x7FFF_FFFF } else { descending };
+        Self { logit: f32::from_bits(bits), id: key as u32 }
+    }
+
     /// The same order as one integer: the candidate that comes first has the smallest.
     #[must_use]
     pub fn key(&self) -> u64 {

@@ -79,6 +79,15 @@ impl Default for Params {
 }
 
 impl Params {
+    /// Whether the first cut is by the mass of the whole row.
+    pub(crate) fn begins_with_mass(&self) -> bool {
+        self.temperature > 0.0
+            && self.dynamic_temperature.is_none()
+            && self.top_n_sigma.is_none()
+            && self.top_k.is_none()
+            && self.top_p.is_some_and(|p| p < 1.0)
+    }
+
     /// Whether every value is in its range.
     pub(crate) fn check(&self) -> Result<()> {
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {

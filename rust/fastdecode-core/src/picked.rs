@@ -25,9 +25,18 @@ impl Picked {
         tokens.map(|(&logit, &id)| Candidate::new(logit, id as usize))
     }
 
-    /// Every token of a row whose logit reaches `bound`. `tops` are the row's.
-    pub fn pick(&mut self, level: Level, row: &[f32], tops: &Tops, bound: f32) {
-        pick(level, row, tops, bound, self);
+    pub fn candidate(&self, place: usize) -> Candidate {
+        Candidate::new(self.logits[place], self.ids[place] as usize)
+    }
+
+    /// Every token of a row whose logit reaches `bound`. `tops` are the row's. Where they are `many`,
+    /// it is not worth while to look whether a vector has any.
+    pub fn pick(&mut self, level: Level, row: &[f32], tops: &Tops, bound: f32, many: bool) {
+        if many {
+            pick_many(level, row, tops, bound, self);
+        } else {
+            pick_few(level, row, tops, bound, self);
+        }
     }
 
     /// Keeps those between two logits, both included.
@@ -106,7 +115,12 @@ impl Picked {
 }
 
 kernel! {
-    fn pick(row: &[f32], tops: &[[f32; LANES]], bound: f32, out: &mut Picked) -> () = pick_body;
+    fn pick_few(row: &[f32], tops: &[[f32; LANES]], bound: f32, out: &mut Picked) -> () =
+        pick_few_body;
+}
+kernel! {
+    fn pick_many(row: &[f32], tops: &[[f32; LANES]], bound: f32, out: &mut Picked) -> () =
+        pick_many_body;
 }
 kernel! {
     fn filter(tokens: &mut Picked, low: f32, high: f32) -> () = filter_body;
@@ -139,7 +153,29 @@ fn write<L: Lanes>(
 }
 
 #[inline(always)]
-fn pick_body<L: Lanes>(on: L, row: &[f32], tops: &[[f32; LANES]], bound: f32, out: &mut Picked) {
+fn pick_few_body<L: Lanes>(on: L, row: &[f32], tops: &[[f32; LANES]], bound: f32, to: &mut Picked) {
+    pick_body::<L, false>(on, row, tops, bound, to);
+}
+
+#[inline(always)]
+fn pick_many_body<L: Lanes>(
+    on: L,
+    row: &[f32],
+    tops: &[[f32; LANES]],
+    bound: f32,
+    to: &mut Picked,
+) {
+    pick_body::<L, true>(on, row, tops, bound, to);
+}
+
+#[inline(always)]
+fn pick_body<L: Lanes, const MANY: bool>(
+    on: L,
+    row: &[f32],
+    tops: &[[f32; LANES]],
+    bound: f32,
+    out: &mut Picked,
+) {
     out.len = 0;
     let (bounds, count) = (on.splat(bound), on.load_int(&COUNT));
     for (span, (top, chunk)) in tops.iter().zip(row.chunks(SPAN)).enumerate() {
@@ -152,7 +188,7 @@ fn pick_body<L: Lanes>(on: L, row: &[f32], tops: &[[f32; LANES]], bound: f32, ou
         for chunk in chunks {
             let logits = on.load(chunk);
             let hits = on.at_least(logits, bounds);
-            if hits != 0 {
+            if MANY || hits != 0 {
                 let ids = on.add_int(count, on.splat_int(start as u32));
                 let to = (&mut out.logits[..], &mut out.ids[..]);
                 out.len += write(on, (logits, ids), hits, to, out.len);
@@ -206,8 +242,10 @@ mod tests {
                 let max = survey(level, &row, &mut tops).unwrap();
                 let mut picked = Picked::default();
                 for bound in [f32::NEG_INFINITY, -20.0, 0.0, max] {
-                    for (low, high) in [(-10.0, 30.0), (f32::NEG_INFINITY, 5.0), (60.0, 70.0)] {
-                        picked.pick(level, &row, &tops, bound);
+                    for (low, high, many) in
+                        [(-10.0, 30.0, true), (f32::NEG_INFINITY, 5.0, false), (60.0, 70.0, true)]
+                    {
+                        picked.pick(level, &row, &tops, bound, many);
                         let expected = |low: f32, high: f32| -> Vec<Candidate> {
                             let all = row.iter().enumerate();
                             let inside = all.filter(|&(_, &x)| x >= low && x <= high);
@@ -221,7 +259,7 @@ mod tests {
                         assert_eq!(picked.candidates().collect::<Vec<_>>(), inside);
                     }
                 }
-                picked.pick(level, &row, &tops, -50.0);
+                picked.pick(level, &row, &tops, -50.0, false);
                 picked.drop_ties_after(Candidate::new(row[0], 0));
                 let first = row.iter().enumerate().filter(|&(id, &x)| id == 0 || x != row[0]);
                 assert!(picked.candidates().map(|x| x.id as usize).eq(first.map(|(id, _)| id)));

@@ -2,7 +2,9 @@
 
 use crate::edits::EditScratch;
 use crate::error::{Error, Result};
+use crate::estimate::survey_weighing;
 use crate::exp::exp;
+use crate::groups::Groups;
 use crate::key::{Key, Purpose};
 use crate::lanes::LANES;
 use crate::law::{BLOCK, Draw, Law};
@@ -26,6 +28,7 @@ pub struct Sampler {
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(crate) tops: Tops,
+    pub(crate) groups: Groups,
     pub(crate) folded: Tops,
     pub(crate) keys: Vec<u64>,
     pub(crate) sums: Vec<u64>,
@@ -229,7 +232,12 @@ impl Sampler {
         scratch: &'s mut Scratch,
     ) -> Result<Survivors<'a, 's>> {
         let params = &self.params;
-        let max = survey(self.level, row, &mut scratch.tops)?;
+        let Scratch { tops, groups, .. } = &mut *scratch;
+        let (max, between) = if params.begins_with_mass() {
+            survey_weighing(self.level, row, Scale::new(params.temperature), tops, groups)?
+        } else {
+            (survey(self.level, row, tops)?, None)
+        };
         let law = Law::whole(self.level, row, max, Scale::new(1.0));
         let mut left = Survivors::all(law, scratch);
         let temperature = match params.dynamic_temperature {
@@ -248,7 +256,7 @@ impl Sampler {
             left.keep_first(usize::try_from(k).unwrap_or(usize::MAX));
         }
         if let Some(p) = params.top_p {
-            left.keep_mass(p);
+            left.keep_mass(p, between);
         }
         if let Some(p) = params.min_p {
             let least = target_mass(p, left.largest_weight());

@@ -19,6 +19,13 @@ pub(crate) type Tops = Vec<[f32; LANES]>;
 /// # Errors
 /// NaN, +inf, an empty row, a row of -inf alone, or one beyond [`MAX_VOCABULARY`].
 pub(crate) fn survey(level: Level, row: &[f32], tops: &mut Tops) -> Result<f32> {
+    make_room(row, tops)?;
+    let (max, suspicious) = maxima(level, row, tops);
+    checked_max(row, max, suspicious)
+}
+
+/// As many entries as the row has spans.
+pub(crate) fn make_room(row: &[f32], tops: &mut Tops) -> Result<()> {
     if row.is_empty() {
         return Err(Error::EmptyVocabulary);
     }
@@ -26,7 +33,11 @@ pub(crate) fn survey(level: Level, row: &[f32], tops: &mut Tops) -> Result<f32> 
         return Err(Error::VocabularyTooLarge { size: row.len(), limit: MAX_VOCABULARY });
     }
     tops.resize(row.len().div_ceil(SPAN), [0.0; LANES]);
-    let (max, suspicious) = maxima(level, row, tops);
+    Ok(())
+}
+
+/// What a first pass came to.
+pub(crate) fn checked_max(row: &[f32], max: f32, suspicious: bool) -> Result<f32> {
     if suspicious && let Some(column) = row.iter().position(|&x| !is_logit(x)) {
         return Err(offence(row, column));
     }
@@ -59,40 +70,76 @@ fn is_logit(x: f32) -> bool {
     x < f32::INFINITY
 }
 
-/// Fills `tops`; gives the maximum, and whether the row needs a closer look: a sum is NaN or +inf
-/// wherever a summand is (and at worst where finite ones overflow). An addition costs nothing
-/// beside a maximum, a second comparison would.
+/// What the first pass over a row gathers.
+#[derive(Clone, Copy)]
+pub(crate) struct Peaks<L: Lanes> {
+    // Two of each, so that they need not wait for each other.
+    span: [L::V; 2],
+    sums: [L::V; 2],
+    all: L::V,
+}
+
+impl<L: Lanes> Peaks<L> {
+    #[inline(always)]
+    pub fn new(on: L) -> Self {
+        let least = on.splat(f32::NEG_INFINITY);
+        Self { span: [least; 2], sums: [on.splat(0.0); 2], all: least }
+    }
+
+    /// A vector of logits, the `place`-th of its span.
+    #[inline(always)]
+    pub fn see(&mut self, on: L, x: L::V, place: usize) {
+        self.span[place % 2] = on.max(x, self.span[place % 2]);
+        self.sums[place % 2] = on.add(x, self.sums[place % 2]);
+    }
+
+    /// The row's last logits, fewer than a vector.
+    #[inline(always)]
+    pub fn see_part(&mut self, on: L, chunk: &[f32]) {
+        self.span[0] = on.max(on.load_part(chunk, f32::NEG_INFINITY), self.span[0]);
+        self.sums[0] = on.add(on.load_part(chunk, 0.0), self.sums[0]);
+    }
+
+    /// Writes a span's maxima, which it returns, too.
+    #[inline(always)]
+    pub fn end_span(&mut self, on: L, top: &mut [f32; LANES]) -> L::V {
+        let max = on.max(self.span[0], self.span[1]);
+        self.span = [on.splat(f32::NEG_INFINITY); 2];
+        on.store(max, top);
+        self.all = on.max(max, self.all);
+        max
+    }
+
+    /// The maximum, and whether the row needs a closer look: a sum is NaN or +inf wherever a summand
+    /// is (and at worst where finite ones overflow). An addition costs nothing beside a maximum, a
+    /// second comparison would.
+    #[inline(always)]
+    pub fn end(self, on: L) -> (f32, bool) {
+        let max = on.array(self.all).into_iter().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f32 = on.array(on.add(self.sums[0], self.sums[1])).into_iter().sum();
+        (max, !is_logit(sum))
+    }
+}
+
+/// Fills `tops`.
 #[inline(always)]
 fn maxima_body<L: Lanes>(on: L, row: &[f32], tops: &mut [[f32; LANES]]) -> (f32, bool) {
-    let least = on.splat(f32::NEG_INFINITY);
-    let mut all = least;
-    // Two of each, so that they need not wait for each other.
-    let mut sums = [on.splat(0.0); 2];
+    let mut peaks = Peaks::new(on);
     let (spans, rest) = row.as_chunks::<SPAN>();
     for (span, top) in spans.iter().zip(&mut *tops) {
         let (chunks, _) = span.as_chunks::<LANES>();
-        let mut max = [least; 2];
-        for (j, chunk) in chunks.iter().enumerate() {
-            let x = on.load(chunk);
-            max[j % 2] = on.max(x, max[j % 2]);
-            sums[j % 2] = on.add(x, sums[j % 2]);
+        for (place, chunk) in chunks.iter().enumerate() {
+            peaks.see(on, on.load(chunk), place);
         }
-        let max = on.max(max[0], max[1]);
-        on.store(max, top);
-        all = on.max(max, all);
+        peaks.end_span(on, top);
     }
     if let Some(top) = tops.get_mut(spans.len()) {
-        let mut max = least;
         for chunk in rest.chunks(LANES) {
-            max = on.max(on.load_part(chunk, f32::NEG_INFINITY), max);
-            sums[0] = on.add(on.load_part(chunk, 0.0), sums[0]);
+            peaks.see_part(on, chunk);
         }
-        on.store(max, top);
-        all = on.max(max, all);
+        peaks.end_span(on, top);
     }
-    let max = on.array(all).into_iter().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f32 = on.array(on.add(sums[0], sums[1])).into_iter().sum();
-    (max, !is_logit(sum))
+    peaks.end(on)
 }
 
 #[inline(always)]

@@ -7,6 +7,7 @@
 
 use crate::entropy::{Distances, Entropy, depth};
 use crate::error::Result;
+use crate::estimate::Between;
 use crate::lanes::{LANES, Lanes, kernel};
 use crate::law::{Bounds, Draw, Law, first_above};
 use crate::nucleus::{self, target_mass};
@@ -86,8 +87,9 @@ impl<'a, 's> Survivors<'a, 's> {
         self.cut_after(Candidate { logit: logit.min(self.law.max), id: u32::MAX });
     }
 
-    /// The smallest prefix that has `p` of the mass.
-    pub fn keep_mass(&mut self, p: f64) {
+    /// The smallest prefix that has `p` of the mass. `between` is where W lies, if that was found
+    /// out for the whole row.
+    pub fn keep_mass(&mut self, p: f64, between: Option<Between>) {
         if p >= 1.0 {
             return;
         }
@@ -97,10 +99,10 @@ impl<'a, 's> Survivors<'a, 's> {
             self.keep_target(target);
             return;
         }
-        let total = self.total();
-        let target = target_mass(p, total);
-        let Scratch { tops, nucleus, .. } = &mut *self.scratch;
-        let mass = nucleus::keep(&mut self.law, tops, total, target, nucleus);
+        let known = between.unwrap_or_else(|| (self.total(), self.total()));
+        let Scratch { tops, groups, nucleus, .. } = &mut *self.scratch;
+        let groups = between.is_some().then_some(&*groups);
+        let mass = nucleus::keep(&mut self.law, tops, p, known, groups, nucleus);
         self.keep_picked(mass);
     }
 
@@ -139,7 +141,7 @@ impl<'a, 's> Survivors<'a, 's> {
         let Law { level, row, max, scale, .. } = self.law;
         let Scratch { tops, nucleus, .. } = &mut *self.scratch;
         let picked = &mut nucleus.picked;
-        picked.pick(level, row, tops, nucleus::bound_of(least, &self.law).min(max));
+        picked.pick(level, row, tops, nucleus::bound_of(least, &self.law).min(max), false);
         let lowest = lowest_reaching(level, picked.logits(), Bounds::ALL, max, scale, least);
         match picked.last_with(lowest) {
             Some(last) => {

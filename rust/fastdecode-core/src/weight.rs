@@ -51,6 +51,11 @@ impl Scale {
         self.clamped(difference) * self.octaves_per_logit
     }
 
+    /// From one logit to another.
+    pub(crate) fn octaves_between(self, from: f32, to: f32) -> f64 {
+        f64::from(self.octaves_per_logit) * (f64::from(to) - f64::from(from))
+    }
+
     /// A logit that every token with a weight of at least `least` reaches.
     pub(crate) fn logit_of(self, least: u64, max: f32) -> f32 {
         // Half a unit below `least` is rounded to it, and that is more than half of it.

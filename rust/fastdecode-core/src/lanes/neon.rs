@@ -72,6 +72,9 @@ impl Lanes for Neon {
         // NEON's own maximum and minimum are others with NaN and with zeros of two signs.
         fn max(a: V, b: V) -> V { vbslq_f32(vcgtq_f32(a, b), a, b) }
         fn min(a: V, b: V) -> V { vbslq_f32(vcltq_f32(a, b), a, b) }
+        fn reaching(x: V, low: V, yes: V) -> V {
+            vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(yes), vcgeq_f32(x, low)))
+        }
         fn between(x: V, low: V, high: V, yes: V, no: V) -> V {
             vbslq_f32(vandq_u32(vcgeq_f32(x, low), vcleq_f32(x, high)), yes, no)
         }

@@ -36,6 +36,7 @@ fn all_body<L: Lanes>(on: L, a: &[f32; LANES], b: &[f32; LANES]) -> Vec<[u32; LA
         on.bits(on.max(x, y)),
         on.bits(on.min(x, y)),
         on.bits(on.nearer(x, y)),
+        on.bits(on.reaching(x, y, low)),
         on.bits(on.between(x, low, high, x, y)),
         on.eighths(table, index),
         on.to_exponent(index),

@@ -14,8 +14,8 @@ use std::arch::x86_64::{
     _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
     _mm512_cvtepi32_ps, _mm512_cvttps_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
     _mm512_mask_blend_ps, _mm512_mask_cmp_ps_mask, _mm512_mask_compress_epi32,
-    _mm512_mask_compress_ps, _mm512_max_ps, _mm512_min_epu32, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_permutexvar_epi32, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32,
+    _mm512_mask_compress_ps, _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_epu32, _mm512_min_ps,
+    _mm512_mul_ps, _mm512_permutexvar_epi32, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32,
     _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_ps,
 };
 
@@ -72,6 +72,9 @@ impl Lanes for Avx512 {
         fn max(a: Self::V, b: Self::V) -> Self::V { _mm512_max_ps(a, b) }
         fn min(a: Self::V, b: Self::V) -> Self::V { _mm512_min_ps(a, b) }
         fn at_least(a: Self::V, b: Self::V) -> u16 { _mm512_cmp_ps_mask::<_CMP_GE_OQ>(a, b) }
+        fn reaching(x: Self::V, low: Self::V, yes: Self::V) -> Self::V {
+            _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(x, low), yes)
+        }
         fn between(
             x: Self::V, low: Self::V, high: Self::V, yes: Self::V, no: Self::V
         ) -> Self::V {{
@@ -182,6 +185,14 @@ impl Lanes for Avx2 {
             unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(a[i], b[i])) as u16 }
         };
         half(0) | half(1) << 8
+    }
+    #[inline(always)]
+    fn reaching(self, x: Self::V, low: Self::V, yes: Self::V) -> Self::V {
+        let half = |i: usize| {
+            // SAFETY: see the head of the module.
+            unsafe { _mm256_and_ps(yes[i], _mm256_cmp_ps::<_CMP_GE_OQ>(x[i], low[i])) }
+        };
+        [half(0), half(1)]
     }
     #[inline(always)]
     fn between(
