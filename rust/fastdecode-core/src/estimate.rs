@@ -189,7 +189,7 @@ impl<L: Lanes> Total<L> {
 
 #[cfg(test)]
 mod tests {
-    use super::survey_weighing;
+    use super::{between, survey_weighing};
     use crate::groups::Groups;
     use crate::law::Law;
     use crate::level::Level;
@@ -249,6 +249,26 @@ mod tests {
         let width = (high - low) as f64 - 2.0 * row.len() as f64 - 2.0;
         assert!(width < 1e-5 * total as f64, "{low} {total} {high}, {} tokens", row.len());
         true
+    }
+
+    /// Worked out by hand, from the list at the head of this file.
+    #[test]
+    fn the_error_is_the_sum_of_its_parts() {
+        let unit = (1u64 << 42) as f64;
+        for (tokens, share, octaves, relative) in [
+            (50_257, 2.0, 0.0f64, 2.763_313e-6),
+            (50_257, 2.0, 5.0, 2.969_887e-6),
+            (1000, 64.0, -39.9, 3.531_664e-6),
+        ] {
+            let (low, high) = between(share * unit / octaves.exp2(), octaves, tokens).unwrap();
+            let error = (high - low) as f64 / 2.0 - tokens as f64;
+            assert!((error / (share * unit) / relative - 1.0).abs() < 1e-6, "{tokens} {octaves}");
+            assert!(((high + low) as f64 / 2.0 / (share * unit) - 1.0).abs() < 1e-12);
+        }
+        for (sum, octaves) in [(unit, 40.1), (unit, -40.1), (unit, f64::NAN), (f64::NAN, 0.0)] {
+            assert_eq!(between(sum, octaves, 10), None);
+        }
+        assert!(between(unit, 40.0, 10).is_some());
     }
 
     #[test]

@@ -76,3 +76,68 @@ fn reaching_body<L: Lanes>(on: L, groups: &Groups, bound: f32) -> Reaching {
     });
     Reaching { mass, groups: count }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Groups;
+    use crate::estimate::survey_weighing;
+    use crate::level::Level;
+    use crate::weight::Scale;
+
+    fn bound(row: &[f32], share: f64) -> (Groups, Option<f32>) {
+        let mut groups = Groups::default();
+        let level = Level::detect();
+        let (max, _) =
+            survey_weighing(level, row, Scale::new(1.0), &mut vec![], &mut groups).unwrap();
+        let bound = groups.bound(level, share, max - 12.0, max);
+        (groups, bound)
+    }
+
+    /// A power law, its tokens spread over the row.
+    #[test]
+    fn few_likely_tokens_are_told_from_the_rest() {
+        for stride in [163, 1117] {
+            let mut row = vec![0.0; 20_000];
+            for rank in 0..row.len() {
+                row[rank * stride % 20_000] = -2.0 * ((rank + 1) as f32).ln() - 40.0;
+            }
+            let weights = row.iter().map(|x| f64::from(x + 40.0).exp());
+            let total: f64 = weights.clone().sum();
+            for share in [0.7, 0.8, 0.9] {
+                let bound = bound(&row, share).1.unwrap();
+                let above = row.iter().zip(weights.clone()).filter(|(x, _)| **x >= bound);
+                let mass = above.map(|(_, weight)| weight).sum::<f64>() / total;
+                assert!((share..share + 0.08).contains(&mass), "{stride} {share} {mass}");
+            }
+        }
+    }
+
+    #[test]
+    fn many_likely_tokens_tell_nothing() {
+        let row: Vec<f32> = (0..20_000).map(|i| -((i * 7919 % 20_000) as f32) * 1e-4).collect();
+        assert_eq!(bound(&row, 0.9).1, None);
+    }
+
+    #[test]
+    fn each_group_has_its_maximum_and_mass() {
+        let row: Vec<f32> = (0..1000).map(|i| ((i * 37) % 101) as f32 * -0.1).collect();
+        let (groups, _) = bound(&row, 0.5);
+        for (stretch, tokens) in row.chunks(super::STRETCH).enumerate() {
+            for lane in 0..super::LANES {
+                let group = tokens.iter().skip(lane).step_by(super::LANES);
+                let max = group.clone().copied().fold(f32::NEG_INFINITY, f32::max);
+                assert_eq!(groups.maxima[stretch][lane], max);
+                // The unit is the same for all.
+                let mass: f64 = group.map(|x| f64::from(*x).exp()).sum();
+                let unit = f64::from(groups.masses[0][0])
+                    / row[..super::STRETCH]
+                        .iter()
+                        .step_by(16)
+                        .map(|x| f64::from(*x).exp())
+                        .sum::<f64>();
+                let found = f64::from(groups.masses[stretch][lane]) / unit;
+                assert!((found / mass - 1.0).abs() < 1e-5);
+            }
+        }
+    }
+}
