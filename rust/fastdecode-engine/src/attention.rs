@@ -203,10 +203,14 @@ fn attend_run<L: Lanes, const R: usize, const N: usize>(
     let count = run.position + R;
     let chunks = count.div_ceil(POSITIONS);
     let positions = chunks * POSITIONS;
-    scratch.clear();
-    scratch.resize(width * R + 2 * positions * R, 0.0);
+    // Each place is written before it is read.
+    let size = (width + 2 * positions) * R;
+    if scratch.len() < size {
+        scratch.resize(size, 0.0);
+    }
     let (queries, rest) = scratch.split_at_mut(width * R);
-    let (scores, terms) = rest.split_at_mut(positions * R);
+    let (scores, rest) = rest.split_at_mut(positions * R);
+    let terms = &mut rest[..positions * R];
 
     let scale = 1.0 / (width as f32).sqrt();
     for r in 0..R {

@@ -11,28 +11,40 @@ use crate::pool::lock;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, Weak};
 
-/// Chunks of one size. A slab that no chunk is left in goes back to the system.
+/// Chunks of one size. Slabs that no chunk is left in are kept for the next ones, a few of them: where
+/// they all went back to the system, clearing their pages anew took 3% of a step of 32 rows.
 pub(crate) struct Slabs {
     chunk_lines: usize,
-    slabs: Mutex<Vec<Weak<Slab>>>,
+    slabs: Arc<Mutex<Vec<Arc<Slab>>>>,
 }
 
 /// Lines that a slab has about (16 MiB).
 const SLAB_LINES: usize = 1 << 18;
 /// Most chunks in a slab.
 const MOST: usize = 64;
+/// Most slabs that are kept for later (256 MiB).
+const IDLE: usize = 16;
 
 struct Slab {
     start: NonNull<Line>,
     /// What `start` points into.
     _arena: Arena,
+    chunks: usize,
     free: Mutex<Vec<usize>>,
+    /// Where it is kept while it has chunks to give.
+    home: Weak<Mutex<Vec<Arc<Slab>>>>,
 }
 
 // SAFETY: the pointer is to memory of the slab's own.
 unsafe impl Send for Slab {}
 // SAFETY: as above, and it is only handed out in chunks.
 unsafe impl Sync for Slab {}
+
+impl Slab {
+    fn is_idle(&self) -> bool {
+        lock(&self.free).len() == self.chunks
+    }
+}
 
 /// A stretch of lines, its holder's alone. What is in it at first may be what the last holder left.
 pub(crate) struct Chunk {
@@ -43,28 +55,29 @@ pub(crate) struct Chunk {
 
 impl Slabs {
     pub fn new(chunk_lines: usize) -> Self {
-        Self { chunk_lines, slabs: Mutex::default() }
+        Self { chunk_lines, slabs: Arc::default() }
     }
 
     /// A chunk that nobody has.
     pub fn take(&self) -> Result<Chunk> {
         let lines = self.chunk_lines;
         let mut slabs = lock(&self.slabs);
-        slabs.retain(|slab| slab.strong_count() > 0);
-        for slab in slabs.iter().filter_map(Weak::upgrade) {
+        for slab in slabs.iter() {
             let index = lock(&slab.free).pop();
             if let Some(index) = index {
-                return Ok(Chunk { slab, index, lines });
+                return Ok(Chunk { slab: Arc::clone(slab), index, lines });
             }
         }
-        let count = (SLAB_LINES / lines.max(1)).clamp(1, MOST);
-        let mut arena = Arena::new(count.saturating_mul(lines))?;
+        let chunks = (SLAB_LINES / lines.max(1)).clamp(1, MOST);
+        let mut arena = Arena::new(chunks.saturating_mul(lines))?;
         let slab = Arc::new(Slab {
             start: NonNull::from(arena.lines_mut()).cast(),
             _arena: arena,
-            free: Mutex::new((1..count).rev().collect()),
+            chunks,
+            free: Mutex::new((1..chunks).rev().collect()),
+            home: Arc::downgrade(&self.slabs),
         });
-        slabs.push(Arc::downgrade(&slab));
+        slabs.push(Arc::clone(&slab));
         Ok(Chunk { slab, index: 0, lines })
     }
 
@@ -98,12 +111,21 @@ impl Chunk {
 impl Drop for Chunk {
     fn drop(&mut self) {
         lock(&self.slab.free).push(self.index);
+        if self.slab.is_idle()
+            && let Some(slabs) = self.slab.home.upgrade()
+        {
+            let mut idle = 0;
+            lock(&slabs).retain(|slab| {
+                idle += usize::from(slab.is_idle());
+                idle <= IDLE || !slab.is_idle()
+            });
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST, Slabs};
+    use super::{IDLE, MOST, Slabs};
     use crate::lanes::Line;
 
     #[test]
@@ -133,8 +155,25 @@ mod tests {
         chunks.swap_remove(7);
         assert_eq!(slabs.take().unwrap().part(0, 3), place);
         drop((chunks, copy));
-        let slab_count =
-            slabs.slabs.lock().unwrap().iter().filter(|s| s.strong_count() > 0).count();
-        assert_eq!(slab_count, 0);
+    }
+
+    #[test]
+    fn a_few_slabs_are_kept() {
+        let slabs = Slabs::new(1);
+        let count = || slabs.slabs.lock().unwrap().len();
+        let chunks: Vec<_> = (0..(IDLE + 3) * MOST).map(|_| slabs.take().unwrap()).collect();
+        assert_eq!(count(), IDLE + 3);
+        let last = slabs.take().unwrap();
+        assert_eq!(count(), IDLE + 4);
+        drop(chunks);
+        // The last one's is in use.
+        assert_eq!(count(), IDLE + 1);
+        drop(last);
+        assert_eq!(count(), IDLE);
+        let again: Vec<_> = (0..IDLE * MOST).map(|_| slabs.take().unwrap()).collect();
+        assert_eq!(count(), IDLE);
+        // Chunks may outlive what they came from.
+        drop(slabs);
+        drop(again);
     }
 }
