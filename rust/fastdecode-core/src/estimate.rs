@@ -189,8 +189,9 @@ impl<L: Lanes> Total<L> {
 
 #[cfg(test)]
 mod tests {
-    use super::{between, survey_weighing};
+    use super::{Total, between, survey_weighing};
     use crate::groups::Groups;
+    use crate::lanes::{Lanes, kernel};
     use crate::law::Law;
     use crate::level::Level;
     use crate::scan::survey;
@@ -269,6 +270,30 @@ mod tests {
             assert_eq!(between(sum, octaves, 10), None);
         }
         assert!(between(unit, 40.0, 10).is_some());
+    }
+
+    kernel! {
+        fn summed(numbers: &[f32]) -> f64 = summed_body;
+    }
+
+    #[inline(always)]
+    fn summed_body<L: Lanes>(on: L, numbers: &[f32]) -> f64 {
+        let mut total = Total::new(on);
+        for number in numbers {
+            total.add(on, on.splat(*number));
+        }
+        total.value(on)
+    }
+
+    #[test]
+    fn what_additions_lose_is_not_lost() {
+        let mut numbers = vec![1e-9; 1000];
+        numbers.extend([3e6, 1.0]);
+        numbers.extend([7e-3; 1000]);
+        let exact: f64 = numbers.iter().map(|x| f64::from(*x)).sum();
+        for level in Level::available() {
+            assert!((summed(level, &numbers) / (16.0 * exact) - 1.0).abs() < 1e-13);
+        }
     }
 
     #[test]

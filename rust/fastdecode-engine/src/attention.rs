@@ -177,7 +177,8 @@ impl<'a> Run<'a> {
     }
 
     /// The keys of a chunk of the next row. Chunks of a sequence lie far apart, so they are asked for:
-    /// values while the scores are made, the next row's keys while the values are mixed.
+    /// values while the scores are made, the next row's keys while the values are mixed. (Asking for
+    /// all of them during the linear layer before brought 1% with 32 rows and cost 2% with 8.)
     #[inline(always)]
     fn ahead(self, chunk: usize) -> &'a [Line] {
         match self.next {
