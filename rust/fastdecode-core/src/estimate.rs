@@ -52,6 +52,7 @@ pub(crate) fn survey_weighing(
     groups.resize(row.len());
     let Weighed { max, suspicious, reference, sum } = weigh(level, row, scale, tops, groups);
     let max = checked_max(row, max, suspicious)?;
+    groups.total = sum;
     Ok((max, between(sum, scale.octaves_between(max, reference), row.len())))
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Groups {
     pub maxima: Tops,
     /// In any unit.
     pub masses: Tops,
+    /// Of all of them.
+    pub total: f64,
 }
 
 impl Groups {
@@ -30,22 +32,22 @@ impl Groups {
     /// `share` of the mass; None where most groups have one of them, and so tell nothing.
     pub fn bound(&self, level: Level, share: f64, mut low: f32, mut high: f32) -> Option<f32> {
         let groups = self.maxima.len() * LANES;
-        let total = f64::from(reaching(level, self, f32::NEG_INFINITY).mass);
+        let mut reached = groups;
         // 19 octaves as a rule, of which a sixth of one is left.
         for _ in 0..7 {
             let middle = low.midpoint(high);
-            let Reaching { mass, groups: reached } = reaching(level, self, middle);
-            let mass = f64::from(mass);
+            let found = reaching(level, self, middle);
+            let mass = f64::from(found.mass);
             // The other groups show how much of a group is too light for `middle`, if likely tokens
             // had no likely neighbours.
-            let light = CLUSTERED * (total - mass) / (groups - reached).max(1) as f64;
-            if mass - light * reached as f64 >= share * total {
-                low = middle;
+            let others = (groups - found.groups).max(1) as f64;
+            let light = CLUSTERED * (self.total - mass) / others;
+            if mass - light * found.groups as f64 >= share * self.total {
+                (low, reached) = (middle, found.groups);
             } else {
                 high = middle;
             }
         }
-        let reached = reaching(level, self, low).groups;
         (reached <= groups / 2).then_some(low)
     }
 }
