@@ -91,15 +91,17 @@ pub(crate) fn keep(
     let cut = low - least;
     let mass = pick_at_least(law, tops, groups, (cut, high), most, space);
     space.rest.copy(&space.picked);
-    let mut end = crossing(law, 0, mass, least, space);
+    let mut end = crossing(law, mass, least, space);
     if end.mass < most {
         let target = target_mass(p, law.sum(&mut space.weights));
         // Not before the end that was found.
         let high = end.last.logit;
         space.rest.copy(&space.picked);
         space.rest.filter(law.level, f32::NEG_INFINITY, high);
-        let below = space.rest.mass(law);
-        end = crossing(law, mass - below, below, target, space);
+        let left = space.rest.mass(law);
+        let above = mass - left;
+        end = crossing(law, left, target - above, space);
+        end.mass += above;
     }
     space.picked.filter(law.level, end.last.logit, f32::INFINITY);
     if end.ties {
@@ -188,31 +190,30 @@ struct End {
     ties: bool,
 }
 
-/// The token at which the mass `above`, of all tokens before `space.rest`, and what follows of
-/// these, of so much `mass`, reach `target`.
-fn crossing(law: &Law, mut above: u64, mut mass: u64, target: u64, space: &mut Space) -> End {
+/// Where `space.rest`, of so much `mass`, reaches `target`.
+fn crossing(law: &Law, mut mass: u64, target: u64, space: &mut Space) -> End {
     let Law { level, max, scale, .. } = *law;
     let Space { rest, listed, keys, weights, .. } = space;
+    let mut missing = target;
     while rest.len() > FEW
-        && let Some(pivot) =
-            pivot(law, rest, (target - above) as f64 / mass as f64, listed, keys, weights)
+        && let Some(pivot) = pivot(law, rest, missing as f64 / mass as f64, listed, keys, weights)
     {
         let reaching = rest.mass_reaching(law, pivot);
-        if above + reaching >= target {
+        if reaching >= missing {
             rest.filter(level, pivot, f32::INFINITY);
             mass = reaching;
         } else {
             rest.filter(level, f32::NEG_INFINITY, pivot.next_down());
-            above += reaching;
+            missing -= reaching;
             mass -= reaching;
         }
     }
     in_order(rest.candidates(), listed, keys);
     weigh(level, listed, max, scale, weights);
-    let (kept, reached) = prefix(weights.iter().copied(), target - above);
+    let (kept, reached) = prefix(weights.iter().copied(), missing);
     let last = listed[kept - 1];
     let ties = listed.get(kept).is_some_and(|next| next.logit == last.logit);
-    End { last, mass: above + reached, ties }
+    End { last, mass: target - missing + reached, ties }
 }
 
 /// Lists tokens in the total order. Integers are sorted in half the time of what they stand for.
