@@ -31,7 +31,7 @@ struct Slab {
     _arena: Arena,
     chunks: usize,
     free: Mutex<Vec<usize>>,
-    /// Where it is kept while it has chunks to give.
+    /// The slabs that it is one of; gone where the model is.
     home: Weak<Mutex<Vec<Arc<Slab>>>>,
 }
 
