@@ -12,7 +12,7 @@ use crate::lanes::{LANES, Lanes, Line, kernel};
 use crate::math::exp;
 use crate::parts::Parts;
 use crate::pool::Session;
-use crate::tile::{Floats, chains, with_rows};
+use crate::tile::{Ahead, Floats, chains, with_rows};
 use fastdecode_core::Level;
 use std::ops::Range;
 
@@ -75,8 +75,10 @@ impl Attention<'_> {
         assert_eq!(self.qkv.len(), blocks.rows() * 3 * width);
         assert_eq!(to.len(), blocks.rows() * width);
         let to = Parts::new(to);
-        // Later blocks of a prompt have more to do, so they are taken first: claims go downwards.
-        session.run(blocks.count() * self.heads, |task| {
+        // Later blocks of a prompt have more to do, so they are taken first: claims go upwards.
+        let tasks = blocks.count() * self.heads;
+        session.run(tasks, |task| {
+            let task = tasks - 1 - task;
             let (block, head) = (task / self.heads, task % self.heads);
             let rows = blocks.range(block);
             let start = rows.start * width + head * self.shape.width * rows.len();
@@ -235,7 +237,8 @@ fn attend_run<L: Lanes, const R: usize, const N: usize>(
         for chunk in 0..chunks {
             let mut acc = [[l.splat(0.0)]; R];
             let Head { keys, values } = run.head(chunk);
-            chains::<L, Floats<0>, R, 1, 1>(l, keys, 1, queries, R, values, &mut acc);
+            let ahead = Ahead::of(values, 1);
+            chains::<L, Floats<0>, R, 1, 1>(l, keys, 1, queries, R, ahead, &mut acc);
             for (r, [acc]) in acc.into_iter().enumerate() {
                 if let Some(to) = scores[r * positions + chunk * POSITIONS..].first_chunk_mut() {
                     l.store(acc, to);
@@ -308,7 +311,7 @@ fn mix<L: Lanes, const R: usize, const N: usize>(
     for (chunk, terms) in terms.chunks(POSITIONS * R).enumerate() {
         let values = &run.head(chunk).values[vector..];
         let next = if vector == 0 { run.ahead(chunk) } else { &[] };
-        chains::<L, Floats<0>, R, N, 4>(l, values, across, terms, R, next, &mut acc);
+        chains::<L, Floats<0>, R, N, 4>(l, values, across, terms, R, Ahead::of(next, 4), &mut acc);
     }
     for r in 0..R {
         for (n, sum) in acc[r].iter().enumerate() {

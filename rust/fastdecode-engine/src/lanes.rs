@@ -103,9 +103,9 @@ pub trait Lanes: Copy {
     /// Words of the lowest bytes of four vectors, the first vector's lowest.
     fn low_bytes(self, v: [Self::V; 4]) -> Self::V;
 
-    /// Asks for a line that will be read soon; changes nothing.
+    /// Asks for a line that will be read soon. Changes nothing, and any address may be asked for.
     #[inline(always)]
-    fn prefetch(self, _line: &Line) {}
+    fn prefetch(self, _line: *const Line) {}
 
     /// The sum of the lanes, always by the same tree: halves onto halves.
     #[inline(always)]

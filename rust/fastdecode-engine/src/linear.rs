@@ -18,7 +18,7 @@ use crate::math::gelu;
 use crate::parts::Parts;
 use crate::pool::Session;
 use crate::quantise::Quantised;
-use crate::tile::{Floats, Halves, Stored, chains, with_rows};
+use crate::tile::{Ahead, Floats, Halves, Stored, chains, with_rows};
 use fastdecode_core::Level;
 use std::ops::Range;
 
@@ -77,13 +77,10 @@ impl Linear<'_> {
             integers.fill(level, session, blocks, x, self.inputs);
         }
         session.run(panels, |index| {
-            // The panel that this thread will most likely have next: claims go downwards.
-            let next = index.saturating_sub(1);
             let panel = Panel {
                 linear: self,
                 index,
                 weights: &self.weights[index * lines..(index + 1) * lines],
-                next: &self.weights[next * lines..(next + 1) * lines],
             };
             through(level, panel, blocks, x, integers, output);
         });
@@ -96,8 +93,6 @@ pub(crate) struct Panel<'a> {
     pub linear: &'a Linear<'a>,
     pub index: usize,
     pub weights: &'a [Line],
-    /// Those of the panel that will be needed next.
-    pub next: &'a [Line],
 }
 
 /// Blocks of rows that go together through each stretch of a panel, which they have in the cache, and
@@ -121,9 +116,25 @@ fn through(
     integers: &Quantised,
     output: Output<'_, '_>,
 ) {
-    let mut sums = [[[Line::ZERO; ACROSS]; BLOCK_ROWS]; TOGETHER];
-    for first in (0..blocks.count()).step_by(TOGETHER) {
-        let group = first..blocks.count().min(first + TOGETHER);
+    // No larger than it need be: clearing it for several blocks where there is one took 3% of a step.
+    if blocks.count() == 1 {
+        in_groups::<1>(level, panel, blocks, x, integers, output);
+    } else {
+        in_groups::<TOGETHER>(level, panel, blocks, x, integers, output);
+    }
+}
+
+fn in_groups<const MOST: usize>(
+    level: Level,
+    panel: Panel<'_>,
+    blocks: Blocks,
+    x: &[f32],
+    integers: &Quantised,
+    output: Output<'_, '_>,
+) {
+    let mut sums = [[[Line::ZERO; ACROSS]; BLOCK_ROWS]; MOST];
+    for first in (0..blocks.count()).step_by(MOST) {
+        let group = first..blocks.count().min(first + MOST);
         let sums = &mut sums[..group.len()];
         let of = group.clone();
         match panel.linear.dtype {
@@ -161,36 +172,35 @@ fn sums_body<L: Lanes, S: Stored>(
     sums: &mut [Sums],
 ) {
     let inputs = panel.linear.inputs;
-    let (weights, next) = (panel.weights, panel.next);
-    let lines = |weights: &'_ [Line], chain: usize| -> Range<usize> {
-        let end = weights.len().min((chain + 1) * CHAIN * S::LINES);
-        chain * CHAIN * S::LINES..end
-    };
-    for chain in 0..inputs.div_ceil(CHAIN) {
+    for (chain, now) in panel.weights.chunks(CHAIN * S::LINES).enumerate() {
         let stretch = chain * CHAIN..inputs.min((chain + 1) * CHAIN);
-        let now = &weights[lines(weights, chain)];
-        let ahead = if stretch.end < inputs {
-            &weights[lines(weights, chain + 1)]
-        } else {
-            &next[lines(next, 0)]
-        };
         for (i, sums) in sums.iter_mut().enumerate() {
             let rows = blocks.range(group.start + i);
             let height = rows.len();
             let x = &x[rows.start * inputs..rows.end * inputs]
                 [stretch.start * height..stretch.end * height];
-            let ahead = share(ahead, i, group.len());
+            let ahead = ahead(now, i, group.len());
             products::<L, S>(l, now, x, height, ahead, chain, &mut sums[..height]);
         }
     }
 }
 
-/// Of the lines to ask for, those of block `i` of `count`: in pairs, as they are asked for.
+/// What block `i` of `count` asks for during a stretch of a panel: where it is alone, the lines a
+/// little ahead of those that it reads; else its share of the next stretch. A panel is followed by the one
+/// that its thread will most likely have next.
 #[inline(always)]
-pub(crate) fn share(ahead: &[Line], i: usize, count: usize) -> &[Line] {
-    let start = |i: usize| ahead.len().min(i * ahead.len().div_ceil(2) / count * 2);
-    &ahead[start(i)..if i + 1 == count { ahead.len() } else { start(i + 1) }]
+pub(crate) fn ahead(now: &[Line], i: usize, count: usize) -> Ahead {
+    if count == 1 {
+        return Ahead::behind(now, NEAR, now.len(), ASKED);
+    }
+    let start = |i: usize| i * now.len().div_ceil(ASKED) / count * ASKED;
+    Ahead::behind(now, now.len() + start(i), start(i + 1) - start(i), ASKED)
 }
+
+/// Lines between what is read and what is asked for (8 KiB).
+const NEAR: usize = 128;
+/// Lines that are asked for at once.
+pub(crate) const ASKED: usize = 2;
 
 kernel! {
     /// The sums of one panel and one block of rows, with their scales and biases, to where they go.
@@ -270,7 +280,7 @@ fn products<L: Lanes, S: Stored>(
     weights: &[Line],
     x: &[f32],
     height: usize,
-    ahead: &[Line],
+    ahead: Ahead,
     chain: usize,
     sums: &mut [[Line; ACROSS]],
 ) {
@@ -279,7 +289,7 @@ fn products<L: Lanes, S: Stored>(
         let rows = (height - done).min(L::ROWS);
         let sums = &mut sums[done..done + rows];
         let x = &x[done..];
-        let ahead = if done == 0 { ahead } else { &[] };
+        let ahead = if done == 0 { ahead } else { Ahead::NONE };
         let first = chain == 0;
         if L::ACROSS == ACROSS || rows <= L::ROWS_OF_TWO {
             with_rows!(
@@ -296,7 +306,7 @@ fn products<L: Lanes, S: Stored>(
             with_rows!(
                 rows,
                 L::ROWS,
-                add_chains::<L, S::Second; R, 1>(l, weights, x, height, &[], sums, 1, first)
+                add_chains::<L, S::Second; R, 1>(l, weights, x, height, Ahead::NONE, sums, 1, first)
             );
         }
         done += rows;
@@ -311,13 +321,13 @@ fn add_chains<L: Lanes, S: Stored, const R: usize, const N: usize>(
     weights: &[Line],
     x: &[f32],
     height: usize,
-    ahead: &[Line],
+    ahead: Ahead,
     sums: &mut [[Line; ACROSS]],
     vector: usize,
     first: bool,
 ) {
     let mut acc = [[l.splat(0.0); N]; R];
-    chains::<L, S, R, N, 2>(l, weights, S::LINES, x, height, ahead, &mut acc);
+    chains::<L, S, R, N, ASKED>(l, weights, S::LINES, x, height, ahead, &mut acc);
     for (sum, acc) in sums.iter_mut().zip(acc) {
         for (line, acc) in sum[vector..].iter_mut().zip(acc) {
             let y = if first { acc } else { l.add(l.load(&line.0), acc) };

@@ -203,7 +203,7 @@ impl Shared {
         let mut ended = 0;
         for share in (own..own + threads).map(|share| share % threads) {
             let claims = &self.shares[share].claims;
-            let first = self.first(share, job.count);
+            let end = self.first(share + 1, job.count);
             let mut word = claims.load(Ordering::Acquire);
             while word & !u64::from(u32::MAX) == phase && word != phase {
                 match claims.compare_exchange_weak(
@@ -214,7 +214,7 @@ impl Shared {
                 ) {
                     Ok(_) => {
                         let left = (word & u64::from(u32::MAX)) as usize;
-                        self.run_one(job, first + left - 1);
+                        self.run_one(job, end - left);
                         ended += 1;
                         word -= 1;
                     }

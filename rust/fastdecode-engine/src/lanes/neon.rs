@@ -44,9 +44,9 @@ impl Lanes for Neon {
     const LONE: usize = 2;
 
     #[inline(always)]
-    fn prefetch(self, line: &Line) {
+    fn prefetch(self, line: *const Line) {
         // Into the second cache, as with x86-64: what is asked for there is 16 KB.
-        // SAFETY: a hint, of an address that may be read.
+        // SAFETY: a hint, which does nothing where nothing is.
         unsafe {
             asm!(
                 "prfm pldl2keep, [{line}]",

@@ -57,9 +57,9 @@ macro_rules! avx512 {
 
 impl Lanes for Avx512 {
     #[inline(always)]
-    fn prefetch(self, line: &Line) {
-        // SAFETY: see the head of the module.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.0.as_ptr().cast()) };
+    fn prefetch(self, line: *const Line) {
+        // SAFETY: see the head of the module; a hint does nothing where nothing is.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
     }
     type V = __m512;
     const ACROSS: usize = 2;
@@ -162,9 +162,9 @@ macro_rules! avx2 {
 
 impl Lanes for Avx2 {
     #[inline(always)]
-    fn prefetch(self, line: &Line) {
-        // SAFETY: see the head of the module.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.0.as_ptr().cast()) };
+    fn prefetch(self, line: *const Line) {
+        // SAFETY: see the head of the module; a hint does nothing where nothing is.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
     }
     type V = [__m256; 2];
     const ACROSS: usize = 1;
