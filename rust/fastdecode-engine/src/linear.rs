@@ -198,7 +198,7 @@ pub(crate) fn ahead(now: &[Line], i: usize, count: usize) -> Ahead {
 }
 
 /// Lines between what is read and what is asked for (8 KiB).
-const NEAR: usize = 128;
+pub(crate) const NEAR: usize = 128;
 /// Lines that are asked for at once.
 pub(crate) const ASKED: usize = 2;
 

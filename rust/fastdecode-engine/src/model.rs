@@ -146,7 +146,7 @@ impl Model {
     /// Reads all weights once and does next to nothing with them: what the memory allows at most.
     #[must_use]
     pub fn read_once(&self) -> u32 {
-        self.weights.read_once(&mut self.pool.session())
+        self.weights.read_once(self.level, &mut self.pool.session())
     }
 
     /// A row without tokens.

@@ -4,11 +4,12 @@ use crate::arena::Arena;
 use crate::config::Config;
 use crate::dtype::{ACROSS, Dtype, PANEL, pack, read};
 use crate::error::{Error, Result};
-use crate::lanes::{LANES, Line};
-use crate::linear::Linear;
+use crate::lanes::{LANES, Lanes, Line, kernel};
+use crate::linear::{Linear, NEAR};
 use crate::parts::Parts;
 use crate::pool::Session;
 use crate::tensors::{Tensor, Tensors};
+use fastdecode_core::Level;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -212,28 +213,19 @@ impl Weights {
         self.dtype
     }
 
-    /// The sum of all words of the weights, read by all threads at once.
+    /// Reads all weights once, by all threads, and keeps only the largest of them: the bits of a float.
     #[must_use]
-    pub fn read_once(&self, session: &mut Session<'_>) -> u32 {
+    pub fn read_once(&self, level: Level, session: &mut Session<'_>) -> u32 {
+        let strips = self.arena.lines().chunks(STRIP);
+        let mut largest = vec![0.0; strips.len()];
+        let to = Parts::new(&mut largest);
         let lines = self.arena.lines();
-        let tasks = lines.len().div_ceil(STRIP);
-        let mut sums = vec![0u32; tasks];
-        let to = Parts::new(&mut sums);
-        session.run(tasks, |task| {
-            let mut sum = [[0u32; LANES]; 4];
+        session.run(strips.len(), |task| {
             let strip = &lines[task * STRIP..lines.len().min((task + 1) * STRIP)];
-            for four in strip.as_chunks::<4>().0 {
-                for (sum, line) in sum.iter_mut().zip(four) {
-                    for (sum, x) in sum.iter_mut().zip(line.words()) {
-                        *sum = sum.wrapping_add(*x);
-                    }
-                }
-            }
-            let sum = sum.as_flattened().iter().fold(0, |a: u32, b| a.wrapping_add(*b));
             // SAFETY: an element is one task's.
-            unsafe { to.part(task..task + 1)[0] = sum };
+            largest_of(level, strip, unsafe { &mut to.part(task..task + 1)[0] });
         });
-        sums.iter().fold(0, |a, b| a.wrapping_add(*b))
+        largest.into_iter().fold(0.0, f32::max).to_bits()
     }
 
     /// The model's blocks.
@@ -300,6 +292,26 @@ impl Weights {
             outputs: place.outputs,
         }
     }
+}
+
+kernel! {
+    fn largest_of(lines: &[Line], to: &mut f32) = largest_body;
+}
+
+/// Nothing but loads, with the hints that a step of one row gives.
+#[inline(always)]
+fn largest_body<L: Lanes>(l: L, lines: &[Line], to: &mut f32) {
+    let mut largest = [l.splat(0.0); 4];
+    for four in lines.as_chunks::<4>().0 {
+        let ahead = four.as_ptr().wrapping_add(NEAR);
+        l.prefetch(ahead);
+        l.prefetch(ahead.wrapping_add(2));
+        for (largest, line) in largest.iter_mut().zip(four) {
+            *largest = l.max(l.load(&line.0), *largest);
+        }
+    }
+    let [a, b, c, d] = largest;
+    *to = l.largest(l.max(l.max(a, b), l.max(c, d)));
 }
 
 /// Lines of a task of the copy.
