@@ -6,6 +6,7 @@
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::fork::Fork;
 use crate::lanes::{LANES, Line};
 use crate::slab::{Chunk, Slabs};
 use std::sync::Arc;
@@ -36,6 +37,22 @@ impl Shape {
     /// lanes, then its values, position by position.
     fn head_lines(self) -> usize {
         self.width + POSITIONS * self.across
+    }
+
+    /// Layers.
+    pub(crate) fn layers(self) -> usize {
+        self.layers
+    }
+
+    /// Where, in a chunk with so many positions, a layer has anything: first lines and their numbers.
+    pub(crate) fn written(
+        self,
+        layer: usize,
+        filled: usize,
+    ) -> impl Iterator<Item = (usize, usize)> {
+        let head = self.head_lines();
+        let heads = layer * self.heads..(layer + 1) * self.heads;
+        heads.map(move |index| (index * head, self.width + filled * self.across))
     }
 
     pub(crate) fn lines(self) -> usize {
@@ -90,16 +107,13 @@ impl Sequence {
         self.length == 0
     }
 
-    /// Makes room for `count` positions more, which are then this row's alone.
-    pub(crate) fn reserve(&mut self, count: usize) -> Result<()> {
-        if !self.length.is_multiple_of(POSITIONS)
-            && count > 0
-            && let Some(last) = self.chunks.get_mut(self.length / POSITIONS)
-            && Arc::get_mut(last).is_none()
-        {
-            // SAFETY: chunks are written within a forward pass alone, and it holds all sequences that it
-            // writes to; a chunk that two sequences share is never written.
-            *last = Arc::new(unsafe { self.slabs.copy(last) }?);
+    /// Makes room for `count` positions more, which are this row's alone once `forks` have been made.
+    pub(crate) fn reserve(&mut self, count: usize, forks: &mut Vec<Fork>) -> Result<()> {
+        let mut filled = self.length % POSITIONS;
+        // More than one where room was made for positions that were not written after all.
+        for chunk in self.chunks.iter_mut().skip(self.length / POSITIONS) {
+            Fork::part(chunk, filled, &self.slabs, forks)?;
+            filled = 0;
         }
         while self.chunks.len() * POSITIONS < self.length + count {
             self.chunks.push(Arc::new(self.slabs.take()?));
@@ -156,5 +170,100 @@ impl Sequence {
     #[must_use]
     pub fn shared_with(&self, other: &Self) -> usize {
         self.chunks.iter().zip(&other.chunks).filter(|(a, b)| Arc::ptr_eq(a, b)).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{POSITIONS, Sequence, Shape};
+    use crate::fork::Fork;
+    use crate::pool::Pool;
+    use crate::slab::Slabs;
+    use std::sync::Arc;
+
+    const SHAPE: Shape = Shape { layers: 2, heads: 3, width: 20, across: 2 };
+
+    fn write(sequence: &Sequence, x: f32) {
+        for (layer, head) in (0..SHAPE.layers).flat_map(|l| (0..SHAPE.heads).map(move |h| (l, h))) {
+            let position = sequence.len();
+            // SAFETY: the position has been reserved, and this thread alone uses the chunk.
+            let (keys, values) = unsafe { sequence.head_mut(position / POSITIONS, layer, head) };
+            let lane = position % POSITIONS;
+            for line in keys.iter_mut() {
+                line.0[lane] = x;
+            }
+            values[lane * SHAPE.across..][..SHAPE.across].fill(super::Line([x; 16]));
+        }
+    }
+
+    fn values(sequence: &Sequence) -> Vec<f32> {
+        (0..sequence.len())
+            .map(|position| {
+                let at = |layer, head| {
+                    // SAFETY: nobody writes.
+                    let head = unsafe { sequence.head(position / POSITIONS, layer, head) };
+                    let lane = position % POSITIONS;
+                    assert!(head.keys.iter().all(|k| k.0[lane] == head.keys[0].0[lane]));
+                    assert_eq!(head.values[lane * 2], head.values[lane * 2 + 1]);
+                    assert_eq!(head.values[lane * 2].0, [head.keys[0].0[lane]; 16]);
+                    head.keys[0].0[lane]
+                };
+                assert!((0..SHAPE.layers * SHAPE.heads).all(|i| at(i / 3, i % 3) == at(0, 0)));
+                at(0, 0)
+            })
+            .collect()
+    }
+
+    /// Room for one position in each sequence; how many chunks were copied.
+    fn reserve(sequences: &mut [Sequence]) -> usize {
+        let mut forks = Vec::new();
+        for sequence in sequences {
+            sequence.reserve(1, &mut forks).unwrap();
+        }
+        Fork::make(&forks, SHAPE, &mut Pool::new(2).session());
+        forks.len()
+    }
+
+    #[test]
+    fn all_but_one_of_those_that_part_copy() {
+        let slabs = Arc::new(Slabs::new(SHAPE.lines()));
+        let mut sequences = vec![Sequence::new(SHAPE, slabs)];
+        let mut x = 0.0;
+        let mut expected = vec![Vec::new()];
+        for step in 0..3 * POSITIONS {
+            if step % 5 == 3 {
+                // Three of each of the first two.
+                sequences =
+                    (0..6).map(|i| sequences[(i / 3).min(sequences.len() - 1)].clone()).collect();
+                expected =
+                    (0..6).map(|i| expected[(i / 3).min(expected.len() - 1)].clone()).collect();
+            }
+            let copies = reserve(&mut sequences);
+            let parting = step % 5 == 3 && step % POSITIONS != 0;
+            // At first, and where the second was one of three of the first, all come from one.
+            assert!(
+                if parting { copies == 4 || copies == 5 } else { copies == 0 },
+                "{step}: {copies}"
+            );
+            for (sequence, expected) in sequences.iter_mut().zip(&mut expected) {
+                x += 1.0;
+                write(sequence, x);
+                sequence.advance(1);
+                expected.push(x);
+            }
+        }
+        for (sequence, expected) in sequences.iter().zip(&expected) {
+            assert_eq!(values(sequence), *expected);
+        }
+    }
+
+    #[test]
+    fn room_that_was_not_used_is_shared_by_nobody() {
+        let slabs = Arc::new(Slabs::new(SHAPE.lines()));
+        let mut first = Sequence::new(SHAPE, slabs);
+        reserve(std::slice::from_mut(&mut first));
+        let mut sequences = [first.clone(), first];
+        assert_eq!(reserve(&mut sequences), 0);
+        assert_eq!(sequences[0].shared_with(&sequences[1]), 0);
     }
 }

@@ -13,6 +13,7 @@ pub mod cache;
 pub mod config;
 pub mod dtype;
 pub mod error;
+mod fork;
 mod integers;
 pub mod lanes;
 pub mod linear;

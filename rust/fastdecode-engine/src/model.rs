@@ -6,6 +6,7 @@ use crate::cache::{Sequence, Shape};
 use crate::config::Config;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
+use crate::fork::Fork;
 use crate::linear::Output;
 use crate::norm::Norm;
 use crate::parts::Parts;
@@ -181,10 +182,16 @@ impl Model {
             Wanted::All => tokens.iter().map(|row| row.len()).sum(),
         };
         assert_eq!(logits.len(), count * self.config.vocab_size);
-        for (sequence, tokens) in sequences.iter_mut().zip(tokens) {
-            sequence.reserve(tokens.len())?;
-        }
+        let mut forks = Vec::new();
+        let reserved = sequences
+            .iter_mut()
+            .zip(tokens)
+            .try_for_each(|(sequence, tokens)| sequence.reserve(tokens.len(), &mut forks));
         let mut session = self.pool.session();
+        // Before any error is told: rows that have parted lack what they parted at.
+        Fork::make(&forks, self.shape, &mut session);
+        drop(forks);
+        reserved?;
         let mut logits = logits;
         let (mut row, mut done) = (0, 0);
         while row < tokens.len() {

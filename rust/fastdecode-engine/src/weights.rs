@@ -310,8 +310,11 @@ fn largest_body<L: Lanes>(l: L, lines: &[Line], to: &mut f32) {
             *largest = l.max(l.load(&line.0), *largest);
         }
     }
-    let [a, b, c, d] = largest;
-    *to = l.largest(l.max(l.max(a, b), l.max(c, d)));
+    let mut of_all = largest[0];
+    for other in &largest[1..] {
+        of_all = l.max(of_all, *other);
+    }
+    *to = l.largest(of_all);
 }
 
 /// Lines of a task of the copy.
