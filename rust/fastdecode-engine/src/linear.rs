@@ -261,9 +261,14 @@ fn give_body<L: Lanes>(
             let start = rows.start * linear.outputs + first * height;
             // SAFETY: as above; in a block, the rows of an output lie together.
             let to = unsafe { out.part(start..start + width * height) };
-            for (n, to) in to.chunks_mut(LANES * height).enumerate() {
-                interleave(l, sums, n, to);
+            // Single floats here, whole lines there: that memory is at first in the cache of the thread that
+            // read it last, and more than a few single stores cannot wait for it at once.
+            let mut lines = [0.0; PANEL * BLOCK_ROWS];
+            let lines = &mut lines[..to.len()];
+            for (n, lines) in lines.chunks_mut(LANES * height).enumerate() {
+                interleave(l, sums, n, lines);
             }
+            to.copy_from_slice(lines);
         }
     }
 }
