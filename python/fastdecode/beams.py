@@ -91,12 +91,15 @@ class BeamSearch:
             step = state.step(logits, held, stop)
             tokens, parents = step.tokens, step.parents
             timer.core += perf_counter() - clock
+            count = len(logits)
+            # An engine may write the next ones where these are, once nobody holds them.
+            del logits
             self._done.update(step.done)
             yield [row for i in step.done for row in self._finished(state, i)]
             if len(tokens) == 0:
                 return
             clock = perf_counter()
-            if len(parents) != len(logits) or (parents != np.arange(len(parents))).any():
+            if len(parents) != count or (parents != np.arange(len(parents))).any():
                 rows.keep(parents)
             logits = rows.step(tokens)
             timer.forward += perf_counter() - clock
