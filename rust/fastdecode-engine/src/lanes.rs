@@ -107,6 +107,10 @@ pub trait Lanes: Copy {
     #[inline(always)]
     fn prefetch(self, _line: *const Line) {}
 
+    /// The same, into the first cache.
+    #[inline(always)]
+    fn prefetch_soon(self, _line: *const Line) {}
+
     /// The sum of the lanes, always by the same tree: halves onto halves.
     #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {

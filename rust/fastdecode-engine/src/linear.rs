@@ -191,7 +191,7 @@ fn sums_body<L: Lanes, S: Stored>(
 #[inline(always)]
 pub(crate) fn ahead(now: &[Line], i: usize, count: usize) -> Ahead {
     if count == 1 {
-        return Ahead::behind(now, NEAR, now.len(), ASKED);
+        return Ahead::following(now, NEAR, ASKED);
     }
     let start = |i: usize| i * now.len().div_ceil(ASKED) / count * ASKED;
     Ahead::behind(now, now.len() + start(i), start(i + 1) - start(i), ASKED)

@@ -56,6 +56,17 @@ impl Lanes for Neon {
         }
     }
     #[inline(always)]
+    fn prefetch_soon(self, line: *const Line) {
+        // SAFETY: a hint, which does nothing where nothing is.
+        unsafe {
+            asm!(
+                "prfm pldl1keep, [{line}]",
+                line = in(reg) line,
+                options(nostack, preserves_flags, readonly)
+            );
+        }
+    }
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
         // SAFETY: see the head of the module.
         unsafe { [vdupq_n_f32(x); 4] }

@@ -5,13 +5,13 @@
 // stores are unaligned ones, over references to 16 floats, or masked ones that stay within an array.
 use super::{LANES, Lanes, Line};
 use std::arch::x86_64::{
-    __m256, __m256i, __m512, _MM_HINT_T1, _mm_prefetch, _mm256_add_epi32, _mm256_add_ps,
-    _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_div_ps, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_epi32,
-    _mm256_max_epi32, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_or_si256,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
-    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
-    _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_epi32,
+    __m256, __m256i, __m512, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm256_add_epi32,
+    _mm256_add_ps, _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_div_ps,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps,
+    _mm256_maskstore_epi32, _mm256_max_epi32, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
+    _mm256_or_si256, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+    _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512,
+    _mm512_castsi512_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_epi32,
     _mm512_maskz_loadu_ps, _mm512_max_epi32, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
     _mm512_or_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps,
     _mm512_sub_ps,
@@ -60,6 +60,11 @@ impl Lanes for Avx512 {
     fn prefetch(self, line: *const Line) {
         // SAFETY: see the head of the module; a hint does nothing where nothing is.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
+    }
+    #[inline(always)]
+    fn prefetch_soon(self, line: *const Line) {
+        // SAFETY: see the head of the module; a hint does nothing where nothing is.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
     }
     type V = __m512;
     const ACROSS: usize = 2;
@@ -165,6 +170,11 @@ impl Lanes for Avx2 {
     fn prefetch(self, line: *const Line) {
         // SAFETY: see the head of the module; a hint does nothing where nothing is.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
+    }
+    #[inline(always)]
+    fn prefetch_soon(self, line: *const Line) {
+        // SAFETY: see the head of the module; a hint does nothing where nothing is.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
     }
     type V = [__m256; 2];
     const ACROSS: usize = 1;
