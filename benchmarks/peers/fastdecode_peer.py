@@ -52,7 +52,7 @@ class Side:
         return [score.logprob for score in self.decoder.score(_texts(texts), bos=False, eos=False)]
 
     def read_seconds(self) -> float:
-        """A streaming sum over the packed weights, by the engine's own threads."""
+        """One pass over the packed weights, by the engine's own threads."""
         native = getattr(self.decoder.engine, "_packed", None)
         if native is None:
             raise Unsupported("only the native engine reads its weights by itself")

@@ -207,7 +207,7 @@ def machine(results: dict[str, Any]) -> str:
     speed = ""
     if reads:
         rate = reads["bytes"] / statistics.median(reads["seconds"]) / 1e9
-        speed = f"; it reads {rate:.0f} GB/s from memory (a sum over the float32 weights)"
+        speed = f"; it reads {rate:.0f} GB/s from memory (one pass over the float32 weights)"
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     return (
         f"{results['date']}: {m['cpu']} (family {m['family']}, model {m['model']}: "
