@@ -134,7 +134,7 @@ impl Ahead {
 const HINTED: usize = 3;
 /// Rows up to which every line is asked for soon before it is needed: 9.9 ms a step of four rows, 10.5 by
 /// hints, 12.3 by asking as with more rows, for which this is 12.4 ms instead of 10.4. In bfloat16, which has
-/// half the lines, it is slower.
+/// half the lines, and where a line is one of two that AVX2 reads one after the other, it is slower.
 const SOON: usize = 5;
 
 /// Continues the chains of `acc` over all k.
@@ -163,7 +163,7 @@ pub fn chains<L: Lanes, S: Stored, const R: usize, const N: usize, const A: usiz
     assert!((count - 1) * stride + S::reach(N) <= weights.len());
     let mut sums = *acc;
     for k in 0..count {
-        if R > HINTED && R <= SOON && S::LINES == A && ahead.between > 0 {
+        if R > HINTED && R <= SOON && N == S::LINES && N == A && ahead.between > 0 {
             ahead.ask_soon::<L, A>(l, k);
         } else {
             ahead.ask::<L, A>(l, k, if R <= HINTED { 2 } else { 1 });
