@@ -79,9 +79,9 @@ pub struct Head<'a> {
 #[derive(Clone)]
 pub struct Sequence {
     /// Keys and values of sixteen positions each, in all layers and heads. They are written only
-    /// through `head_mut`, whose callers vouch that nobody else uses them meanwhile. Places that have
-    /// not been written hold anything, and change nothing: scores of positions that are not there are
-    /// replaced, and their values are not read.
+    /// through `head_mut` and where rows part (`Fork`), whose callers vouch that nobody else uses
+    /// them meanwhile. Places that have not been written hold anything, and change nothing: scores of
+    /// positions that are not there are replaced, and their values are not read.
     chunks: Vec<Arc<Chunk>>,
     length: usize,
     shape: Shape,

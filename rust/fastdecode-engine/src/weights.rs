@@ -216,11 +216,11 @@ impl Weights {
     /// Reads all weights once, by all threads, and keeps only the largest of them: the bits of a float.
     #[must_use]
     pub fn read_once(&self, level: Level, session: &mut Session<'_>) -> u32 {
-        let strips = self.arena.lines().chunks(STRIP);
-        let mut largest = vec![0.0; strips.len()];
-        let to = Parts::new(&mut largest);
         let lines = self.arena.lines();
-        session.run(strips.len(), |task| {
+        let mut largest = vec![0.0; lines.len().div_ceil(STRIP)];
+        let tasks = largest.len();
+        let to = Parts::new(&mut largest);
+        session.run(tasks, |task| {
             let strip = &lines[task * STRIP..lines.len().min((task + 1) * STRIP)];
             // SAFETY: an element is one task's.
             largest_of(level, strip, unsafe { &mut to.part(task..task + 1)[0] });
