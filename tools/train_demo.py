@@ -541,7 +541,10 @@ def report(
 ) -> None:
     """Load what was saved, measure it again, write the numbers into the card."""
     model = GPT2LMHeadModel.from_pretrained(args.out_dir, dtype=torch.float32)
-    tokenizer = cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(args.out_dir))
+    tokenizer = cast(
+        PreTrainedTokenizerFast,
+        AutoTokenizer.from_pretrained(args.out_dir, trust_remote_code=False),
+    )
     model.eval()
     loss = evaluate(model, held_out, eot)
     path = args.out_dir / "README.md"

@@ -29,7 +29,7 @@ class Side:
         transformers.logging.set_verbosity_error()
         torch.set_num_threads(threads)
         self.model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder / "model", dtype=torch.float32
+            folder / "model", dtype=torch.float32, trust_remote_code=False
         ).eval()
         self.compiled = variant == "compiled"
         if self.compiled:

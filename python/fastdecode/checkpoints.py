@@ -28,7 +28,7 @@ def load(
 
     Raises:
         ValueError: where there is no such model, the hub is out of reach, or the weights are
-            damaged or incomplete.
+            damaged or incomplete, or the model needs Python code of its repository.
     """
     if name_or_path == "demo":
         with as_file(files("fastdecode") / "demo") as folder:
@@ -105,15 +105,25 @@ def _read(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     dtype = _dtype(dtype)
-    more = {"revision": revision} if revision is not None else {}
+    # Left unset, `trust_remote_code` makes transformers ask on standard input whether to run the
+    # Python files of the model.
+    more: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
+    if revision is not None:
+        more["revision"] = revision
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local, **more)
+        tokenizer = AutoTokenizer.from_pretrained(source, **more)
         model, report = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, output_loading_info=True, local_files_only=local, **more
+            source, dtype=dtype, output_loading_info=True, **more
         )
     except (KeyboardInterrupt, MemoryError):
         raise
     except Exception as error:
+        if "trust_remote_code" in str(error):
+            raise ValueError(
+                f"model={name!r} cannot be loaded: it needs the Python code that comes with it, "
+                "which fastdecode does not run; if you trust that code, load the model and its "
+                "tokenizer with transformers and use Decoder(model, tokenizer)"
+            ) from error
         raise ValueError(
             f"model={name!r} cannot be loaded: {type(error).__name__}: {_short(error)}; "
             "are its files complete?"
