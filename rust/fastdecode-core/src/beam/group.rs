@@ -6,7 +6,7 @@ use super::open::{Continuation, Row, Scored};
 use super::params::{Beam, Choice};
 use super::trace::{Expansion, Fate};
 use super::tree::Tree;
-use crate::key::Key;
+use crate::rng::key::Key;
 
 /// A beam under way.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -8,10 +8,10 @@
 
 use super::open::Continuation;
 use crate::error::{Error, Result};
-use crate::exp::exp;
-use crate::key::{Key, Purpose};
-use crate::ln::{ln, ln_real};
-use crate::sampler::{Sampler, Scratch, Turn};
+use crate::math::exp::exp;
+use crate::math::ln::{ln, ln_real};
+use crate::pipeline::sampler::{Sampler, Scratch, Turn};
+use crate::rng::key::{Key, Purpose};
 
 /// Bits of [`Key::sample`] for the number of a beam's draw; the beam's own number lies above.
 const DRAW_BITS: u32 = 20;
@@ -123,9 +123,9 @@ pub(super) fn inclusion(logprob: f64, threshold: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::{Noisy, Source, inclusion, largest, truncated_gumbel};
-    use crate::key::Key;
-    use crate::params::Params;
-    use crate::sampler::{Sampler, Scratch};
+    use crate::pipeline::sampler::{Sampler, Scratch};
+    use crate::rng::key::Key;
+    use crate::truncation::params::Params;
 
     fn rows(count: u32, seed: u64, rows: &[&[f32]]) -> Vec<(Source, Noisy)> {
         let sampler = Sampler::new(Params::default()).unwrap();

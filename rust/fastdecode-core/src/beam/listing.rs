@@ -4,12 +4,12 @@ use super::finished::Ending;
 use super::search::Outcome;
 use super::tree::{ROOT, Tree};
 use crate::error::{Error, Result};
+use crate::law::logprob::logsumexp;
 use crate::level::Level;
-use crate::ln::ln_real;
-use crate::logits::Logits;
-use crate::logprob::logsumexp;
-use crate::sampler::Scratch;
-use crate::select;
+use crate::math::ln::ln_real;
+use crate::pipeline::sampler::Scratch;
+use crate::row::logits::Logits;
+use crate::row::select;
 
 /// A search for all complete continuations (ended by an end-of-sequence token or by the limit)
 /// with at least a given probability. A continuation is never likelier than its beginning, so

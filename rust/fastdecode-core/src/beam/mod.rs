@@ -28,10 +28,10 @@ pub use tree::{Node, Tree};
 use open::{Reader, Row};
 use search::Search;
 
-use crate::edits::History;
 use crate::error::{Error, Result};
 use crate::level::Level;
-use crate::logits::Logits;
+use crate::processors::History;
+use crate::row::logits::Logits;
 
 /// The tokens that a row is held to, where it is; one entry a row of logits.
 pub type Allowed = [Option<Vec<u32>>];

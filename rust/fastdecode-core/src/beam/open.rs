@@ -5,13 +5,13 @@ use std::cmp::Ordering;
 
 use super::gumbel::Noisy;
 use super::params::{Beam, Choice};
-use crate::edits::History;
 use crate::error::{Error, Result};
+use crate::law::logprob::logsumexp;
 use crate::level::Level;
-use crate::logprob::logsumexp;
-use crate::sampler::Scratch;
-use crate::scan::survey;
-use crate::select;
+use crate::pipeline::sampler::Scratch;
+use crate::processors::History;
+use crate::row::scan::survey;
+use crate::row::select;
 
 /// A beam with one more token.
 #[derive(Debug, Clone, Copy, PartialEq)]

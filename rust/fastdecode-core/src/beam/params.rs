@@ -1,10 +1,10 @@
 //! What a beam search is asked to do: checked once, used at every step.
 
-use crate::edits::{EditParams, Edits};
 use crate::error::{Error, Result};
-use crate::exp::exp;
-use crate::ln::ln;
-use crate::sampler::Sampler;
+use crate::math::exp::exp;
+use crate::math::ln::ln;
+use crate::pipeline::sampler::Sampler;
+use crate::processors::{EditParams, Edits};
 
 /// The most beams of one prompt.
 pub const MOST_BEAMS: usize = 4096;

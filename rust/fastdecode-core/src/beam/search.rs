@@ -7,7 +7,7 @@ use super::open::Row;
 use super::params::Beam;
 use super::trace::Expansion;
 use super::tree::{ROOT, Tree};
-use crate::key::{Key, Purpose};
+use crate::rng::key::{Key, Purpose};
 
 /// A prompt to search behind.
 #[derive(Debug, Clone, PartialEq, Eq)]

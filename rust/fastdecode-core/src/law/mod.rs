@@ -1,10 +1,17 @@
 //! The law of one row: which tokens survive, their integer weights, their total, and the draw.
 
+pub(crate) mod entropy;
+pub(crate) mod estimate;
+pub(crate) mod groups;
+pub mod ledger;
+pub mod logprob;
+pub mod weight;
+
 use crate::error::{Error, Result};
 use crate::lanes::{LANES, Lanes, kernel};
+use crate::law::weight::{CAPACITY, Halves, Real, Scale, weight};
 use crate::level::Level;
-use crate::order::Candidate;
-use crate::weight::{CAPACITY, Halves, Real, Scale, weight};
+use crate::row::order::Candidate;
 
 /// Tokens whose weights are summed together, so that a draw looks into one block only.
 pub(crate) const BLOCK: usize = 512;

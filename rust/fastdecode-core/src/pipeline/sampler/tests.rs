@@ -3,16 +3,16 @@
 use proptest::prelude::*;
 
 use super::{Sampler, Scratch, Turn};
-use crate::entropy::{Entropy, depth};
 use crate::error::Error;
-use crate::exp::exp;
-use crate::key::{Key, Purpose};
+use crate::law::entropy::{Entropy, depth};
+use crate::law::weight::{Scale, WEIGHT_BITS, weight};
 use crate::level::Level;
-use crate::ln::ln;
-use crate::nucleus::target_mass;
-use crate::order::Candidate;
-use crate::params::{DynamicTemperature, Mirostat, Params, Xtc};
-use crate::weight::{Scale, WEIGHT_BITS, weight};
+use crate::math::exp::exp;
+use crate::math::ln::ln;
+use crate::rng::key::{Key, Purpose};
+use crate::row::order::Candidate;
+use crate::truncation::nucleus::target_mass;
+use crate::truncation::params::{DynamicTemperature, Mirostat, Params, Xtc};
 
 fn sampler(temperature: f64, top_k: Option<i64>, top_p: Option<f64>) -> Sampler {
     Sampler::new(Params { temperature, top_k, top_p, ..Params::default() }).unwrap()

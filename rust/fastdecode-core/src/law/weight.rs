@@ -7,8 +7,8 @@
 
 use crate::lanes::{HALF_BITS, HIGH_BIAS, LANES, LOW_BIAS, Lanes, kernel};
 use crate::law::Bounds;
-use crate::ln::ln;
-use crate::order::Candidate;
+use crate::math::ln::ln;
+use crate::row::order::Candidate;
 use std::f64::consts::LN_2;
 
 /// The weight of the likeliest token is 2 to this power.

@@ -3,7 +3,7 @@
 
 use crate::lanes::{LANES, Lanes, kernel, sum_of};
 use crate::level::Level;
-use crate::scan::{SPAN, Tops};
+use crate::row::scan::{SPAN, Tops};
 
 /// Spans whose tokens in one lane are a group.
 pub(crate) const SPANS: usize = 4;
@@ -82,9 +82,9 @@ fn reaching_body<L: Lanes>(on: L, groups: &Groups, bound: f32) -> Reaching {
 #[cfg(test)]
 mod tests {
     use super::Groups;
-    use crate::estimate::survey_weighing;
+    use crate::law::estimate::survey_weighing;
+    use crate::law::weight::Scale;
     use crate::level::Level;
-    use crate::weight::Scale;
 
     fn bound(row: &[f32], share: f64) -> (Groups, Option<f32>) {
         let mut groups = Groups::default();

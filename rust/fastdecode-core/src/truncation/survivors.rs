@@ -5,17 +5,17 @@
 //! a truncation asks (a mass, a threshold, an entropy) is answered from either form, to the same
 //! integers.
 
-use crate::entropy::{Distances, Entropy, depth};
 use crate::error::Result;
-use crate::estimate::Between;
 use crate::lanes::{LANES, Lanes, kernel};
+use crate::law::entropy::{Distances, Entropy, depth};
+use crate::law::estimate::Between;
+use crate::law::weight::{Halves, Real, Scale, weigh, weight};
 use crate::law::{Bounds, Draw, Law, first_above};
-use crate::nucleus::{self, target_mass};
-use crate::order::Candidate;
-use crate::sampler::Scratch;
-use crate::scan;
-use crate::select;
-use crate::weight::{Halves, Real, Scale, weigh, weight};
+use crate::pipeline::sampler::Scratch;
+use crate::row::order::Candidate;
+use crate::row::scan;
+use crate::row::select;
+use crate::truncation::nucleus::{self, target_mass};
 
 /// A listed survivor.
 #[derive(Debug, Clone, Copy)]

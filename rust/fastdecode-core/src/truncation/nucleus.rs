@@ -7,18 +7,18 @@
 //! pivots. A bad guess only costs time: each decision is one of exact integers. (A histogram of the
 //! whole row took twice to four times as long.)
 //!
-//! The total itself is mostly not needed exactly, either: see [`crate::estimate`]. Where the nucleus
+//! The total itself is mostly not needed exactly, either: see [`crate::law::estimate`]. Where the nucleus
 //! would end at different tokens for the least and the most that the total can be, it is worked out.
 
-use crate::estimate::Between;
-use crate::groups::Groups;
 use crate::lanes::{LANES, Lanes, kernel, sum_of};
 use crate::law::Law;
-use crate::order::Candidate;
-use crate::picked::Picked;
-use crate::scan::Tops;
-use crate::select::count_reaching;
-use crate::weight::{Real, Scale, WEIGHT_BITS, weigh};
+use crate::law::estimate::Between;
+use crate::law::groups::Groups;
+use crate::law::weight::{Real, Scale, WEIGHT_BITS, weigh};
+use crate::row::order::Candidate;
+use crate::row::scan::Tops;
+use crate::row::select::count_reaching;
+use crate::truncation::picked::Picked;
 
 /// The least mass that reaches a share `p` of `total`, neither below zero: `ceil(p * total)`,
 /// exactly, and at least one.
@@ -278,14 +278,14 @@ fn mass_below_body<L: Lanes>(on: L, weights: &[[f32; LANES]], least: f32) -> f32
 #[cfg(test)]
 mod tests {
     use super::{SAMPLED, Space, keep, prefix, target_mass};
-    use crate::estimate::survey_weighing;
-    use crate::groups::Groups;
     use crate::lanes::LANES;
     use crate::law::Law;
+    use crate::law::estimate::survey_weighing;
+    use crate::law::groups::Groups;
+    use crate::law::weight::Scale;
     use crate::level::Level;
-    use crate::order::Candidate;
-    use crate::scan::survey;
-    use crate::weight::Scale;
+    use crate::row::order::Candidate;
+    use crate::row::scan::survey;
 
     /// Rows whose sample knows nothing of the nucleus: too few tokens are picked at first, or all.
     #[test]

@@ -1,12 +1,12 @@
 //! The numbers beside a token: how likely the model found it, what was cut, what else there was.
 
-use crate::entropy::Entropy;
+use crate::law::entropy::Entropy;
+use crate::law::weight::{Scale, WEIGHT_BITS};
 use crate::law::{Draw, Law};
-use crate::ln::ln;
-use crate::order::Candidate;
-use crate::sampler::Scratch;
-use crate::select;
-use crate::weight::{Scale, WEIGHT_BITS};
+use crate::math::ln::ln;
+use crate::pipeline::sampler::Scratch;
+use crate::row::order::Candidate;
+use crate::row::select;
 
 /// What led to a token, besides its [`Draw`].
 #[derive(Debug, Clone, PartialEq, Default)]

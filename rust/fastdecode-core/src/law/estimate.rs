@@ -12,12 +12,12 @@
 //!   stability of numerical algorithms", 2002, section 4.2).
 
 use crate::error::Result;
-use crate::exp::exp;
-use crate::groups::{Groups, SPANS, STRETCH};
 use crate::lanes::{LANES, Lanes, kernel};
+use crate::law::groups::{Groups, SPANS, STRETCH};
+use crate::law::weight::{Real, Scale, WEIGHT_BITS};
 use crate::level::Level;
-use crate::scan::{Peaks, SPAN, Tops, checked_max, make_room};
-use crate::weight::{Real, Scale, WEIGHT_BITS};
+use crate::math::exp::exp;
+use crate::row::scan::{Peaks, SPAN, Tops, checked_max, make_room};
 use std::f64::consts::LN_2;
 
 /// Half a unit in the last place of a float's mantissa.
@@ -37,10 +37,10 @@ const REACH: f64 = 40.0;
 /// The least and the most that W can be.
 pub(crate) type Between = (u64, u64);
 
-/// [`survey`](crate::scan::survey), with the groups, and where W lies unless the row is an odd one.
+/// [`survey`](crate::row::scan::survey), with the groups, and where W lies unless the row is an odd one.
 ///
 /// # Errors
-/// As [`survey`](crate::scan::survey).
+/// As [`survey`](crate::row::scan::survey).
 pub(crate) fn survey_weighing(
     level: Level,
     row: &[f32],
@@ -191,12 +191,12 @@ impl<L: Lanes> Total<L> {
 #[cfg(test)]
 mod tests {
     use super::{Total, between, survey_weighing};
-    use crate::groups::Groups;
     use crate::lanes::{Lanes, kernel};
     use crate::law::Law;
+    use crate::law::groups::Groups;
+    use crate::law::weight::Scale;
     use crate::level::Level;
-    use crate::scan::survey;
-    use crate::weight::Scale;
+    use crate::row::scan::survey;
 
     /// Logits from `base` down to `base - spread`, with a few that are banned or alone at the top.
     fn row(len: usize, base: f32, spread: f32, top: f32) -> Vec<f32> {

@@ -5,8 +5,8 @@
 //! (stream, sample, position) ever share a block, and a transform that needs randomness of its own
 //! takes another purpose. The golden vectors below freeze it: changing them is a breaking change.
 
-use crate::philox::philox4x32;
-use crate::reduction::multiply_shift;
+use crate::rng::philox::philox4x32;
+use crate::rng::reduction::multiply_shift;
 
 /// The name of the frozen mapping from key to uniform integers.
 pub const RNG_VERSION: &str = "v1";

@@ -3,8 +3,8 @@
 use crate::lanes::{LANES, Lanes, kernel};
 use crate::law::{BLOCK, Bounds, Law, first_above, span_fill, span_sum};
 use crate::level::Level;
-use crate::order::Candidate;
-use crate::scan::{SPAN, Tops};
+use crate::row::order::Candidate;
+use crate::row::scan::{SPAN, Tops};
 
 /// Logits and ids apart, as vectors want them.
 #[derive(Debug, Default)]
@@ -230,8 +230,8 @@ fn filter_body<L: Lanes>(on: L, tokens: &mut Picked, low: f32, high: f32) {
 mod tests {
     use super::Picked;
     use crate::level::Level;
-    use crate::order::Candidate;
-    use crate::scan::survey;
+    use crate::row::order::Candidate;
+    use crate::row::scan::survey;
 
     #[test]
     fn picks_and_filters_as_a_plain_loop() {

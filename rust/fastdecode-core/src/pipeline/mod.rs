@@ -1,12 +1,14 @@
 //! A strategy as a whole: the edits from a row's history, then the sampler.
 
-use crate::edits::{EditParams, Edits, History};
+pub mod sampler;
+
 use crate::error::{Error, Result};
 use crate::law::Draw;
-use crate::ledger::Ledger;
-use crate::params::Params;
-use crate::sampler::{Sampler, Scratch, Turn};
-use crate::scan::survey;
+use crate::law::ledger::Ledger;
+use crate::pipeline::sampler::{Sampler, Scratch, Turn};
+use crate::processors::{EditParams, Edits, History};
+use crate::row::scan::survey;
+use crate::truncation::params::Params;
 
 /// Checked edits and parameters; made once, used for every row and step.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,10 +120,10 @@ impl Pipeline {
 #[cfg(test)]
 mod tests {
     use super::{Pipeline, Request};
-    use crate::edits::{EditParams, History};
-    use crate::key::Key;
-    use crate::params::Params;
-    use crate::sampler::{Scratch, Turn};
+    use crate::pipeline::sampler::{Scratch, Turn};
+    use crate::processors::{EditParams, History};
+    use crate::rng::key::Key;
+    use crate::truncation::params::Params;
 
     fn pipeline(params: Params, edits: EditParams) -> Pipeline {
         Pipeline::new(params, edits).unwrap()

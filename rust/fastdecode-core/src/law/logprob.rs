@@ -3,11 +3,11 @@
 
 use crate::error::{Error, Result};
 use crate::law::Law;
+use crate::law::weight::{Scale, WEIGHT_BITS};
 use crate::level::Level;
-use crate::ln::ln;
-use crate::sampler::Scratch;
-use crate::scan::survey;
-use crate::weight::{Scale, WEIGHT_BITS};
+use crate::math::ln::ln;
+use crate::pipeline::sampler::Scratch;
+use crate::row::scan::survey;
 
 /// ln of the sum of the exponentials of a row, in nats.
 ///

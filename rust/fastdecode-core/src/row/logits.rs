@@ -9,7 +9,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use crate::error::{Error, Result};
-use crate::sampler::Scratch;
+use crate::pipeline::sampler::Scratch;
 
 /// The numbers of a batch, in one of the formats that models put out.
 #[derive(Debug, Clone, Copy)]

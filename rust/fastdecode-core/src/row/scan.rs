@@ -3,9 +3,9 @@
 
 use crate::error::{Error, Result};
 use crate::lanes::{LANES, Lanes, kernel};
+use crate::law::weight::MAX_VOCABULARY;
 use crate::level::Level;
-use crate::sampler::Scratch;
-use crate::weight::MAX_VOCABULARY;
+use crate::pipeline::sampler::Scratch;
 
 /// Logits under one entry of [`Tops`].
 pub(crate) const SPAN: usize = 8 * LANES;

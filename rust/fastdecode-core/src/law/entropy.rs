@@ -2,9 +2,9 @@
 //! kept in cannot change it.
 
 use crate::lanes::{HALF_BITS, LANES, Lanes, kernel};
+use crate::law::weight::{Halves, Real, Scale, WEIGHT_BITS};
 use crate::law::{BLOCK, Bounds, Law};
-use crate::ln::ln;
-use crate::weight::{Halves, Real, Scale, WEIGHT_BITS};
+use crate::math::ln::ln;
 use std::cmp::Ordering;
 
 /// A token's depth is its distance below the maximum in octaves, in these units (a power of two,
@@ -143,8 +143,8 @@ fn moments_body<L: Lanes>(on: L, span: &[f32], bounds: Bounds, max: f32, scale: 
 mod tests {
     use super::Entropy;
     use crate::law::Law;
+    use crate::law::weight::Scale;
     use crate::level::Level;
-    use crate::weight::Scale;
 
     #[test]
     fn of_known_laws() {

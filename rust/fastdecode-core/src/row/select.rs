@@ -7,9 +7,9 @@
 use crate::error::{Error, Result};
 use crate::lanes::{LANES, Lanes, kernel};
 use crate::level::Level;
-use crate::order::Candidate;
-use crate::sampler::Scratch;
-use crate::scan::{SPAN, Tops, survey};
+use crate::pipeline::sampler::Scratch;
+use crate::row::order::Candidate;
+use crate::row::scan::{SPAN, Tops, survey};
 
 /// The first `k` tokens of a surveyed row in the total order, listed by id; all of them where
 /// there are fewer. `folded` and `keys` are scratch space.

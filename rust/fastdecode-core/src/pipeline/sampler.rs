@@ -1,21 +1,21 @@
 //! The pipeline from a row of logits to a token.
 
-use crate::edits::EditScratch;
 use crate::error::{Error, Result};
-use crate::estimate::survey_weighing;
-use crate::exp::exp;
-use crate::groups::Groups;
-use crate::key::{Key, Purpose};
 use crate::lanes::LANES;
+use crate::law::estimate::survey_weighing;
+use crate::law::groups::Groups;
+use crate::law::weight::Scale;
 use crate::law::{BLOCK, Draw, Law};
 use crate::level::Level;
-use crate::ln::ln;
-use crate::nucleus::{self, target_mass};
-use crate::order::Candidate;
-use crate::params::{DynamicTemperature, Params};
-use crate::scan::{Tops, survey};
-use crate::survivors::{Listed, Survivors};
-use crate::weight::Scale;
+use crate::math::exp::exp;
+use crate::math::ln::ln;
+use crate::processors::EditScratch;
+use crate::rng::key::{Key, Purpose};
+use crate::row::order::Candidate;
+use crate::row::scan::{Tops, survey};
+use crate::truncation::nucleus::{self, target_mass};
+use crate::truncation::params::{DynamicTemperature, Params};
+use crate::truncation::survivors::{Listed, Survivors};
 
 /// Checked parameters; made once, used for every row and step.
 #[derive(Debug, Clone, Copy, PartialEq)]

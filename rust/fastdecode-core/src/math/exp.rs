@@ -1,7 +1,7 @@
 //! The exponential function with fixed operations: the platform's differs from machine to machine
 //! in the last bit.
 
-use crate::ln::{LN2_HIGH, LN2_LOW};
+use crate::math::ln::{LN2_HIGH, LN2_LOW};
 
 /// exp(x), within 4e-16 relative; 0 below -700 (where a weight has long been zero), infinite
 /// above 700.
