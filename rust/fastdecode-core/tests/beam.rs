@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use fastdecode_core::beam::{
     Beam, BeamParams, BeamState, Choice, EarlyStopping, Ending, Listing, Outcome, Prompt,
 };
-use fastdecode_core::{EditParams, Elements, Error, Logits, Params, Sampler};
+use fastdecode_core::{Elements, Error, Logits, Params, ProcessorParams, Sampler};
 use proptest::prelude::*;
 
 /// A model over a toy vocabulary: its logits are a fixed function of the tokens before.
@@ -304,12 +304,12 @@ fn groups_differ_and_penalties_count() {
 
 #[test]
 fn refusals() {
-    let new = |edit: &dyn Fn(&mut BeamParams)| {
+    let new = |processor: &dyn Fn(&mut BeamParams)| {
         let mut params = BeamParams::default();
-        edit(&mut params);
+        processor(&mut params);
         Beam::new(params)
     };
-    let refused = |edit: &dyn Fn(&mut BeamParams)| new(edit).unwrap_err().to_string();
+    let refused = |processor: &dyn Fn(&mut BeamParams)| new(processor).unwrap_err().to_string();
     assert_eq!(
         refused(&|p| p.num_beams = 0),
         "num_beams=0 must be between 1 and 4096; 1 is greedy"
@@ -329,11 +329,13 @@ fn refusals() {
     );
     assert!(refused(&|p| p.length_penalty = f64::NAN).starts_with("length_penalty=NaN"));
     assert!(
-        refused(&|p| p.edits.bad_words = vec![vec![1], vec![]])
+        refused(&|p| p.processors.bad_words = vec![vec![1], vec![]])
             .starts_with("bad_words[1] is empty")
     );
-    assert!(refused(&|p| p.edits.min_new_tokens = -1).starts_with("min_new_tokens=-1"));
-    assert!(refused(&|p| p.edits.no_repeat_ngram_size = -1).starts_with("no_repeat_ngram_size=-1"));
+    assert!(refused(&|p| p.processors.min_new_tokens = -1).starts_with("min_new_tokens=-1"));
+    assert!(
+        refused(&|p| p.processors.no_repeat_ngram_size = -1).starts_with("no_repeat_ngram_size=-1")
+    );
     assert_eq!(
         refused(&|p| {
             p.choice = Choice::Stochastic(Sampler::new(Params::default()).unwrap());
@@ -363,10 +365,10 @@ fn constraints_hold_and_dead_ends_are_refused() {
     let params = BeamParams {
         num_beams: 3,
         num_return_sequences: 3,
-        edits: EditParams {
+        processors: ProcessorParams {
             min_new_tokens: 3,
             bad_words: vec![vec![4], vec![1, 2]],
-            ..EditParams::default()
+            ..ProcessorParams::default()
         },
         ..BeamParams::default()
     };
@@ -444,28 +446,28 @@ fn refusals_of_a_listing() {
     assert_eq!(Listing::new(0.1, 0, vec![]).unwrap_err(), Error::NoRoom(0));
 }
 
-/// Bans change no score; penalties act on log-probabilities; draws follow the edited law.
+/// Bans change no score; penalties act on log-probabilities; draws follow the processed law.
 #[test]
 fn edits_in_beams() {
     let toy = Toy { vocabulary: 5, seed: 12 };
-    let all = |edits: EditParams, choice| {
+    let all = |processors: ProcessorParams, choice| {
         let params = BeamParams {
             num_beams: 5,
             num_return_sequences: 5,
-            edits,
+            processors,
             choice,
             ..BeamParams::default()
         };
         run(toy, params, &[prompt(&[1], 1)], &[], 3).remove(0)
     };
     let plain = toy.logprobs(&[1]);
-    let bans = EditParams { allowed: Some(vec![2, 4]), ..EditParams::default() };
+    let bans = ProcessorParams { allowed: Some(vec![2, 4]), ..ProcessorParams::default() };
     let found = all(bans.clone(), Choice::Best);
     assert_eq!(found.len(), 2);
     for one in &found {
         assert!((one.score - plain[one.tokens[0] as usize]).abs() < 1e-6);
     }
-    let bias = EditParams { logit_bias: vec![(vec![3], 1.5)], ..EditParams::default() };
+    let bias = ProcessorParams { logit_bias: vec![(vec![3], 1.5)], ..ProcessorParams::default() };
     for one in all(bias, Choice::Best) {
         let token = one.tokens[0] as usize;
         let exact = plain[token] + if token == 3 { 1.5 } else { 0.0 };

@@ -4,7 +4,7 @@ mod common;
 
 use common::rows;
 use fastdecode_core::logprob::{log_softmax, logsumexp, token_logprob};
-use fastdecode_core::{Error, Level, Scratch};
+use fastdecode_core::{Error, Level, Workspace};
 
 fn exact_logsumexp(row: &[f32]) -> f64 {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -14,21 +14,21 @@ fn exact_logsumexp(row: &[f32]) -> f64 {
 
 #[test]
 fn within_a_millionth_of_the_exact_value() {
-    let mut scratch = Scratch::default();
+    let mut workspace = Workspace::default();
     for len in [1, 2, 17, 600, 5000] {
         for row in rows(len, 11) {
             let exact = exact_logsumexp(&row);
             // Beside a maximum of 3e38 a double has no millionths.
             let allowed = 1e-6 + exact.abs() * f64::EPSILON;
             for level in Level::available() {
-                let got = logsumexp(level, &row, &mut scratch).unwrap();
+                let got = logsumexp(level, &row, &mut workspace).unwrap();
                 assert!((got - exact).abs() <= allowed, "{len}: {got} for {exact}");
-                let all = log_softmax(level, &row, &mut scratch).unwrap();
+                let all = log_softmax(level, &row, &mut workspace).unwrap();
                 for (id, (&logit, &logprob)) in row.iter().zip(&all).enumerate() {
                     assert_eq!(logprob, f64::from(logit) - got);
                     let id = i64::try_from(id).unwrap();
                     if id % 97 == 0 {
-                        assert_eq!(token_logprob(level, &row, id, &mut scratch), Ok(logprob));
+                        assert_eq!(token_logprob(level, &row, id, &mut workspace), Ok(logprob));
                     }
                 }
             }
@@ -38,8 +38,8 @@ fn within_a_millionth_of_the_exact_value() {
 
 #[test]
 fn tokens_outside_the_vocabulary_are_refused() {
-    let mut scratch = Scratch::default();
-    let mut of = |token| token_logprob(Level::detect(), &[0.0, 1.0], token, &mut scratch);
+    let mut workspace = Workspace::default();
+    let mut of = |token| token_logprob(Level::detect(), &[0.0, 1.0], token, &mut workspace);
     for token in [-1, 2, i64::MIN, i64::MAX] {
         assert_eq!(of(token), Err(Error::Token { row: 0, token, size: 2 }));
     }
@@ -48,11 +48,11 @@ fn tokens_outside_the_vocabulary_are_refused() {
 
 #[test]
 fn rows_that_are_none_are_refused() {
-    let mut scratch = Scratch::default();
+    let mut workspace = Workspace::default();
     let banned = [f32::NEG_INFINITY];
-    assert_eq!(logsumexp(Level::detect(), &[], &mut scratch), Err(Error::EmptyVocabulary));
+    assert_eq!(logsumexp(Level::detect(), &[], &mut workspace), Err(Error::EmptyVocabulary));
     assert_eq!(
-        log_softmax(Level::detect(), &banned, &mut scratch),
+        log_softmax(Level::detect(), &banned, &mut workspace),
         Err(Error::NothingAllowed { row: 0 })
     );
 }

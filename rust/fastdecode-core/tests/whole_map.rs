@@ -7,13 +7,16 @@
 mod common;
 
 use common::{Dice, rows};
-use fastdecode_core::{DynamicTemperature, Error, Key, Params, Sampler, Scratch, Turn, Xtc};
+use fastdecode_core::{
+    DrawContext, DynamicTemperature, Error, Key, Params, Sampler, Workspace, Xtc,
+};
 
 fn sampler(temperature: f64, top_k: Option<i64>, top_p: Option<f64>) -> Sampler {
     of(Params { temperature, top_k, top_p, ..Params::default() })
 }
 
-const TURN: Turn = Turn { key: Key { seed: 0, stream: 0, sample: 0, position: 0 }, mu: None };
+const TURN: DrawContext =
+    DrawContext { key: Key { seed: 0, stream: 0, sample: 0, position: 0 }, mu: None };
 
 fn of(params: Params) -> Sampler {
     Sampler::new(params).unwrap()
@@ -62,11 +65,11 @@ fn border_tickets(weights: &[u64]) -> (Vec<u64>, Vec<u32>) {
     (tickets, owners)
 }
 
-fn prove(sampler: &Sampler, row: &[f32], scratch: &mut Scratch) {
-    let weights = sampler.weights(row, TURN, scratch).unwrap();
+fn prove(sampler: &Sampler, row: &[f32], workspace: &mut Workspace) {
+    let weights = sampler.weights(row, TURN, workspace).unwrap();
     let total = weights.iter().sum();
     let (tickets, owners) = border_tickets(&weights);
-    let draws = sampler.redeem(row, TURN, &tickets, scratch).unwrap();
+    let draws = sampler.redeem(row, TURN, &tickets, workspace).unwrap();
     for ((draw, &ticket), &owner) in draws.iter().zip(&tickets).zip(&owners) {
         assert_eq!((draw.token, draw.ticket, draw.total), (owner, ticket, total));
         assert_eq!(draw.weight, weights[owner as usize]);
@@ -75,14 +78,14 @@ fn prove(sampler: &Sampler, row: &[f32], scratch: &mut Scratch) {
     let mut dice = Dice::new(total);
     let some = (0..8).map(|_| dice.below(tickets.len()));
     for index in some.chain([0, tickets.len() - 1]) {
-        let draw = sampler.sample_with(row, TURN, |_| tickets[index], scratch).unwrap();
+        let draw = sampler.sample_with(row, TURN, |_| tickets[index], workspace).unwrap();
         assert_eq!(draw, draws[index]);
     }
 }
 
 #[test]
 fn thousands_of_small_rows() {
-    let mut scratch = Scratch::default();
+    let mut workspace = Workspace::default();
     let mut samplers = samplers();
     let lens = [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 100, 255, 257];
     let (mut lens, mut seeds) = (&lens[..], 6);
@@ -95,7 +98,7 @@ fn thousands_of_small_rows() {
         for seed in 0..seeds {
             for row in rows(len, seed) {
                 for sampler in &samplers {
-                    prove(sampler, &row, &mut scratch);
+                    prove(sampler, &row, &mut workspace);
                 }
             }
         }
@@ -105,11 +108,11 @@ fn thousands_of_small_rows() {
 #[test]
 #[cfg_attr(miri, ignore = "too slow for Miri")]
 fn rows_around_the_blocks() {
-    let mut scratch = Scratch::default();
+    let mut workspace = Workspace::default();
     for len in [511, 512, 513, 1023, 1025, 4095, 5000] {
         for row in rows(len, len as u64) {
             for sampler in samplers() {
-                prove(&sampler, &row, &mut scratch);
+                prove(&sampler, &row, &mut workspace);
             }
         }
     }
@@ -118,11 +121,11 @@ fn rows_around_the_blocks() {
 #[test]
 #[cfg_attr(miri, ignore = "too slow for Miri")]
 fn vocabularies_of_models() {
-    let mut scratch = Scratch::default();
+    let mut workspace = Workspace::default();
     for (len, seed) in [(50_257, 1), (300_000, 2)] {
         for row in rows(len, seed) {
             for sampler in [sampler(1.0, None, None), sampler(0.8, Some(50), Some(0.9))] {
-                prove(&sampler, &row, &mut scratch);
+                prove(&sampler, &row, &mut workspace);
             }
         }
     }
@@ -133,7 +136,7 @@ fn vocabularies_of_models() {
 #[cfg_attr(miri, ignore = "too slow for Miri")]
 fn real_rows() {
     let Some(folder) = std::env::var_os("FASTDECODE_GPT2_LOGITS") else { return };
-    let mut scratch = Scratch::default();
+    let mut workspace = Workspace::default();
     let mut seen = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -144,7 +147,7 @@ fn real_rows() {
         let row: Vec<f32> =
             bytes.as_chunks::<4>().0.iter().map(|&four| f32::from_le_bytes(four)).collect();
         for sampler in samplers() {
-            prove(&sampler, &row, &mut scratch);
+            prove(&sampler, &row, &mut workspace);
         }
         seen += 1;
     }
@@ -159,7 +162,7 @@ fn real_rows() {
 fn every_cell_of_small_laws() {
     const DEPTH: u32 = 12;
     let temperature = std::f64::consts::LOG2_E;
-    let mut scratch = Scratch::default();
+    let mut workspace = Workspace::default();
     let mut dice = Dice::new(7);
     for len in [1, 2, 3, 6, 9, 15] {
         for top_k in [None, Some(4)] {
@@ -168,7 +171,7 @@ fn every_cell_of_small_laws() {
                 (0..len).map(|_| -(dice.below(DEPTH as usize + 1) as f32)).collect();
             row[len / 2] = 0.0;
             row[len - 1] = if len > 2 { f32::NEG_INFINITY } else { 0.0 };
-            let weights = sampler.weights(&row, TURN, &mut scratch).unwrap();
+            let weights = sampler.weights(&row, TURN, &mut workspace).unwrap();
             let total: u64 = weights.iter().sum();
             let cell = 1u64 << (42 - DEPTH);
             assert_eq!(total % cell, 0);
@@ -177,7 +180,7 @@ fn every_cell_of_small_laws() {
             let mut counts = vec![0; len];
             for index in 0..cells {
                 let mut at =
-                    |ticket| sampler.sample_with(&row, TURN, |_| ticket, &mut scratch).unwrap();
+                    |ticket| sampler.sample_with(&row, TURN, |_| ticket, &mut workspace).unwrap();
                 let first = at(index * cell).token;
                 assert_eq!(at(index * cell + cell - 1).token, first);
                 counts[first as usize] += 1;
@@ -191,15 +194,15 @@ fn every_cell_of_small_laws() {
 
 #[test]
 fn a_ticket_beyond_the_total_is_refused() {
-    let mut scratch = Scratch::default();
+    let mut workspace = Workspace::default();
     let row = [0.0, 1.0, 2.0];
     for sampler in [sampler(1.0, None, None), sampler(1.0, Some(2), None)] {
-        let total = sampler.weights(&row, TURN, &mut scratch).unwrap().iter().sum();
+        let total = sampler.weights(&row, TURN, &mut workspace).unwrap().iter().sum();
         for ticket in [total, total + 1, u64::MAX] {
             let refusal = Error::Ticket { ticket, total };
-            let drawn = sampler.sample_with(&row, TURN, |_| ticket, &mut scratch);
+            let drawn = sampler.sample_with(&row, TURN, |_| ticket, &mut workspace);
             assert_eq!(drawn, Err(refusal.clone()));
-            assert_eq!(sampler.redeem(&row, TURN, &[0, ticket], &mut scratch), Err(refusal));
+            assert_eq!(sampler.redeem(&row, TURN, &[0, ticket], &mut workspace), Err(refusal));
         }
     }
 }
@@ -208,13 +211,13 @@ fn a_ticket_beyond_the_total_is_refused() {
 #[test]
 #[cfg_attr(miri, ignore = "too slow for Miri")]
 fn keys_and_tickets_agree() {
-    let mut scratch = Scratch::default();
+    let mut workspace = Workspace::default();
     for (seed, row) in (0..).zip(rows(700, 3)) {
         for sampler in samplers() {
             let key = Key { seed, stream: 1, sample: 2, position: 3 };
-            let draw = sampler.sample(&row, key.into(), &mut scratch).unwrap();
+            let draw = sampler.sample(&row, key.into(), &mut workspace).unwrap();
             assert_eq!(draw.ticket, key.ticket(draw.total));
-            let again = sampler.sample_with(&row, TURN, |total| key.ticket(total), &mut scratch);
+            let again = sampler.sample_with(&row, TURN, |total| key.ticket(total), &mut workspace);
             assert_eq!(again, Ok(draw));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use fastdecode_core::{EditParams, History, Key, Params, Pipeline, Request, Turn};
+use fastdecode_core::{DrawContext, History, Key, Params, Pipeline, ProcessorParams, Request};
 use numpy::{PyArray1, PyArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -12,7 +12,7 @@ use crate::outcome::refusal;
 use crate::params::Sample;
 
 static MODEL_ITSELF: LazyLock<Option<Pipeline>> =
-    LazyLock::new(|| Pipeline::new(Params::default(), EditParams::default()).ok());
+    LazyLock::new(|| Pipeline::new(Params::default(), ProcessorParams::default()).ok());
 
 /// Parameters for all rows, or one a row.
 enum Strategies {
@@ -72,7 +72,7 @@ impl Asked {
         };
         for row in 0..rows {
             let pipeline = asked.pipeline(row);
-            if asked.histories.is_empty() && pipeline.edits().needs_history() {
+            if asked.histories.is_empty() && pipeline.processors().needs_history() {
                 return Err(PyValueError::new_err(
                     "these parameters depend on the text so far; give histories=, the token ids \
                      of each row's prompt and text",
@@ -113,7 +113,7 @@ impl Asked {
         let mu = self.mus.get(row).copied().filter(|mu| !mu.is_nan());
         let tokens = self.histories.get(row).map_or(&[][..], Vec::as_slice);
         let prompt = self.prompts.get(row).map_or(tokens.len(), |&prompt| prompt as usize);
-        Request { turn: Turn { key, mu }, history: History { tokens, prompt } }
+        Request { context: DrawContext { key, mu }, history: History { tokens, prompt } }
     }
 }
 

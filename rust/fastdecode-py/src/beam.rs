@@ -3,13 +3,13 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use fastdecode_core::beam::{Beam as Checked, BeamParams, Choice, EarlyStopping};
-use fastdecode_core::{EditParams, Params, Sampler};
+use fastdecode_core::{Params, ProcessorParams, Sampler};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 
 use crate::outcome::refusal;
-use crate::params::{Sample, biases, dry_params, edit_settings, set_changed, wrong};
+use crate::params::{Sample, biases, dry_params, processor_settings, set_changed, wrong};
 
 /// Beam search: keep the `num_beams` likeliest sequences, and grow them together.
 ///
@@ -102,7 +102,7 @@ impl Beam {
             (true, false) => Choice::Sampled(sampler),
             (false, false) => Choice::Best,
         };
-        let edits = EditParams {
+        let processors = ProcessorParams {
             logit_bias: logit_bias.map(|value| biases(&value)).transpose()?.unwrap_or_default(),
             repetition_penalty,
             frequency_penalty,
@@ -122,7 +122,7 @@ impl Beam {
             num_beam_groups,
             diversity_penalty,
             choice,
-            edits,
+            processors,
         };
         let checked = Checked::new(params).map_err(|error| refusal(&error))?;
         Ok(Self { checked, sample, allowed: function })
@@ -197,7 +197,7 @@ impl Beam {
         if self.stochastic() {
             all.set_item("stochastic", true)?;
         }
-        edit_settings(&all, self.checked.edits().params())?;
+        processor_settings(&all, self.checked.processors().params())?;
         if let Some(allowed) = &self.allowed {
             all.set_item("allowed", allowed)?;
         }
@@ -217,7 +217,7 @@ impl Beam {
 
     /// Refuse token ids that a vocabulary of this size does not have.
     fn check_vocabulary(&self, size: usize) -> PyResult<()> {
-        self.checked.edits().check(size).map_err(|error| refusal(&error))
+        self.checked.processors().check(size).map_err(|error| refusal(&error))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -266,8 +266,8 @@ fn either(allowed: Bound<'_, PyAny>) -> PyResult<Either> {
 
 /// The part of a `Sample` that a beam search draws by.
 fn plain_sampler(sample: &Sample) -> PyResult<Sampler> {
-    let edits = sample.pipeline.edits();
-    if edits.is_empty() {
+    let processors = sample.pipeline.processors();
+    if processors.is_empty() {
         return Ok(*sample.pipeline.sampler());
     }
     Err(PyValueError::new_err(

@@ -1,6 +1,8 @@
 //! The functions of `fastdecode.core`.
 
-use fastdecode_core::{Draw, Key, Level, Sampler, Scratch, Turn, logprob, philox, scan, select};
+use fastdecode_core::{
+    Draw, DrawContext, Key, Level, Sampler, Workspace, logprob, philox, scan, select,
+};
 use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods};
 use pyo3::prelude::*;
 
@@ -40,7 +42,7 @@ pub fn argmax<'py>(
     let logits = array.logits();
     let level = Level::detect();
     let ids = detached(py, || {
-        logits.map(|_, row, scratch| Ok(i64::from(scan::argmax(level, row, scratch)?)))
+        logits.map(|_, row, workspace| Ok(i64::from(scan::argmax(level, row, workspace)?)))
     })?;
     shaped(py, ids, array.single, &[logits.rows])
 }
@@ -70,7 +72,7 @@ pub fn top_k<'py>(
     let logits = array.logits();
     let level = Level::detect();
     let rows = detached(py, || {
-        logits.map(|_, row, scratch| select::checked_top_k(level, row, k, scratch))
+        logits.map(|_, row, workspace| select::checked_top_k(level, row, k, workspace))
     })?;
     let values = rows.iter().flatten().map(|c| c.logit).collect();
     let ids = rows.iter().flatten().map(|c| i64::from(c.id)).collect();
@@ -169,7 +171,7 @@ pub fn log_softmax<'py>(
     logits: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
     let level = Level::detect();
-    per_token(py, logits, |row, scratch| logprob::log_softmax(level, row, scratch))
+    per_token(py, logits, |row, workspace| logprob::log_softmax(level, row, workspace))
 }
 
 /// A value for each token of each row, of the law that the row is drawn from.
@@ -179,16 +181,16 @@ fn per_law<'py, T: Element + Clone + Send>(
     params: Option<&Bound<'py, PyAny>>,
     keys: &Keys<'_, 'py>,
     past: &Past<'_, 'py>,
-    of: impl Fn(&Sampler, &[f32], Turn, &mut Scratch) -> fastdecode_core::Result<Vec<T>> + Sync,
+    of: impl Fn(&Sampler, &[f32], DrawContext, &mut Workspace) -> fastdecode_core::Result<Vec<T>> + Sync,
 ) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
     let array = Borrowed::new(logits)?;
     let logits = array.logits();
     let asked = Asked::new(logits.rows, params, keys, past)?;
     let rows = detached(py, || {
-        logits.map(|index, row, scratch| {
+        logits.map(|index, row, workspace| {
             let (pipeline, request) = (asked.pipeline(index), asked.request(index));
-            pipeline.on_edited(row, request.history, scratch, |row, scratch| {
-                of(pipeline.sampler(), row, request.turn, scratch)
+            pipeline.on_processed(row, request.history, workspace, |row, workspace| {
+                of(pipeline.sampler(), row, request.context, workspace)
             })
         })
     })?;
@@ -199,11 +201,11 @@ fn per_law<'py, T: Element + Clone + Send>(
 fn per_token<'py, T: Element + Clone + Send>(
     py: Python<'py>,
     logits: &Bound<'py, PyAny>,
-    work: impl Fn(&[f32], &mut Scratch) -> fastdecode_core::Result<Vec<T>> + Sync + Send,
+    work: impl Fn(&[f32], &mut Workspace) -> fastdecode_core::Result<Vec<T>> + Sync + Send,
 ) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
     let array = Borrowed::new(logits)?;
     let logits = array.logits();
-    let rows = detached(py, || logits.map(|_, row, scratch| work(row, scratch)))?;
+    let rows = detached(py, || logits.map(|_, row, workspace| work(row, workspace)))?;
     shaped(py, rows.concat(), array.single, &[logits.rows, logits.vocabulary])
 }
 
@@ -267,23 +269,23 @@ pub fn sample<'py>(
     let past = Past { histories, prompt_lengths, mus };
     let asked = Asked::new(logits.rows, params, &keys, &past)?;
     let next_mu = |index: usize, draw: &Draw| {
-        let turn = asked.request(index).turn;
-        asked.pipeline(index).sampler().next_mu(turn, draw).unwrap_or(f64::NAN)
+        let context = asked.request(index).context;
+        asked.pipeline(index).sampler().next_mu(context, draw).unwrap_or(f64::NAN)
     };
     let most = alternatives.map_or(Ok(0), |value| arguments::word(value, "alternatives"))? as usize;
     if !ledger && most == 0 {
         let draws = detached(py, || {
-            logits.map(|index, row, scratch| {
-                asked.pipeline(index).sample(row, asked.request(index), scratch)
+            logits.map(|index, row, workspace| {
+                asked.pipeline(index).sample(row, asked.request(index), workspace)
             })
         })?;
         let mus = draws.iter().enumerate().map(|(index, draw)| next_mu(index, draw)).collect();
         return Ok(Draws { rows: draws, mus, ledgers: None });
     }
     let both = detached(py, || {
-        logits.map(|index, row, scratch| {
+        logits.map(|index, row, workspace| {
             let request = asked.request(index);
-            asked.pipeline(index).sample_with_ledger(row, request, most, scratch)
+            asked.pipeline(index).sample_with_ledger(row, request, most, workspace)
         })
     })?;
     let (draws, ledgers): (Vec<_>, Vec<_>) = both.into_iter().unzip();
@@ -335,14 +337,14 @@ pub fn multinomial<'py>(
     let past = Past { histories, prompt_lengths, mus: None };
     let asked = Asked::new(logits.rows, params, &keys, &past)?;
     let rows = detached(py, || {
-        logits.map(|index, row, scratch| {
+        logits.map(|index, row, workspace| {
             let (pipeline, request) = (asked.pipeline(index), asked.request(index));
-            pipeline.on_edited(row, request.history, scratch, |row, scratch| {
+            pipeline.on_processed(row, request.history, workspace, |row, workspace| {
                 let sampler = pipeline.sampler();
                 if !replacement {
-                    return sampler.sample_distinct(row, request.turn, count, scratch);
+                    return sampler.sample_distinct(row, request.context, count, workspace);
                 }
-                let draws = sampler.sample_many(row, request.turn, count, scratch)?;
+                let draws = sampler.sample_many(row, request.context, count, workspace)?;
                 Ok(draws.iter().map(|draw| draw.token).collect())
             })
         })
@@ -395,7 +397,7 @@ pub fn logsumexp<'py>(
     let logits = array.logits();
     let level = Level::detect();
     let sums =
-        detached(py, || logits.map(|_, row, scratch| logprob::logsumexp(level, row, scratch)))?;
+        detached(py, || logits.map(|_, row, workspace| logprob::logsumexp(level, row, workspace)))?;
     shaped(py, sums, array.single, &[logits.rows])
 }
 
@@ -420,7 +422,9 @@ pub fn token_logprobs<'py>(
     let level = Level::detect();
     let tokens = arguments::tokens(tokens, logits.rows)?;
     let values = detached(py, || {
-        logits.map(|index, row, scratch| logprob::token_logprob(level, row, tokens[index], scratch))
+        logits.map(|index, row, workspace| {
+            logprob::token_logprob(level, row, tokens[index], workspace)
+        })
     })?;
     Ok(PyArray1::from_vec(py, values))
 }

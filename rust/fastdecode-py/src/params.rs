@@ -2,7 +2,9 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use fastdecode_core::{DryParams, DynamicTemperature, EditParams, Mirostat, Params, Pipeline, Xtc};
+use fastdecode_core::{
+    DryParams, DynamicTemperature, Mirostat, Params, Pipeline, ProcessorParams, Xtc,
+};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -19,7 +21,7 @@ macro_rules! set_changed {
 }
 pub(crate) use set_changed;
 
-/// Sample each token from the model's distribution, after edits and truncation.
+/// Sample each token from the model's distribution, after processors and truncation.
 ///
 /// The order is transformers', whatever the order of the arguments: logit bias, repetition,
 /// frequency and presence penalties, DRY, no-repeat n-gram, bad words, minimum length, allowed
@@ -138,7 +140,7 @@ impl Sample {
             xtc: pair(xtc, "xtc must be (probability, threshold)")?
                 .map(|(probability, threshold)| Xtc { probability, threshold }),
         };
-        let edits = EditParams {
+        let processors = ProcessorParams {
             logit_bias: logit_bias.map(|value| biases(&value)).transpose()?.unwrap_or_default(),
             repetition_penalty,
             frequency_penalty,
@@ -150,7 +152,7 @@ impl Sample {
             eos: eos_token_id.unwrap_or_default(),
             allowed,
         };
-        let pipeline = Pipeline::new(params, edits).map_err(|error| refusal(&error))?;
+        let pipeline = Pipeline::new(params, processors).map_err(|error| refusal(&error))?;
         Ok(Self { pipeline })
     }
 
@@ -172,7 +174,7 @@ impl Sample {
     /// Whether a row's history (prompt and text so far) can change its logits.
     #[getter]
     fn needs_history(&self) -> bool {
-        self.pipeline.edits().needs_history()
+        self.pipeline.processors().needs_history()
     }
 
     /// Whether each row carries mirostat's state from step to step.
@@ -185,7 +187,7 @@ impl Sample {
     fn settings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let fine = Params::default();
         let params = self.params();
-        let edits = self.pipeline.edits().params();
+        let processors = self.pipeline.processors().params();
         let all = PyDict::new(py);
         set_changed!(all, temperature, params, fine);
         set_changed!(all, top_k, params, fine);
@@ -204,7 +206,7 @@ impl Sample {
         if let Some(x) = params.xtc {
             all.set_item("xtc", (x.probability, x.threshold))?;
         }
-        edit_settings(&all, edits)?;
+        processor_settings(&all, processors)?;
         Ok(all)
     }
 
@@ -217,7 +219,7 @@ impl Sample {
 
     /// Refuse token ids that a vocabulary of this size does not have.
     fn check_vocabulary(&self, size: usize) -> PyResult<()> {
-        self.pipeline.edits().check(size).map_err(|error| refusal(&error))
+        self.pipeline.processors().check(size).map_err(|error| refusal(&error))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -259,13 +261,13 @@ impl Sample {
     }
 }
 
-/// Puts the edits that are not at their defaults into a dict.
-pub fn edit_settings(all: &Bound<'_, PyDict>, edits: &EditParams) -> PyResult<()> {
-    let plain = EditParams::default();
-    set_changed!(all, repetition_penalty, edits, plain);
-    set_changed!(all, frequency_penalty, edits, plain);
-    set_changed!(all, presence_penalty, edits, plain);
-    if let Some(dry) = &edits.dry {
+/// Puts the processors that are not at their defaults into a dict.
+pub fn processor_settings(all: &Bound<'_, PyDict>, processors: &ProcessorParams) -> PyResult<()> {
+    let plain = ProcessorParams::default();
+    set_changed!(all, repetition_penalty, processors, plain);
+    set_changed!(all, frequency_penalty, processors, plain);
+    set_changed!(all, presence_penalty, processors, plain);
+    if let Some(dry) = &processors.dry {
         let values = PyDict::new(all.py());
         values.set_item("multiplier", dry.multiplier)?;
         values.set_item("base", dry.base)?;
@@ -274,13 +276,13 @@ pub fn edit_settings(all: &Bound<'_, PyDict>, edits: &EditParams) -> PyResult<()
         values.set_item("sequence_breakers", dry.sequence_breakers.clone())?;
         all.set_item("dry", values)?;
     }
-    set_changed!(all, no_repeat_ngram_size, edits, plain);
-    set_changed!(all, logit_bias, edits, plain);
-    set_changed!(all, bad_words, edits, plain);
-    set_changed!(all, min_new_tokens, edits, plain);
-    set_changed!(all, allowed, edits, plain);
-    if !edits.eos.is_empty() {
-        all.set_item("eos_token_id", edits.eos.clone())?;
+    set_changed!(all, no_repeat_ngram_size, processors, plain);
+    set_changed!(all, logit_bias, processors, plain);
+    set_changed!(all, bad_words, processors, plain);
+    set_changed!(all, min_new_tokens, processors, plain);
+    set_changed!(all, allowed, processors, plain);
+    if !processors.eos.is_empty() {
+        all.set_item("eos_token_id", processors.eos.clone())?;
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 //! no panic, a refusal exactly where the input is none, and else the promises of the sampler.
 
 use fastdecode_core::{
-    DynamicTemperature, Elements, Error, Key, Level, Logits, Mirostat, Params, Result, Sampler,
-    Scratch, Turn, Xtc, logprob, scan, select,
+    DrawContext, DynamicTemperature, Elements, Error, Key, Level, Logits, Mirostat, Params, Result,
+    Sampler, Workspace, Xtc, logprob, scan, select,
 };
 use half::{bf16, f16};
 
@@ -115,20 +115,20 @@ pub fn row(data: &[u8]) {
     let mut input = Input(data);
     let params = input.params();
     let key = input.key();
-    let turn = Turn { key, mu: input.optional(Input::double) };
+    let context = DrawContext { key, mu: input.optional(Input::double) };
     let Ok(sampler) = Sampler::new(params) else { return };
     let row = input.row();
-    let mut scratch = Scratch::default();
-    let drawn = sampler.sample(&row, turn, &mut scratch);
+    let mut workspace = Workspace::default();
+    let drawn = sampler.sample(&row, context, &mut workspace);
     if let Some(error) = refusal(&row) {
         assert_eq!(drawn, Err(error.clone()));
-        assert_eq!(sampler.weights(&row, turn, &mut scratch), Err(error.clone()));
-        assert_eq!(scan::argmax(Level::detect(), &row, &mut scratch), Err(error.clone()));
-        assert_eq!(logprob::logsumexp(Level::detect(), &row, &mut scratch), Err(error));
+        assert_eq!(sampler.weights(&row, context, &mut workspace), Err(error.clone()));
+        assert_eq!(scan::argmax(Level::detect(), &row, &mut workspace), Err(error.clone()));
+        assert_eq!(logprob::logsumexp(Level::detect(), &row, &mut workspace), Err(error));
         return;
     }
     let draw = drawn.unwrap();
-    let weights = sampler.weights(&row, turn, &mut scratch).unwrap();
+    let weights = sampler.weights(&row, context, &mut workspace).unwrap();
     let total: u64 = weights.iter().sum();
     assert!(total > 0);
     assert_eq!(draw.total, total);
@@ -140,7 +140,7 @@ pub fn row(data: &[u8]) {
     assert!(row[draw.token as usize].is_finite());
 
     // The ends of the map.
-    let ends = sampler.redeem(&row, turn, &[0, total - 1], &mut scratch).unwrap();
+    let ends = sampler.redeem(&row, context, &[0, total - 1], &mut workspace).unwrap();
     let first = weights.iter().position(|&weight| weight > 0).unwrap();
     let last = weights.iter().rposition(|&weight| weight > 0).unwrap();
     assert_eq!([ends[0].token as usize, ends[1].token as usize], [first, last]);
@@ -148,29 +148,29 @@ pub fn row(data: &[u8]) {
     // Other instruction sets, and tokens nobody can draw, change nothing.
     for level in Level::available() {
         let other = sampler.with_level(level);
-        assert_eq!(other.sample(&row, turn, &mut scratch), Ok(draw));
-        assert_eq!(other.weights(&row, turn, &mut scratch).as_ref(), Ok(&weights));
+        assert_eq!(other.sample(&row, context, &mut workspace), Ok(draw));
+        assert_eq!(other.weights(&row, context, &mut workspace).as_ref(), Ok(&weights));
     }
     let mut padded = row.clone();
     padded.resize(row.len() + 37, f32::NEG_INFINITY);
-    assert_eq!(sampler.sample(&padded, turn, &mut scratch), Ok(draw));
+    assert_eq!(sampler.sample(&padded, context, &mut workspace), Ok(draw));
 
-    plain_functions(&row, &mut scratch);
+    plain_functions(&row, &mut workspace);
 }
 
 /// Argmax, top-k and log-probabilities of a row that is one.
-fn plain_functions(row: &[f32], scratch: &mut Scratch) {
+fn plain_functions(row: &[f32], workspace: &mut Workspace) {
     let level = Level::detect();
     let mut order: Vec<usize> = (0..row.len()).collect();
     // Adding zero makes -0.0 equal to 0.0 for the total order of floats.
     order.sort_by(|&a, &b| (row[b] + 0.0).total_cmp(&(row[a] + 0.0)).then(a.cmp(&b)));
-    assert_eq!(scan::argmax(level, row, scratch), Ok(order[0] as u32));
+    assert_eq!(scan::argmax(level, row, workspace), Ok(order[0] as u32));
     for k in [1, row.len() / 3 + 1, row.len()] {
-        let top = select::checked_top_k(level, row, i64::try_from(k).unwrap(), scratch).unwrap();
+        let top = select::checked_top_k(level, row, i64::try_from(k).unwrap(), workspace).unwrap();
         let ids: Vec<usize> = top.iter().map(|candidate| candidate.id as usize).collect();
         assert_eq!(ids, order[..k]);
     }
-    for logprob in logprob::log_softmax(level, row, scratch).unwrap() {
+    for logprob in logprob::log_softmax(level, row, workspace).unwrap() {
         assert!(logprob <= 1e-6);
     }
 }
@@ -209,17 +209,18 @@ pub fn batch(data: &[u8]) {
     };
     let logits = Logits { elements, rows, vocabulary, stride };
     let key_of = |index: usize| Key { stream: index as u32, ..key };
-    let got = logits.map(|index, row, scratch| sampler.sample(row, key_of(index).into(), scratch));
+    let got =
+        logits.map(|index, row, workspace| sampler.sample(row, key_of(index).into(), workspace));
     if vocabulary == 0 {
         assert_eq!(got, Err(Error::EmptyVocabulary));
         return;
     }
-    let mut scratch = Scratch::default();
+    let mut workspace = Workspace::default();
     let expected: Result<Vec<_>> = (0..rows)
         .map(|index| {
             let row = &widened[index * stride..index * stride + vocabulary];
             sampler
-                .sample(row, key_of(index).into(), &mut scratch)
+                .sample(row, key_of(index).into(), &mut workspace)
                 .map_err(|error| error.in_row(index))
         })
         .collect();

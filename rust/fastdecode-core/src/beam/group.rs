@@ -25,7 +25,7 @@ pub(super) struct Live {
 pub type StopRule<'a> = dyn FnMut(&[u32]) -> bool + 'a;
 
 /// What a step of a group needs to know.
-pub(super) struct Turn<'a, 'b> {
+pub(super) struct GroupStep<'a, 'b> {
     pub beam: &'a Beam,
     pub ends: &'a [u32],
     pub stop: Option<&'a mut StopRule<'b>>,
@@ -56,22 +56,22 @@ pub(super) struct Child {
 impl Group {
     /// Moves every beam a token on. `taken` are the tokens that earlier groups have just taken,
     /// where they did not end a sequence; this group's are added.
-    pub fn advance(&mut self, turn: &mut Turn, taken: &mut Vec<u32>) -> Vec<Child> {
-        let chosen = match turn.beam.params().choice {
-            Choice::Best => self.best(turn, taken),
-            Choice::Sampled(_) => self.drawn(turn, turn.beam.candidates(turn.ends.len()), false),
-            Choice::Stochastic(_) => self.drawn(turn, turn.beam.width(), true),
+    pub fn advance(&mut self, step: &mut GroupStep, taken: &mut Vec<u32>) -> Vec<Child> {
+        let chosen = match step.beam.params().choice {
+            Choice::Best => self.best(step, taken),
+            Choice::Sampled(_) => self.drawn(step, step.beam.candidates(step.ends.len()), false),
+            Choice::Stochastic(_) => self.drawn(step, step.beam.width(), true),
         };
         let mut fates = vec![Fate::Pruned; chosen.len()];
-        let children = match turn.beam.params().choice {
-            Choice::Stochastic(_) => self.compete(turn, &chosen, &mut fates),
-            _ => self.rank(turn, &chosen, &mut fates),
+        let children = match step.beam.params().choice {
+            Choice::Stochastic(_) => self.compete(step, &chosen, &mut fates),
+            _ => self.rank(step, &chosen, &mut fates),
         };
         let lasting = chosen.iter().zip(&fates).filter(|(_, fate)| **fate != Fate::Pruned);
-        taken.extend(lasting.map(|(one, _)| one.token).filter(|token| !turn.ends.contains(token)));
-        self.note(turn, &chosen, &fates);
+        taken.extend(lasting.map(|(one, _)| one.token).filter(|token| !step.ends.contains(token)));
+        self.note(step, &chosen, &fates);
         self.live = children.iter().map(|child| child.live).collect();
-        if self.is_over(turn) {
+        if self.is_over(step) {
             self.live.clear();
             return Vec::new();
         }
@@ -79,20 +79,20 @@ impl Group {
     }
 
     /// The best continuations of all beams, best first.
-    fn best(&self, turn: &Turn, taken: &[u32]) -> Vec<Continuation> {
-        let penalty = turn.beam.params().diversity_penalty;
+    fn best(&self, step: &GroupStep, taken: &[u32]) -> Vec<Continuation> {
+        let penalty = step.beam.params().diversity_penalty;
         let mut all = Vec::new();
         for (parent, live) in (0..).zip(&self.live) {
-            let Row::Best(top) = &turn.rows[live.row as usize] else {
+            let Row::Best(top) = &step.rows[live.row as usize] else {
                 continue;
             };
-            all.extend(top.iter().map(|&Scored { token, logprob, edited }| {
+            all.extend(top.iter().map(|&Scored { token, logprob, processed }| {
                 let same = taken.iter().filter(|&&other| other == token).count();
-                let score = live.score + edited - penalty * same as f64;
+                let score = live.score + processed - penalty * same as f64;
                 Continuation { parent, token, logprob, score, gumbel: 0.0 }
             }));
         }
-        let count = turn.beam.candidates(turn.ends.len());
+        let count = step.beam.candidates(step.ends.len());
         if count < all.len() {
             all.select_nth_unstable_by(count - 1, Continuation::order);
             all.truncate(count);
@@ -102,12 +102,17 @@ impl Group {
     }
 
     /// Continuations drawn without replacement, in the order of drawing.
-    fn drawn(&self, turn: &mut Turn, count: usize, whole_sequences: bool) -> Vec<Continuation> {
+    fn drawn(
+        &self,
+        step: &mut GroupStep,
+        count: usize,
+        whole_sequences: bool,
+    ) -> Vec<Continuation> {
         let mut rows: Vec<(Source, Noisy)> = Vec::with_capacity(self.live.len());
         for (parent, live) in (0..).zip(&self.live) {
-            if let Row::Noisy(noisy) = &mut turn.rows[live.row as usize] {
+            if let Row::Noisy(noisy) = &mut step.rows[live.row as usize] {
                 let first = whole_sequences.then_some(live.gumbel);
-                let source = Source { parent, score: live.score, first, key: turn.key };
+                let source = Source { parent, score: live.score, first, key: step.key };
                 rows.push((source, std::mem::take(noisy)));
             }
         }
@@ -116,15 +121,20 @@ impl Group {
 
     /// Beam search's own rule: of the candidates that end, those among the first `num_beams` are
     /// finished hypotheses; of the others, the best live on.
-    fn rank(&mut self, turn: &mut Turn, chosen: &[Continuation], fates: &mut [Fate]) -> Vec<Child> {
-        let size = turn.beam.group_size();
+    fn rank(
+        &mut self,
+        step: &mut GroupStep,
+        chosen: &[Continuation],
+        fates: &mut [Fate],
+    ) -> Vec<Child> {
+        let size = step.beam.group_size();
         let mut going: Vec<(usize, Continuation)> = Vec::with_capacity(chosen.len());
         for (rank, one) in chosen.iter().enumerate() {
-            match turn.ending(self.parent(one).node, one.token) {
+            match step.ending(self.parent(one).node, one.token) {
                 None => going.push((rank, *one)),
                 Some(ending) if rank < size => {
-                    let node = self.grow(turn, one);
-                    let score = turn.beam.score(one.score, turn.length);
+                    let node = self.grow(step, one);
+                    let score = step.beam.score(one.score, step.length);
                     self.finished.offer(Hypothesis { node, score, sum: one.score, ending });
                     fates[rank] = Fate::Finished(node);
                 }
@@ -135,7 +145,7 @@ impl Group {
         going.sort_by(|a, b| a.1.order(&b.1));
         going.truncate(size);
         let child = |(rank, one): (usize, Continuation)| {
-            let node = self.grow(turn, &one);
+            let node = self.grow(step, &one);
             fates[rank] = Fate::Kept(node);
             self.child(&one, node)
         };
@@ -145,13 +155,13 @@ impl Group {
     /// Stochastic beam search's rule: finished and live sequences compete by their noise alone.
     fn compete(
         &mut self,
-        turn: &mut Turn,
+        step: &mut GroupStep,
         chosen: &[Continuation],
         fates: &mut [Fate],
     ) -> Vec<Child> {
         let mut held = std::mem::take(&mut self.finished.best).into_iter().peekable();
         let mut children = Vec::new();
-        let mut room = turn.beam.width();
+        let mut room = step.beam.width();
         for (rank, one) in chosen.iter().enumerate() {
             while let Some(before) = held.next_if(|h| room > 0 && h.score >= one.gumbel) {
                 self.finished.best.push(before);
@@ -161,8 +171,8 @@ impl Group {
                 break;
             }
             room -= 1;
-            let node = self.grow(turn, one);
-            if let Some(ending) = turn.ending(self.parent(one).node, one.token) {
+            let node = self.grow(step, one);
+            if let Some(ending) = step.ending(self.parent(one).node, one.token) {
                 let (score, sum) = (one.gumbel, one.score);
                 self.finished.best.push(Hypothesis { node, score, sum, ending });
                 fates[rank] = Fate::Finished(node);
@@ -179,8 +189,8 @@ impl Group {
         &self.live[one.parent as usize]
     }
 
-    fn grow(&self, turn: &mut Turn, one: &Continuation) -> u32 {
-        turn.tree.push(self.parent(one).node, one.token, one.logprob)
+    fn grow(&self, step: &mut GroupStep, one: &Continuation) -> u32 {
+        step.tree.push(self.parent(one).node, one.token, one.logprob)
     }
 
     fn child(&self, one: &Continuation, node: u32) -> Child {
@@ -189,11 +199,11 @@ impl Group {
         Child { live, token: one.token, parent_row: self.parent(one).row }
     }
 
-    fn note(&self, turn: &mut Turn, chosen: &[Continuation], fates: &[Fate]) {
-        let step = turn.length as u32;
-        if let Some(expansions) = &mut turn.expansions {
+    fn note(&self, step: &mut GroupStep, chosen: &[Continuation], fates: &[Fate]) {
+        let length = step.length as u32;
+        if let Some(expansions) = &mut step.expansions {
             expansions.extend(chosen.iter().zip(fates).map(|(one, &fate)| Expansion {
-                step,
+                step: length,
                 parent: self.parent(one).node,
                 token: one.token,
                 logprob: one.logprob,
@@ -204,19 +214,19 @@ impl Group {
     }
 
     /// Whether nothing that may still come can change what is finished, by the rule asked for.
-    fn is_over(&self, turn: &Turn) -> bool {
+    fn is_over(&self, step: &GroupStep) -> bool {
         let Some(best) = self.live.first() else {
             return true;
         };
-        if turn.beam.is_stochastic() || !self.finished.is_full() {
+        if step.beam.is_stochastic() || !self.finished.is_full() {
             return false;
         }
-        turn.beam.stops_when_full()
-            || turn.beam.hope(best.score, turn.length, turn.limit) <= self.finished.worst()
+        step.beam.stops_when_full()
+            || step.beam.hope(best.score, step.length, step.limit) <= self.finished.worst()
     }
 }
 
-impl Turn<'_, '_> {
+impl GroupStep<'_, '_> {
     /// Why a sequence ends with this token, if it does.
     fn ending(&mut self, parent: u32, token: u32) -> Option<Ending> {
         if self.ends.contains(&token) {

@@ -10,7 +10,7 @@ use super::open::Continuation;
 use crate::error::{Error, Result};
 use crate::math::exp::exp;
 use crate::math::ln::{ln, ln_real};
-use crate::pipeline::sampler::{Sampler, Scratch, Turn};
+use crate::pipeline::sampler::{DrawContext, Sampler, Workspace};
 use crate::rng::key::{Key, Purpose};
 
 /// Bits of [`Key::sample`] for the number of a beam's draw; the beam's own number lies above.
@@ -41,19 +41,20 @@ pub(super) struct Source {
 }
 
 impl Noisy {
-    /// Reads a row; `edited` is the row after the edits, where there are any.
+    /// Reads a row; `processed` is the row after the processors, where there are any.
     pub fn read(
         row: &[f32],
-        edited: Option<&[f32]>,
+        processed: Option<&[f32]>,
         normaliser: f64,
         sampler: &Sampler,
-        scratch: &mut Scratch,
+        workspace: &mut Workspace,
     ) -> Result<Self> {
-        let weights = match sampler.weights(edited.unwrap_or(row), Turn::default(), scratch) {
-            // The bans leave nothing: this beam has no continuation.
-            Err(Error::NothingAllowed { .. }) if edited.is_some() => Vec::new(),
-            weights => weights?,
-        };
+        let weights =
+            match sampler.weights(processed.unwrap_or(row), DrawContext::default(), workspace) {
+                // The bans leave nothing: this beam has no continuation.
+                Err(Error::NothingAllowed { .. }) if processed.is_some() => Vec::new(),
+                weights => weights?,
+            };
         let whole = weights.iter().sum();
         Ok(Self { weights, left: whole, whole, logits: row.to_vec(), normaliser, drawn: 0 })
     }
@@ -123,19 +124,19 @@ pub(super) fn inclusion(logprob: f64, threshold: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::{Noisy, Source, inclusion, largest, truncated_gumbel};
-    use crate::pipeline::sampler::{Sampler, Scratch};
+    use crate::pipeline::sampler::{Sampler, Workspace};
     use crate::rng::key::Key;
     use crate::truncation::params::Params;
 
     fn rows(count: u32, seed: u64, rows: &[&[f32]]) -> Vec<(Source, Noisy)> {
         let sampler = Sampler::new(Params::default()).unwrap();
-        let mut scratch = Scratch::default();
+        let mut workspace = Workspace::default();
         (0..count)
             .zip(rows)
             .map(|(parent, row)| {
                 let key = Key { seed, ..Key::default() };
                 let source = Source { parent, score: 0.0, first: None, key };
-                (source, Noisy::read(row, None, 0.0, &sampler, &mut scratch).unwrap())
+                (source, Noisy::read(row, None, 0.0, &sampler, &mut workspace).unwrap())
             })
             .collect()
     }

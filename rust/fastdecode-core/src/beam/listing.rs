@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::law::logprob::logsumexp;
 use crate::level::Level;
 use crate::math::ln::ln_real;
-use crate::pipeline::sampler::Scratch;
+use crate::pipeline::sampler::Workspace;
 use crate::row::logits::Logits;
 use crate::row::select;
 
@@ -67,8 +67,8 @@ impl Listing {
         if logits.rows != self.live.len() {
             return Err(Error::BeamRows { got: logits.rows, rows: self.live.len() });
         }
-        let read = |index: usize, row: &[f32], scratch: &mut Scratch| {
-            self.likely(row, self.tree.node(self.live[index]).logprob, scratch)
+        let read = |index: usize, row: &[f32], workspace: &mut Workspace| {
+            self.likely(row, self.tree.node(self.live[index]).logprob, workspace)
         };
         let rows = logits.map(read)?;
         self.length += 1;
@@ -108,10 +108,15 @@ impl Listing {
     }
 
     /// The tokens of a row that keep a beginning at the bound or above, in the order of ids.
-    fn likely(&self, row: &[f32], before: f64, scratch: &mut Scratch) -> Result<Vec<(u32, f64)>> {
-        let normaliser = logsumexp(self.level, row, scratch)?;
+    fn likely(
+        &self,
+        row: &[f32],
+        before: f64,
+        workspace: &mut Workspace,
+    ) -> Result<Vec<(u32, f64)>> {
+        let normaliser = logsumexp(self.level, row, workspace)?;
         let least = self.bound - before + normaliser;
-        let Scratch { tops, candidates, .. } = scratch;
+        let Workspace { tops, candidates, .. } = workspace;
         select::gather(self.level, row, tops, (least as f32).next_down(), candidates);
         let likely = candidates.iter().filter(|candidate| {
             candidate.logit > f32::NEG_INFINITY && f64::from(candidate.logit) >= least

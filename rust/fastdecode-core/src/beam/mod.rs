@@ -138,12 +138,12 @@ impl BeamState {
         let penalised = if self.beam.groups > 1 { self.beam.num_beams } else { 0 };
         let k = self.beam.candidates(self.ends.len()) + penalised;
         let reader = Reader { level: self.level, beam: &self.beam, k };
-        let read = |index: usize, row: &[f32], scratch: &mut _| {
+        let read = |index: usize, row: &[f32], workspace: &mut _| {
             let history = histories
                 .get(index)
                 .map_or(History::default(), |(tokens, prompt)| History { tokens, prompt: *prompt });
             let allowed = allowed.and_then(|allowed| allowed[index].as_deref());
-            reader.read(row, history, allowed, scratch)
+            reader.read(row, history, allowed, workspace)
         };
         Ok(Opened { rows: logits.map(read)? })
     }
@@ -230,9 +230,9 @@ impl BeamState {
         Ok(())
     }
 
-    /// Each row's tokens and how many are its prompt's, where the edits look at them.
+    /// Each row's tokens and how many are its prompt's, where the processors look at them.
     fn histories(&self) -> Vec<(Vec<u32>, usize)> {
-        if !self.beam.edits().needs_history() {
+        if !self.beam.processors().needs_history() {
             return Vec::new();
         }
         let histories = self.searches.iter().flat_map(|search| {

@@ -8,7 +8,7 @@ use super::params::{Beam, Choice};
 use crate::error::{Error, Result};
 use crate::law::logprob::logsumexp;
 use crate::level::Level;
-use crate::pipeline::sampler::Scratch;
+use crate::pipeline::sampler::Workspace;
 use crate::processors::History;
 use crate::row::scan::survey;
 use crate::row::select;
@@ -44,8 +44,8 @@ pub(super) struct Scored {
     pub token: u32,
     /// Its log-probability under the model.
     pub logprob: f64,
-    /// The same after the edits.
-    pub edited: f64,
+    /// The same after the processors.
+    pub processed: f64,
 }
 
 /// A row, read.
@@ -73,55 +73,55 @@ impl Reader<'_> {
         row: &[f32],
         history: History,
         allowed: Option<&[u32]>,
-        scratch: &mut Scratch,
+        workspace: &mut Workspace,
     ) -> Result<Row> {
-        let normaliser = logsumexp(self.level, row, scratch)?;
-        let edits = self.beam.edits();
-        if edits.is_empty() && allowed.is_none() {
-            return self.of(row, None, normaliser, scratch);
+        let normaliser = logsumexp(self.level, row, workspace)?;
+        let processors = self.beam.processors();
+        if processors.is_empty() && allowed.is_none() {
+            return self.of(row, None, normaliser, workspace);
         }
-        let mut edited = std::mem::take(&mut scratch.edited);
-        edited.clear();
+        let mut processed = std::mem::take(&mut workspace.processed);
+        processed.clear();
         // Bans may work on the logits, where no rounding can make a tie.
-        let shift = if edits.only_ban() { 0.0 } else { normaliser };
-        edited.extend(row.iter().map(|&logit| shifted(logit, shift)));
-        let result = edits
-            .apply(&mut edited, history, &mut scratch.edits)
-            .and_then(|()| allowed.map_or(Ok(()), |allowed| hold_to(&mut edited, allowed)))
-            .and_then(|()| self.of(row, Some((&edited, shift)), normaliser, scratch));
-        scratch.edited = edited;
+        let shift = if processors.only_ban() { 0.0 } else { normaliser };
+        processed.extend(row.iter().map(|&logit| shifted(logit, shift)));
+        let result = processors
+            .apply(&mut processed, history, &mut workspace.processors)
+            .and_then(|()| allowed.map_or(Ok(()), |allowed| hold_to(&mut processed, allowed)))
+            .and_then(|()| self.of(row, Some((&processed, shift)), normaliser, workspace));
+        workspace.processed = processed;
         result
     }
 
     fn of(
         self,
         row: &[f32],
-        edited: Option<(&[f32], f64)>,
+        processed: Option<(&[f32], f64)>,
         normaliser: f64,
-        scratch: &mut Scratch,
+        workspace: &mut Workspace,
     ) -> Result<Row> {
         match &self.beam.params().choice {
             Choice::Sampled(sampler) | Choice::Stochastic(sampler) => {
-                let edited = edited.map(|(edited, _)| edited);
-                Noisy::read(row, edited, normaliser, sampler, scratch).map(Row::Noisy)
+                let processed = processed.map(|(processed, _)| processed);
+                Noisy::read(row, processed, normaliser, sampler, workspace).map(Row::Noisy)
             }
-            Choice::Best => self.best(row, edited, normaliser, scratch).map(Row::Best),
+            Choice::Best => self.best(row, processed, normaliser, workspace).map(Row::Best),
         }
     }
 
-    /// The `k` best tokens after the edits; `scratch` holds the row's own maxima.
+    /// The `k` best tokens after the processors; `workspace` holds the row's own maxima.
     fn best(
         self,
         row: &[f32],
-        edited: Option<(&[f32], f64)>,
+        processed: Option<(&[f32], f64)>,
         normaliser: f64,
-        scratch: &mut Scratch,
+        workspace: &mut Workspace,
     ) -> Result<Vec<Scored>> {
-        let Scratch { tops, folded, keys, candidates, .. } = scratch;
-        let (values, shift) = edited.unwrap_or((row, 0.0));
-        if edited.is_some() {
+        let Workspace { tops, folded, keys, candidates, .. } = workspace;
+        let (values, shift) = processed.unwrap_or((row, 0.0));
+        if processed.is_some() {
             match survey(self.level, values, tops) {
-                // The edits leave nothing: this beam has no continuation.
+                // The processors leave nothing: this beam has no continuation.
                 Err(Error::NothingAllowed { .. }) => return Ok(Vec::new()),
                 other => other?,
             };
@@ -132,8 +132,8 @@ impl Reader<'_> {
             let logit = row[candidate.id as usize];
             let logprob = f64::from(logit) - normaliser;
             let untouched = candidate.logit == shifted(logit, shift);
-            let edited = if untouched { logprob } else { f64::from(candidate.logit) };
-            Scored { token: candidate.id, logprob, edited }
+            let processed = if untouched { logprob } else { f64::from(candidate.logit) };
+            Scored { token: candidate.id, logprob, processed }
         });
         Ok(scored.collect())
     }

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::math::exp::exp;
 use crate::math::ln::ln;
 use crate::pipeline::sampler::Sampler;
-use crate::processors::{EditParams, Edits};
+use crate::processors::{ProcessorParams, Processors};
 
 /// The most beams of one prompt.
 pub const MOST_BEAMS: usize = 4096;
@@ -55,7 +55,7 @@ pub struct BeamParams {
     pub choice: Choice,
     /// Biases, penalties and bans, which see the prompt and a beam's own tokens. As in
     /// transformers they act on log-probabilities, which are not made to sum to one again.
-    pub edits: EditParams,
+    pub processors: ProcessorParams,
 }
 
 impl Default for BeamParams {
@@ -68,7 +68,7 @@ impl Default for BeamParams {
             num_beam_groups: 1,
             diversity_penalty: 0.0,
             choice: Choice::Best,
-            edits: EditParams::default(),
+            processors: ProcessorParams::default(),
         }
     }
 }
@@ -80,7 +80,7 @@ pub struct Beam {
     pub(super) num_beams: usize,
     pub(super) returned: usize,
     pub(super) groups: usize,
-    pub(super) edits: Edits,
+    pub(super) processors: Processors,
 }
 
 impl Beam {
@@ -113,23 +113,23 @@ impl Beam {
             return Err(Error::NoGroups(params.diversity_penalty));
         }
         refuse_conflicts(&params)?;
-        let edits = Edits::new(params.edits.clone())?;
-        Ok(Self { params, num_beams, returned, groups, edits })
+        let processors = Processors::new(params.processors.clone())?;
+        Ok(Self { params, num_beams, returned, groups, processors })
     }
 
     /// The same with these end-of-sequence tokens, which only a tokenizer knows.
     ///
     /// # Errors
-    /// As [`Edits::with_eos`].
+    /// As [`Processors::with_eos`].
     pub fn with_eos(mut self, eos: &[u32]) -> Result<Self> {
-        self.edits = self.edits.with_eos(eos)?;
+        self.processors = self.processors.with_eos(eos)?;
         Ok(self)
     }
 
-    /// The edits of its logits.
+    /// The processors of its logits.
     #[must_use]
-    pub fn edits(&self) -> &Edits {
-        &self.edits
+    pub fn processors(&self) -> &Processors {
+        &self.processors
     }
 
     /// The parameters it was made from.

@@ -1,7 +1,7 @@
 //! The search behind one prompt: its tree, its groups of live beams, and what has finished.
 
 use super::finished::{Ending, Finished, Hypothesis};
-use super::group::{Child, Group, Live, StopRule, Turn};
+use super::group::{Child, Group, GroupStep, Live, StopRule};
 use super::gumbel;
 use super::open::Row;
 use super::params::Beam;
@@ -29,7 +29,7 @@ pub struct Outcome {
     pub tokens: Vec<u32>,
     /// Each token's log-probability under the model, in nats.
     pub logprobs: Vec<f64>,
-    /// The search's score: the sum of the edited log-probabilities, less diversity penalties, over
+    /// The search's score: the sum of the processed log-probabilities, less diversity penalties, over
     /// the length to the power of the length penalty. In a stochastic beam search, the
     /// log-probability under the law that is drawn from.
     pub score: f64,
@@ -99,7 +99,7 @@ impl Search {
         let mut next: Vec<Child> = Vec::new();
         let mut taken = Vec::new();
         for group in &mut self.groups {
-            let mut turn = Turn {
+            let mut step = GroupStep {
                 beam,
                 ends,
                 stop: stop.as_deref_mut(),
@@ -111,7 +111,7 @@ impl Search {
                 expansions: self.expansions.as_mut(),
             };
             let first = next.len();
-            next.extend(group.advance(&mut turn, &mut taken));
+            next.extend(group.advance(&mut step, &mut taken));
             for (row, live) in (first as u32..).zip(&mut group.live) {
                 live.row = row;
             }

@@ -51,9 +51,9 @@ fn all_body<L: Lanes>(on: L, a: &[f32; LANES], b: &[f32; LANES]) -> Vec<[u32; LA
 
 #[test]
 fn every_level_gives_the_bits_of_plain_code_for_special_values() {
-    for turn in 0..LANES {
+    for context in 0..LANES {
         let mut other = VALUES;
-        other.rotate_left(turn);
+        other.rotate_left(context);
         for level in Level::available() {
             assert_eq!(all(level, &VALUES, &other), all(Level::Portable, &VALUES, &other));
         }

@@ -4,7 +4,7 @@ use crate::law::entropy::Entropy;
 use crate::law::weight::{Scale, WEIGHT_BITS};
 use crate::law::{Draw, Law};
 use crate::math::ln::ln;
-use crate::pipeline::sampler::Scratch;
+use crate::pipeline::sampler::Workspace;
 use crate::row::order::Candidate;
 use crate::row::select;
 
@@ -15,7 +15,7 @@ pub struct Ledger {
     pub raw_logprob: f64,
     /// Its place in the model's own order, from 1.
     pub rank: u32,
-    /// ln of the share of the mass that the truncations left, after edits and temperature.
+    /// ln of the share of the mass that the truncations left, after processors and temperature.
     pub kept_logprob: f64,
     /// How many tokens could have been drawn.
     pub kept: u32,
@@ -28,15 +28,15 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Of a token drawn by `law` from `raw`, which is surveyed into `scratch.tops` and has the
-    /// maximum `max`; the law's own row may be an edited one.
+    /// Of a token drawn by `law` from `raw`, which is surveyed into `workspace.tops` and has the
+    /// maximum `max`; the law's own row may be an processed one.
     pub(crate) fn new(
         raw: &[f32],
         max: f32,
         law: &Law,
         draw: &Draw,
         alternatives: usize,
-        scratch: &mut Scratch,
+        workspace: &mut Workspace,
     ) -> Self {
         let model = Law::whole(law.level, raw, max, Scale::new(1.0));
         let before = Entropy::of(&model);
@@ -45,7 +45,7 @@ impl Ledger {
         let after = Entropy::of(law);
         let whole = Law::whole(law.level, law.row, law.max, law.scale);
         let token = Candidate::new(raw[draw.token as usize], draw.token as usize);
-        let Scratch { tops, folded, keys, candidates, sums, .. } = scratch;
+        let Workspace { tops, folded, keys, candidates, sums, .. } = workspace;
         let mut likeliest = Vec::new();
         if alternatives > 0 {
             let wanted = alternatives.min(raw.len());

@@ -336,7 +336,7 @@ mod tests {
                 // Half a unit for rounding, the rest is relative.
                 let error = ((got as f64 - exact).abs() - 0.5).max(0.0) / exact;
                 worst = worst.max(error);
-                // Rounding may turn the order of two neighbours, by no more than two units in the
+                // Rounding may swap two neighbours, by no more than two units in the
                 // last place: whatever needs an order takes the logits'.
                 assert!(got <= before + (before >> 22), "{difference}");
                 before = got;

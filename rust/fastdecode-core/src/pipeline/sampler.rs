@@ -9,7 +9,7 @@ use crate::law::{BLOCK, Draw, Law};
 use crate::level::Level;
 use crate::math::exp::exp;
 use crate::math::ln::ln;
-use crate::processors::EditScratch;
+use crate::processors::ProcessorWorkspace;
 use crate::rng::key::{Key, Purpose};
 use crate::row::order::Candidate;
 use crate::row::scan::{Tops, survey};
@@ -26,7 +26,7 @@ pub struct Sampler {
 
 /// Space reused between rows; one for each thread.
 #[derive(Debug, Default)]
-pub struct Scratch {
+pub struct Workspace {
     pub(crate) tops: Tops,
     pub(crate) groups: Groups,
     pub(crate) folded: Tops,
@@ -38,20 +38,20 @@ pub struct Scratch {
     pub(crate) list: Vec<Listed>,
     pub(crate) distant: Vec<(u32, u64)>,
     pub(crate) shuffled: Vec<(u32, u64)>,
-    pub(crate) edited: Vec<f32>,
-    pub(crate) edits: EditScratch,
+    pub(crate) processed: Vec<f32>,
+    pub(crate) processors: ProcessorWorkspace,
 }
 
 /// What decides a draw beside the row and the parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Turn {
+pub struct DrawContext {
     /// The randomness.
     pub key: Key,
     /// Mirostat's bound on surprisals, in bits; None at the start of a sequence.
     pub mu: Option<f64>,
 }
 
-impl From<Key> for Turn {
+impl From<Key> for DrawContext {
     fn from(key: Key) -> Self {
         Self { key, mu: None }
     }
@@ -86,12 +86,17 @@ impl Sampler {
         self.params.xtc.is_some_and(|xtc| xtc.probability > 0.0 && xtc.probability < 1.0)
     }
 
-    /// Draws the token that `turn` decides.
+    /// Draws the token that `context` decides.
     ///
     /// # Errors
     /// A row that is no row of logits: NaN, +inf, empty, or without a finite entry.
-    pub fn sample(&self, row: &[f32], turn: Turn, scratch: &mut Scratch) -> Result<Draw> {
-        self.sample_with(row, turn, |total| turn.key.ticket(total), scratch)
+    pub fn sample(
+        &self,
+        row: &[f32],
+        context: DrawContext,
+        workspace: &mut Workspace,
+    ) -> Result<Draw> {
+        self.sample_with(row, context, |total| context.key.ticket(total), workspace)
     }
 
     /// [`Sampler::sample`] with the uniform integer from elsewhere: `ticket` is called once, with
@@ -102,11 +107,11 @@ impl Sampler {
     pub fn sample_with(
         &self,
         row: &[f32],
-        turn: Turn,
+        context: DrawContext,
         ticket: impl FnOnce(u64) -> u64,
-        scratch: &mut Scratch,
+        workspace: &mut Workspace,
     ) -> Result<Draw> {
-        self.survivors(row, turn, scratch)?.draw(ticket)
+        self.survivors(row, context, workspace)?.draw(ticket)
     }
 
     /// The draws that these tickets buy, each an integer below the law's total weight: the map
@@ -117,17 +122,17 @@ impl Sampler {
     pub fn redeem(
         &self,
         row: &[f32],
-        turn: Turn,
+        context: DrawContext,
         tickets: &[u64],
-        scratch: &mut Scratch,
+        workspace: &mut Workspace,
     ) -> Result<Vec<Draw>> {
-        let (law, total) = self.law(row, turn, scratch)?;
-        law.sum(&mut scratch.sums);
-        let token_of = |ticket| law.token_at(&scratch.sums, ticket);
+        let (law, total) = self.law(row, context, workspace)?;
+        law.sum(&mut workspace.sums);
+        let token_of = |ticket| law.token_at(&workspace.sums, ticket);
         tickets.iter().map(|&ticket| law.draw(total, ticket, token_of)).collect()
     }
 
-    /// Draws `count` tokens for `turn` and the samples after its own, as that many calls of
+    /// Draws `count` tokens for `context` and the samples after its own, as that many calls of
     /// [`Sampler::sample`] would.
     ///
     /// # Errors
@@ -135,20 +140,20 @@ impl Sampler {
     pub fn sample_many(
         &self,
         row: &[f32],
-        turn: Turn,
+        context: DrawContext,
         count: usize,
-        scratch: &mut Scratch,
+        workspace: &mut Workspace,
     ) -> Result<Vec<Draw>> {
         let of = |i: usize| {
-            let key = Key { sample: turn.key.sample.wrapping_add(i as u32), ..turn.key };
-            Turn { key, ..turn }
+            let key = Key { sample: context.key.sample.wrapping_add(i as u32), ..context.key };
+            DrawContext { key, ..context }
         };
         if self.tosses() {
-            return (0..count).map(|i| self.sample(row, of(i), scratch)).collect();
+            return (0..count).map(|i| self.sample(row, of(i), workspace)).collect();
         }
-        let (law, total) = self.law(row, turn, scratch)?;
-        law.sum(&mut scratch.sums);
-        let token_of = |ticket| law.token_at(&scratch.sums, ticket);
+        let (law, total) = self.law(row, context, workspace)?;
+        law.sum(&mut workspace.sums);
+        let token_of = |ticket| law.token_at(&workspace.sums, ticket);
         (0..count).map(|i| law.draw(total, of(i).key.ticket(total), token_of)).collect()
     }
 
@@ -161,24 +166,24 @@ impl Sampler {
     pub fn sample_distinct(
         &self,
         row: &[f32],
-        turn: Turn,
+        context: DrawContext,
         count: usize,
-        scratch: &mut Scratch,
+        workspace: &mut Workspace,
     ) -> Result<Vec<u32>> {
-        let (law, mut total) = self.law(row, turn, scratch)?;
-        law.sum(&mut scratch.sums);
+        let (law, mut total) = self.law(row, context, workspace)?;
+        law.sum(&mut workspace.sums);
         let mut drawn = vec![0u64; row.len().div_ceil(64)];
         let mut tokens = Vec::with_capacity(count);
         for i in 0..count {
             if total == 0 {
                 return Err(Error::TooFewTokens { wanted: count, tokens: i as u64 });
             }
-            let key = Key { sample: turn.key.sample.wrapping_add(i as u32), ..turn.key };
-            let token_of = |ticket| law.token_not_in(&scratch.sums, &drawn, ticket);
+            let key = Key { sample: context.key.sample.wrapping_add(i as u32), ..context.key };
+            let token_of = |ticket| law.token_not_in(&workspace.sums, &drawn, ticket);
             let draw = law.draw(total, key.ticket(total), token_of)?;
             let token = draw.token as usize;
             drawn[token / 64] |= 1 << (token % 64);
-            scratch.sums[token / BLOCK] -= draw.weight;
+            workspace.sums[token / BLOCK] -= draw.weight;
             total -= draw.weight;
             tokens.push(draw.token);
         }
@@ -192,54 +197,64 @@ impl Sampler {
     pub fn law<'a>(
         &self,
         row: &'a [f32],
-        turn: Turn,
-        scratch: &mut Scratch,
+        context: DrawContext,
+        workspace: &mut Workspace,
     ) -> Result<(Law<'a>, u64)> {
-        Ok(self.survivors(row, turn, scratch)?.into_law())
+        Ok(self.survivors(row, context, workspace)?.into_law())
     }
 
     /// The integer weight of every token: the whole law.
     ///
     /// # Errors
     /// As [`Sampler::sample`].
-    pub fn weights(&self, row: &[f32], turn: Turn, scratch: &mut Scratch) -> Result<Vec<u64>> {
-        Ok(self.law(row, turn, scratch)?.0.weights())
+    pub fn weights(
+        &self,
+        row: &[f32],
+        context: DrawContext,
+        workspace: &mut Workspace,
+    ) -> Result<Vec<u64>> {
+        Ok(self.law(row, context, workspace)?.0.weights())
     }
 
     /// The probability of every token, `w / W`: exactly what is drawn from.
     ///
     /// # Errors
     /// As [`Sampler::sample`].
-    pub fn distribution(&self, row: &[f32], turn: Turn, scratch: &mut Scratch) -> Result<Vec<f64>> {
-        let (law, total) = self.law(row, turn, scratch)?;
+    pub fn distribution(
+        &self,
+        row: &[f32],
+        context: DrawContext,
+        workspace: &mut Workspace,
+    ) -> Result<Vec<f64>> {
+        let (law, total) = self.law(row, context, workspace)?;
         let total = total as f64;
         Ok(law.weights().into_iter().map(|weight| weight as f64 / total).collect())
     }
 
     /// Mirostat's bound after a draw; None where mirostat is off.
     #[must_use]
-    pub fn next_mu(&self, turn: Turn, draw: &Draw) -> Option<f64> {
+    pub fn next_mu(&self, context: DrawContext, draw: &Draw) -> Option<f64> {
         let mirostat = self.params.mirostat?;
         let surprisal = -draw.logprob() / std::f64::consts::LN_2;
-        Some(turn.mu.unwrap_or(2.0 * mirostat.tau) - mirostat.eta * (surprisal - mirostat.tau))
+        Some(context.mu.unwrap_or(2.0 * mirostat.tau) - mirostat.eta * (surprisal - mirostat.tau))
     }
 
     /// The truncations, in their order.
     fn survivors<'a, 's>(
         &self,
         row: &'a [f32],
-        turn: Turn,
-        scratch: &'s mut Scratch,
+        context: DrawContext,
+        workspace: &'s mut Workspace,
     ) -> Result<Survivors<'a, 's>> {
         let params = &self.params;
-        let Scratch { tops, groups, .. } = &mut *scratch;
+        let Workspace { tops, groups, .. } = &mut *workspace;
         let (max, between) = if params.begins_with_mass() {
             survey_weighing(self.level, row, Scale::new(params.temperature), tops, groups)?
         } else {
             (survey(self.level, row, tops)?, None)
         };
         let law = Law::whole(self.level, row, max, Scale::new(1.0));
-        let mut left = Survivors::all(law, scratch);
+        let mut left = Survivors::all(law, workspace);
         let temperature = match params.dynamic_temperature {
             Some(dynamic) => dynamic.temperature(&mut left),
             None => params.temperature,
@@ -275,13 +290,13 @@ impl Sampler {
             left.keep_weights(least);
         }
         if let Some(mirostat) = params.mirostat {
-            let mu = turn.mu.unwrap_or(2.0 * mirostat.tau);
+            let mu = context.mu.unwrap_or(2.0 * mirostat.tau);
             let share = exp(-mu * std::f64::consts::LN_2).min(1.0);
             let least = target_mass(share, left.total());
             left.keep_weights(least);
         }
         if let Some(xtc) = params.xtc
-            && turn.key.toss(Purpose::Xtc) < xtc.probability
+            && context.key.toss(Purpose::Xtc) < xtc.probability
         {
             let least = target_mass(xtc.threshold, left.total());
             left.drop_before(least);

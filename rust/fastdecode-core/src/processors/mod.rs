@@ -1,4 +1,4 @@
-//! Edits of single logits from what a row's sequence holds so far: the pipeline's part before
+//! Logits processors: they change single logits by what a row's sequence holds so far, before
 //! temperature and truncation.
 //!
 //! In this order, transformers' where it has one: logit bias, repetition, frequency and presence
@@ -6,8 +6,8 @@
 //!
 //! Stateless: the same row and history give the same bits on every machine, whatever came before.
 //! A ban sets a logit to -inf, also where it was NaN or +inf (banning a token is how to live with
-//! a broken one). Every other edit leaves what is not finite as it is, for the sampler to refuse or
-//! to skip, and stops at the largest and smallest float: only a ban makes a logit infinite.
+//! a broken one). Every other processor leaves what is not finite as it is, for the sampler to
+//! refuse or to skip, and stops at the largest and smallest float: only a ban makes a logit infinite.
 
 mod allowed;
 mod dry;
@@ -25,9 +25,9 @@ use penalties::Penalties;
 use repeats::Repeats;
 use sequences::Sequences;
 
-/// What a caller asks for, not yet checked. The default edits nothing.
+/// What a caller asks for, not yet checked. The default changes nothing.
 #[derive(Debug, Clone, PartialEq)]
-pub struct EditParams {
+pub struct ProcessorParams {
     /// Added to a token's logit; for a sequence, to its last token's where the history ends with
     /// the ones before it (transformers' `sequence_bias`). -inf bans. Several biases of one token
     /// are added one after the other, the shortest sequence first, then by ids, so that the order
@@ -57,7 +57,7 @@ pub struct EditParams {
     pub allowed: Option<Vec<u32>>,
 }
 
-impl Default for EditParams {
+impl Default for ProcessorParams {
     fn default() -> Self {
         Self {
             logit_bias: Vec::new(),
@@ -83,10 +83,10 @@ pub struct History<'a> {
     pub prompt: usize,
 }
 
-/// Checked edits; made once, used for every row and step.
+/// Checked processors; made once, used for every row and step.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Edits {
-    params: EditParams,
+pub struct Processors {
+    params: ProcessorParams,
     bias: Sequences,
     penalties: Penalties,
     dry: Option<Dry>,
@@ -101,7 +101,7 @@ pub struct Edits {
 
 /// Space reused between rows; one for each thread. Grows with the history, not the vocabulary.
 #[derive(Debug, Default)]
-pub struct EditScratch {
+pub struct ProcessorWorkspace {
     repeats: Repeats,
     tally: Tally,
 }
@@ -109,7 +109,7 @@ pub struct EditScratch {
 /// A number for each of some tokens.
 type Tally = FxHashMap<u32, u32>;
 
-impl Edits {
+impl Processors {
     /// Checks all that can be checked without knowing the vocabulary.
     ///
     /// # Errors
@@ -117,7 +117,7 @@ impl Edits {
     /// [`Error::MinNewTokens`], [`Error::EmptySequence`], [`Error::LogitBias`],
     /// [`Error::LogitBiasTwice`], [`Error::NoneAllowed`], and DRY's [`Error::DryMultiplier`],
     /// [`Error::DryBase`], [`Error::DryAllowedLength`], [`Error::DryRange`].
-    pub fn new(params: EditParams) -> Result<Self> {
+    pub fn new(params: ProcessorParams) -> Result<Self> {
         let penalties = Penalties::new(
             params.repetition_penalty,
             params.frequency_penalty,
@@ -138,17 +138,17 @@ impl Edits {
         })
     }
 
-    /// The same edits with these end-of-sequence tokens, which only a tokenizer knows.
+    /// The same processors with these end-of-sequence tokens, which only a tokenizer knows.
     ///
     /// # Errors
-    /// As [`Edits::new`], which has accepted all the rest already.
+    /// As [`Processors::new`], which has accepted all the rest already.
     pub fn with_eos(&self, eos: &[u32]) -> Result<Self> {
-        Self::new(EditParams { eos: eos.to_vec(), ..self.params.clone() })
+        Self::new(ProcessorParams { eos: eos.to_vec(), ..self.params.clone() })
     }
 
     /// The parameters it was made from.
     #[must_use]
-    pub fn params(&self) -> &EditParams {
+    pub fn params(&self) -> &ProcessorParams {
         &self.params
     }
 
@@ -196,22 +196,22 @@ impl Edits {
         Ok(())
     }
 
-    /// Edits a row of logits in place. Takes time linear in the history, and in the row where
-    /// `allowed` is on. The history is not looked at unless [`Edits::needs_history`].
+    /// Processors a row of logits in place. Takes time linear in the history, and in the row where
+    /// `allowed` is on. The history is not looked at unless [`Processors::needs_history`].
     ///
     /// # Errors
-    /// [`Error::HistoryToken`], [`Error::Prompt`], and as [`Edits::check`]; the row is then
+    /// [`Error::HistoryToken`], [`Error::Prompt`], and as [`Processors::check`]; the row is then
     /// untouched.
     pub fn apply(
         &self,
         row: &mut [f32],
         history: History<'_>,
-        scratch: &mut EditScratch,
+        workspace: &mut ProcessorWorkspace,
     ) -> Result<()> {
         self.check(row.len())?;
         let tokens = history.tokens;
         let generated = if self.needs_history() { generated(history, row.len())? } else { 0 };
-        let EditScratch { repeats, tally } = scratch;
+        let ProcessorWorkspace { repeats, tally } = workspace;
         self.bias.apply(row, tokens);
         if !self.penalties.is_off() {
             self.penalties.apply(row, tokens, tally);
@@ -237,12 +237,12 @@ impl Edits {
         Ok(())
     }
 
-    /// The refusal of a row that had tokens left before these edits and has none after: it names
+    /// The refusal of a row that had tokens left before these processors and has none after: it names
     /// those that ban. For the caller that has the row as it was and gets
-    /// [`Error::NothingAllowed`] for the edited one.
+    /// [`Error::NothingAllowed`] for the processed one.
     #[must_use]
     pub fn emptied(&self, row: usize) -> Error {
-        let EditParams { no_repeat_ngram_size, min_new_tokens, .. } = self.params;
+        let ProcessorParams { no_repeat_ngram_size, min_new_tokens, .. } = self.params;
         let banning = [
             self.bias.ban().then(|| "logit_bias".to_owned()),
             (self.ngram > 0).then(|| format!("no_repeat_ngram_size={no_repeat_ngram_size}")),
@@ -250,11 +250,11 @@ impl Edits {
             (self.min_new_tokens > 0).then(|| format!("min_new_tokens={min_new_tokens}")),
             self.allowed.is_some().then(|| "allowed".to_owned()),
         ];
-        let edits: Vec<String> = banning.into_iter().flatten().collect();
-        if edits.is_empty() {
+        let processors: Vec<String> = banning.into_iter().flatten().collect();
+        if processors.is_empty() {
             return Error::NothingAllowed { row };
         }
-        Error::AllBanned { row, edits: edits.join(", ") }
+        Error::AllBanned { row, edits: processors.join(", ") }
     }
 }
 
@@ -269,7 +269,7 @@ fn generated(history: History<'_>, vocabulary: usize) -> Result<usize> {
 }
 
 /// The largest token id of each argument, under the argument's name.
-fn largest_ids(params: &EditParams) -> Vec<(&'static str, u32)> {
+fn largest_ids(params: &ProcessorParams) -> Vec<(&'static str, u32)> {
     let breakers = params.dry.iter().flat_map(|dry| &dry.sequence_breakers);
     let largest = [
         ("logit_bias", params.logit_bias.iter().flat_map(|(ids, _)| ids).max()),

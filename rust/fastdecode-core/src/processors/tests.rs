@@ -1,16 +1,16 @@
-//! The edits against a second, slow and obvious implementation and at extremes.
+//! The processors against a second, slow and obvious implementation and at extremes.
 
 use proptest::prelude::*;
 
 use super::repeats::Repeats;
-use super::{DryParams, EditParams, EditScratch, Edits, History};
+use super::{DryParams, History, ProcessorParams, ProcessorWorkspace, Processors};
 
 const INF: f32 = f32::INFINITY;
 
-fn edited(params: &EditParams, row: &[f32], history: History<'_>) -> Vec<f32> {
+fn processed(params: &ProcessorParams, row: &[f32], history: History<'_>) -> Vec<f32> {
     let mut row = row.to_vec();
-    let edits = Edits::new(params.clone()).unwrap();
-    edits.apply(&mut row, history, &mut EditScratch::default()).unwrap();
+    let processors = Processors::new(params.clone()).unwrap();
+    processors.apply(&mut row, history, &mut ProcessorWorkspace::default()).unwrap();
     row
 }
 
@@ -21,7 +21,7 @@ fn after(tokens: &[u32]) -> History<'_> {
 
 // The rules once more, one token after the other.
 
-fn plain(params: &EditParams, row: &[f32], history: History<'_>) -> Vec<f32> {
+fn plain(params: &ProcessorParams, row: &[f32], history: History<'_>) -> Vec<f32> {
     let History { tokens, prompt } = history;
     (0..)
         .zip(row)
@@ -29,7 +29,7 @@ fn plain(params: &EditParams, row: &[f32], history: History<'_>) -> Vec<f32> {
         .collect()
 }
 
-fn plain_token(p: &EditParams, token: u32, mut x: f32, tokens: &[u32], prompt: usize) -> f32 {
+fn plain_token(p: &ProcessorParams, token: u32, mut x: f32, tokens: &[u32], prompt: usize) -> f32 {
     let settle =
         |old: f32, new: f32| if old.is_finite() { new.clamp(f32::MIN, f32::MAX) } else { old };
     let completed = |ids: &[u32]| {
@@ -161,8 +161,8 @@ prop_compose! {
         eos in ids(1..3),
         min_new_tokens in prop_oneof![Just(0), 0i64..40],
         allowed in prop::option::of(ids(1..9)),
-    ) -> EditParams {
-        EditParams {
+    ) -> ProcessorParams {
+        ProcessorParams {
             logit_bias, repetition_penalty, frequency_penalty, presence_penalty, dry,
             no_repeat_ngram_size, bad_words, min_new_tokens, eos, allowed,
         }
@@ -181,20 +181,20 @@ proptest! {
         params in edit_params(), row in rows(), (tokens, prompt) in histories(),
     ) {
         let history = History { tokens: &tokens, prompt };
-        let edited = edited(&params, &row, history);
-        prop_assert_eq!(bits(&edited), bits(&plain(&params, &row, history)));
-        for (before, after) in row.iter().zip(&edited) {
+        let processed = processed(&params, &row, history);
+        prop_assert_eq!(bits(&processed), bits(&plain(&params, &row, history)));
+        for (before, after) in row.iter().zip(&processed) {
             prop_assert!(after.is_finite() || *after == -INF || before.to_bits() == after.to_bits());
         }
     }
 
-    /// What a row was edited with before, and the order in which sets are written, change nothing.
+    /// What a row was processed with before, and the order in which sets are written, change nothing.
     #[test]
     fn nothing_else_matters(
         params in edit_params(), other in histories(), row in rows(), (tokens, prompt) in histories(),
     ) {
         let history = History { tokens: &tokens, prompt };
-        let expected = edited(&params, &row, history);
+        let expected = processed(&params, &row, history);
         let mut reversed = params;
         reversed.logit_bias.reverse();
         reversed.bad_words.reverse();
@@ -205,27 +205,27 @@ proptest! {
         if let Some(dry) = &mut reversed.dry {
             dry.sequence_breakers.reverse();
         }
-        let edits = Edits::new(reversed).unwrap();
-        let mut scratch = EditScratch::default();
-        edits.apply(&mut row.clone(), after(&other.0), &mut scratch).unwrap();
+        let processors = Processors::new(reversed).unwrap();
+        let mut workspace = ProcessorWorkspace::default();
+        processors.apply(&mut row.clone(), after(&other.0), &mut workspace).unwrap();
         let mut again = row;
-        edits.apply(&mut again, history, &mut scratch).unwrap();
+        processors.apply(&mut again, history, &mut workspace).unwrap();
         prop_assert_eq!(bits(&again), bits(&expected));
     }
 
-    /// Edits that say so leave every row alone, or look at no history.
+    /// Processors that say so leave every row alone, or look at no history.
     #[test]
     fn says_what_it_needs(params in edit_params(), row in rows(), (tokens, prompt) in histories()) {
-        let edits = Edits::new(params.clone()).unwrap();
-        let edited = edited(&params, &row, History { tokens: &tokens, prompt });
-        if edits.is_empty() {
-            prop_assert_eq!(bits(&edited), bits(&row));
+        let processors = Processors::new(params.clone()).unwrap();
+        let processed = processed(&params, &row, History { tokens: &tokens, prompt });
+        if processors.is_empty() {
+            prop_assert_eq!(bits(&processed), bits(&row));
         }
-        if !edits.needs_history() {
+        if !processors.needs_history() {
             let mut again = row;
             let nonsense = History { tokens: &[u32::MAX], prompt: 7 };
-            edits.apply(&mut again, nonsense, &mut EditScratch::default()).unwrap();
-            prop_assert_eq!(bits(&edited), bits(&again));
+            processors.apply(&mut again, nonsense, &mut ProcessorWorkspace::default()).unwrap();
+            prop_assert_eq!(bits(&processed), bits(&again));
         }
     }
 
@@ -252,37 +252,41 @@ fn long_loops_are_measured_in_linear_time() {
 
 #[test]
 fn the_default_edits_nothing() {
-    let edits = Edits::new(EditParams::default()).unwrap();
-    assert!(edits.is_empty() && !edits.needs_history());
+    let processors = Processors::new(ProcessorParams::default()).unwrap();
+    assert!(processors.is_empty() && !processors.needs_history());
     let off = DryParams { sequence_breakers: vec![vec![3]], ..DryParams::default() };
-    assert!(Edits::new(EditParams { dry: Some(off), ..Default::default() }).unwrap().is_empty());
+    assert!(
+        Processors::new(ProcessorParams { dry: Some(off), ..Default::default() })
+            .unwrap()
+            .is_empty()
+    );
 }
 
-/// Each edit alone: whether it looks at the history.
+/// Each processor alone: whether it looks at the history.
 #[test]
 fn each_edit_is_seen() {
-    let none = EditParams::default;
+    let none = ProcessorParams::default;
     let dry = Some(DryParams { multiplier: 1.0, ..Default::default() });
     let cases = [
-        (EditParams { logit_bias: vec![(vec![1], 1.0)], ..none() }, false),
-        (EditParams { logit_bias: vec![(vec![1, 2], 1.0)], ..none() }, true),
-        (EditParams { repetition_penalty: 1.1, ..none() }, true),
-        (EditParams { frequency_penalty: 0.1, ..none() }, true),
-        (EditParams { presence_penalty: 0.1, ..none() }, true),
-        (EditParams { dry, ..none() }, true),
-        (EditParams { no_repeat_ngram_size: 1, ..none() }, true),
-        (EditParams { bad_words: vec![vec![1]], ..none() }, false),
-        (EditParams { bad_words: vec![vec![1, 2]], ..none() }, true),
-        (EditParams { min_new_tokens: 1, ..none() }, true),
-        (EditParams { allowed: Some(vec![1]), ..none() }, false),
+        (ProcessorParams { logit_bias: vec![(vec![1], 1.0)], ..none() }, false),
+        (ProcessorParams { logit_bias: vec![(vec![1, 2], 1.0)], ..none() }, true),
+        (ProcessorParams { repetition_penalty: 1.1, ..none() }, true),
+        (ProcessorParams { frequency_penalty: 0.1, ..none() }, true),
+        (ProcessorParams { presence_penalty: 0.1, ..none() }, true),
+        (ProcessorParams { dry, ..none() }, true),
+        (ProcessorParams { no_repeat_ngram_size: 1, ..none() }, true),
+        (ProcessorParams { bad_words: vec![vec![1]], ..none() }, false),
+        (ProcessorParams { bad_words: vec![vec![1, 2]], ..none() }, true),
+        (ProcessorParams { min_new_tokens: 1, ..none() }, true),
+        (ProcessorParams { allowed: Some(vec![1]), ..none() }, false),
     ];
     for (params, needs_history) in cases {
-        let edits = Edits::new(params).unwrap();
-        assert!(!edits.is_empty(), "{edits:?}");
-        assert_eq!(edits.needs_history(), needs_history, "{edits:?}");
+        let processors = Processors::new(params).unwrap();
+        assert!(!processors.is_empty(), "{processors:?}");
+        assert_eq!(processors.needs_history(), needs_history, "{processors:?}");
     }
-    let word_is_eos = EditParams { bad_words: vec![vec![1]], eos: vec![1], ..none() };
-    assert!(Edits::new(word_is_eos).unwrap().is_empty());
+    let word_is_eos = ProcessorParams { bad_words: vec![vec![1]], eos: vec![1], ..none() };
+    assert!(Processors::new(word_is_eos).unwrap().is_empty());
 }
 
 /// The cases of llama.cpp's own test, as penalties on logits.
@@ -292,7 +296,11 @@ fn dry_as_in_llama_cpp() {
         let sequence_breakers = breakers.iter().map(|ids| ids.to_vec()).collect();
         let range = Some(range);
         let dry = DryParams { multiplier, base: 1.1, allowed_length, range, sequence_breakers };
-        edited(&EditParams { dry: Some(dry), ..Default::default() }, &[0.0; 5], after(tokens))
+        processed(
+            &ProcessorParams { dry: Some(dry), ..Default::default() },
+            &[0.0; 5],
+            after(tokens),
+        )
     };
     assert_eq!(dry(1.0, 2, 4, &[], &[0, 1]), [0.0; 5]);
     assert_eq!(dry(1.0, 2, 5, &[], &[0, 1, 2, 0, 1]), [0.0, 0.0, -1.0, 0.0, 0.0]);
@@ -312,45 +320,48 @@ fn dry_as_in_llama_cpp() {
 fn a_growing_penalty_stops_at_the_smallest_float() {
     let dry = DryParams { multiplier: 0.8, base: 1e300, ..Default::default() };
     let tokens = [1; 100];
-    let params = EditParams { dry: Some(dry), ..Default::default() };
-    assert_eq!(edited(&params, &[0.0, 5.0], after(&tokens)), [0.0, f32::MIN]);
-    let params = EditParams { frequency_penalty: -3e38, ..Default::default() };
-    assert_eq!(edited(&params, &[-INF, 5.0], after(&[0, 1, 1])), [-INF, f32::MAX]);
+    let params = ProcessorParams { dry: Some(dry), ..Default::default() };
+    assert_eq!(processed(&params, &[0.0, 5.0], after(&tokens)), [0.0, f32::MIN]);
+    let params = ProcessorParams { frequency_penalty: -3e38, ..Default::default() };
+    assert_eq!(processed(&params, &[-INF, 5.0], after(&[0, 1, 1])), [-INF, f32::MAX]);
 }
 
 #[test]
 fn a_ban_hides_a_broken_logit() {
-    let params = EditParams { bad_words: vec![vec![0], vec![1]], ..Default::default() };
-    assert_eq!(edited(&params, &[f32::NAN, INF, 1.0], after(&[])), [-INF, -INF, 1.0]);
-    let params = EditParams { logit_bias: vec![(vec![0], -INF)], ..Default::default() };
-    assert_eq!(edited(&params, &[INF, 1.0], after(&[])), [-INF, 1.0]);
+    let params = ProcessorParams { bad_words: vec![vec![0], vec![1]], ..Default::default() };
+    assert_eq!(processed(&params, &[f32::NAN, INF, 1.0], after(&[])), [-INF, -INF, 1.0]);
+    let params = ProcessorParams { logit_bias: vec![(vec![0], -INF)], ..Default::default() };
+    assert_eq!(processed(&params, &[INF, 1.0], after(&[])), [-INF, 1.0]);
 }
 
 #[test]
 fn text_may_end_in_spite_of_bad_words() {
     let bad_words = vec![vec![2], vec![1, 2], vec![0]];
-    let params = EditParams { bad_words, ..Default::default() };
-    let edits = Edits::new(params.clone()).unwrap();
-    assert_eq!(edits.params(), &params);
-    assert_eq!(edits.with_eos(&[2]).unwrap().params(), &EditParams { eos: vec![2], ..params });
+    let params = ProcessorParams { bad_words, ..Default::default() };
+    let processors = Processors::new(params.clone()).unwrap();
+    assert_eq!(processors.params(), &params);
+    assert_eq!(
+        processors.with_eos(&[2]).unwrap().params(),
+        &ProcessorParams { eos: vec![2], ..params }
+    );
     let mut row = [0.0; 3];
-    let mut scratch = EditScratch::default();
-    edits.with_eos(&[2]).unwrap().apply(&mut row, after(&[0]), &mut scratch).unwrap();
+    let mut workspace = ProcessorWorkspace::default();
+    processors.with_eos(&[2]).unwrap().apply(&mut row, after(&[0]), &mut workspace).unwrap();
     assert_eq!(row, [-INF, 0.0, 0.0]);
-    edits.with_eos(&[2]).unwrap().apply(&mut row, after(&[1]), &mut scratch).unwrap();
+    processors.with_eos(&[2]).unwrap().apply(&mut row, after(&[1]), &mut workspace).unwrap();
     assert_eq!(row, [-INF, 0.0, -INF]);
 }
 
 #[test]
 fn vast_sizes_are_no_trouble() {
-    let params = EditParams { no_repeat_ngram_size: i64::MAX, ..Default::default() };
-    assert_eq!(edited(&params, &[1.0; 2], after(&[0, 0])), [1.0; 2]);
+    let params = ProcessorParams { no_repeat_ngram_size: i64::MAX, ..Default::default() };
+    assert_eq!(processed(&params, &[1.0; 2], after(&[0, 0])), [1.0; 2]);
     let min_new_tokens = i64::MAX;
-    let params = EditParams { min_new_tokens, eos: vec![1], ..Default::default() };
-    assert_eq!(edited(&params, &[1.0; 2], after(&[0, 0])), [1.0, -INF]);
+    let params = ProcessorParams { min_new_tokens, eos: vec![1], ..Default::default() };
+    assert_eq!(processed(&params, &[1.0; 2], after(&[0, 0])), [1.0, -INF]);
     let allowed_length = i64::MAX;
     let dry =
         DryParams { multiplier: 1.0, allowed_length, range: Some(i64::MAX), ..Default::default() };
-    let params = EditParams { dry: Some(dry), ..Default::default() };
-    assert_eq!(edited(&params, &[1.0; 2], after(&[0, 0])), [1.0; 2]);
+    let params = ProcessorParams { dry: Some(dry), ..Default::default() };
+    assert_eq!(processed(&params, &[1.0; 2], after(&[0, 0])), [1.0; 2]);
 }

@@ -9,7 +9,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use crate::error::{Error, Result};
-use crate::pipeline::sampler::Scratch;
+use crate::pipeline::sampler::Workspace;
 
 /// The numbers of a batch, in one of the formats that models put out.
 #[derive(Debug, Clone, Copy)]
@@ -37,14 +37,14 @@ pub struct Logits<'a> {
 
 /// What a thread needs for itself.
 #[derive(Debug, Default)]
-struct Workspace {
-    scratch: Scratch,
+struct OfThread {
+    workspace: Workspace,
     widened: Vec<f32>,
 }
 
 thread_local! {
     /// Kept between calls: a call for one row then allocates nothing of the vocabulary's size.
-    static WORKSPACE: RefCell<Workspace> = RefCell::default();
+    static OF_THREAD: RefCell<OfThread> = RefCell::default();
 }
 
 /// Below this many logits a second thread costs more than it saves (about 10 us of work).
@@ -63,22 +63,22 @@ fn wait_awake(done: impl Fn() -> bool) {
 }
 
 impl Logits<'_> {
-    /// Calls `work(row index, row, scratch)` for each row, in parallel where there is enough
+    /// Calls `work(row index, row, workspace)` for each row, in parallel where there is enough
     /// work, and collects the results in order. The first refusal by row wins.
     ///
     /// # Errors
     /// The first row's refusal, with the row's index in it.
     pub fn map<T: Send>(
         &self,
-        work: impl Fn(usize, &[f32], &mut Scratch) -> Result<T> + Sync,
+        work: impl Fn(usize, &[f32], &mut Workspace) -> Result<T> + Sync,
     ) -> Result<Vec<T>> {
         if self.vocabulary == 0 {
             return Err(Error::EmptyVocabulary);
         }
         let one = |index: usize| {
-            WORKSPACE.with_borrow_mut(|Workspace { scratch, widened }| {
+            OF_THREAD.with_borrow_mut(|OfThread { workspace, widened }| {
                 let row = self.row(index, widened);
-                work(index, row, scratch).map_err(|error| error.in_row(index))
+                work(index, row, workspace).map_err(|error| error.in_row(index))
             })
         };
         let rows_each = (WORTH_A_THREAD / self.vocabulary).max(1);

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::lanes::{LANES, Lanes, kernel};
 use crate::law::weight::MAX_VOCABULARY;
 use crate::level::Level;
-use crate::pipeline::sampler::Scratch;
+use crate::pipeline::sampler::Workspace;
 
 /// Logits under one entry of [`Tops`].
 pub(crate) const SPAN: usize = 8 * LANES;
@@ -51,9 +51,9 @@ pub(crate) fn checked_max(row: &[f32], max: f32, suspicious: bool) -> Result<f32
 ///
 /// # Errors
 /// NaN, +inf, an empty row, a row of -inf alone, or one beyond [`MAX_VOCABULARY`].
-pub fn argmax(level: Level, row: &[f32], scratch: &mut Scratch) -> Result<u32> {
-    let max = survey(level, row, &mut scratch.tops)?;
-    Ok(first_equal(level, row, &scratch.tops, max) as u32)
+pub fn argmax(level: Level, row: &[f32], workspace: &mut Workspace) -> Result<u32> {
+    let max = survey(level, row, &mut workspace.tops)?;
+    Ok(first_equal(level, row, &workspace.tops, max) as u32)
 }
 
 kernel! {

@@ -7,12 +7,12 @@
 use crate::error::{Error, Result};
 use crate::lanes::{LANES, Lanes, kernel};
 use crate::level::Level;
-use crate::pipeline::sampler::Scratch;
+use crate::pipeline::sampler::Workspace;
 use crate::row::order::Candidate;
 use crate::row::scan::{SPAN, Tops, survey};
 
 /// The first `k` tokens of a surveyed row in the total order, listed by id; all of them where
-/// there are fewer. `folded` and `keys` are scratch space.
+/// there are fewer. `folded` and `keys` are workspace.
 pub(crate) fn top_k(
     level: Level,
     row: &[f32],
@@ -41,12 +41,12 @@ pub fn checked_top_k(
     level: Level,
     row: &[f32],
     k: i64,
-    scratch: &mut Scratch,
+    workspace: &mut Workspace,
 ) -> Result<Vec<Candidate>> {
     let size = row.len();
     let wanted = usize::try_from(k).ok().filter(|k| (1..=size).contains(k));
     let wanted = wanted.ok_or(Error::K { k, size })?;
-    let Scratch { tops, folded, keys, candidates, .. } = scratch;
+    let Workspace { tops, folded, keys, candidates, .. } = workspace;
     survey(level, row, tops)?;
     top_k(level, row, tops, wanted, folded, keys, candidates);
     let mut best = candidates.clone();

@@ -11,7 +11,7 @@ use crate::law::entropy::{Distances, Entropy, depth};
 use crate::law::estimate::Between;
 use crate::law::weight::{Halves, Real, Scale, weigh, weight};
 use crate::law::{Bounds, Draw, Law, first_above};
-use crate::pipeline::sampler::Scratch;
+use crate::pipeline::sampler::Workspace;
 use crate::row::order::Candidate;
 use crate::row::scan;
 use crate::row::select;
@@ -28,9 +28,9 @@ pub(crate) struct Listed {
 enum Form {
     /// The law's interval of the row.
     Interval,
-    /// `scratch.list`, in the order of ids.
+    /// `workspace.list`, in the order of ids.
     ById,
-    /// `scratch.list`, in the total order.
+    /// `workspace.list`, in the total order.
     Ranked,
 }
 
@@ -40,27 +40,27 @@ pub(crate) struct Survivors<'a, 's> {
     form: Form,
     /// Of an interval; forgotten when it is cut.
     total: Option<u64>,
-    /// Whether `scratch.nucleus.picked` are the interval's tokens.
+    /// Whether `workspace.nucleus.picked` are the interval's tokens.
     picked: bool,
-    scratch: &'s mut Scratch,
+    workspace: &'s mut Workspace,
 }
 
 /// Tokens looked at one by one rather than by a pass over the row.
 const SHORT_LIST: usize = 256;
 
 impl<'a, 's> Survivors<'a, 's> {
-    /// Every token of a row that has been surveyed into `scratch.tops`.
-    pub fn all(law: Law<'a>, scratch: &'s mut Scratch) -> Self {
-        scratch.sums.clear();
-        Self { law, form: Form::Interval, total: None, picked: false, scratch }
+    /// Every token of a row that has been surveyed into `workspace.tops`.
+    pub fn all(law: Law<'a>, workspace: &'s mut Workspace) -> Self {
+        workspace.sums.clear();
+        Self { law, form: Form::Interval, total: None, picked: false, workspace }
     }
 
     /// The likeliest alone.
     pub fn keep_likeliest(&mut self) {
         let Law { level, row, max, .. } = self.law;
-        let id = scan::first_equal(level, row, &self.scratch.tops, max);
-        self.scratch.candidates.clear();
-        self.scratch.candidates.push(Candidate::new(max, id));
+        let id = scan::first_equal(level, row, &self.workspace.tops, max);
+        self.workspace.candidates.clear();
+        self.workspace.candidates.push(Candidate::new(max, id));
         self.list_candidates();
     }
 
@@ -70,12 +70,12 @@ impl<'a, 's> Survivors<'a, 's> {
             if k >= self.law.row.len() {
                 return;
             }
-            let Scratch { tops, folded, keys, candidates, .. } = &mut *self.scratch;
+            let Workspace { tops, folded, keys, candidates, .. } = &mut *self.workspace;
             select::top_k(self.law.level, self.law.row, tops, k, folded, keys, candidates);
             self.list_candidates();
         } else {
             self.rank();
-            self.scratch.list.truncate(k);
+            self.workspace.list.truncate(k);
         }
     }
 
@@ -100,17 +100,17 @@ impl<'a, 's> Survivors<'a, 's> {
             return;
         }
         let known = between.unwrap_or_else(|| (self.total(), self.total()));
-        let Scratch { tops, groups, nucleus, .. } = &mut *self.scratch;
+        let Workspace { tops, groups, nucleus, .. } = &mut *self.workspace;
         let groups = between.is_some().then_some(&*groups);
         let mass = nucleus::keep(&mut self.law, tops, p, known, groups, nucleus);
         self.keep_picked(mass);
     }
 
-    /// The interval's tokens are now `scratch.nucleus.picked`, which have this mass.
+    /// The interval's tokens are now `workspace.nucleus.picked`, which have this mass.
     fn keep_picked(&mut self, mass: u64) {
-        self.scratch.sums.clear();
+        self.workspace.sums.clear();
         self.total = Some(mass);
-        if self.scratch.nucleus.picked.len() <= SHORT_LIST {
+        if self.workspace.nucleus.picked.len() <= SHORT_LIST {
             self.list_picked();
         } else {
             self.picked = true;
@@ -119,8 +119,8 @@ impl<'a, 's> Survivors<'a, 's> {
 
     fn keep_target(&mut self, target: u64) {
         self.rank();
-        let (kept, _) = nucleus::prefix(self.scratch.list.iter().map(|x| x.weight), target);
-        self.scratch.list.truncate(kept);
+        let (kept, _) = nucleus::prefix(self.workspace.list.iter().map(|x| x.weight), target);
+        self.workspace.list.truncate(kept);
     }
 
     /// Those whose weight is at least `least`, and the first.
@@ -139,7 +139,7 @@ impl<'a, 's> Survivors<'a, 's> {
     /// The same for a row of which nothing was cut: what comes near to `least` is picked out first.
     fn pick_weights(&mut self, least: u64) {
         let Law { level, row, max, scale, .. } = self.law;
-        let Scratch { tops, nucleus, .. } = &mut *self.scratch;
+        let Workspace { tops, nucleus, .. } = &mut *self.workspace;
         let picked = &mut nucleus.picked;
         picked.pick(level, row, tops, nucleus::bound_of(least, &self.law).min(max), false);
         let lowest = lowest_reaching(level, picked.logits(), Bounds::ALL, max, scale, least);
@@ -163,7 +163,7 @@ impl<'a, 's> Survivors<'a, 's> {
             self.total = None;
             self.picked = false;
         } else {
-            self.scratch.list.retain(|x| x.candidate.key() >= pivot.key());
+            self.workspace.list.retain(|x| x.candidate.key() >= pivot.key());
         }
     }
 
@@ -185,7 +185,7 @@ impl<'a, 's> Survivors<'a, 's> {
             self.form = Form::Interval;
             cut /= 8;
         };
-        let Scratch { list, distant, .. } = &mut *self.scratch;
+        let Workspace { list, distant, .. } = &mut *self.workspace;
         let mut of_list = distant.iter();
         list.retain(|_| of_list.next().is_some_and(|(distance, _)| *distance <= limit));
     }
@@ -198,7 +198,7 @@ impl<'a, 's> Survivors<'a, 's> {
             return u32::MAX;
         }
         let Law { max, scale, .. } = self.law;
-        let Scratch { tops, nucleus, .. } = &mut *self.scratch;
+        let Workspace { tops, nucleus, .. } = &mut *self.workspace;
         let bound = nucleus::pick_above(&self.law, tops, cut, nucleus);
         self.list_picked();
         let next = depth(bound.next_down() - max, scale);
@@ -206,13 +206,13 @@ impl<'a, 's> Survivors<'a, 's> {
     }
 
     /// The largest distance that has to be let in to reach `target`; None where what is not listed
-    /// may have to be, too. `scratch.distant` is then the list's.
+    /// may have to be, too. `workspace.distant` is then the list's.
     fn typical_limit(&mut self, distances: Distances, target: u64, outside: u32) -> Option<u32> {
         if self.total() < target {
             return None;
         }
         let Law { max, scale, .. } = self.law;
-        let Scratch { list, distant, shuffled, .. } = &mut *self.scratch;
+        let Workspace { list, distant, shuffled, .. } = &mut *self.workspace;
         distant.clear();
         distant.extend(
             list.iter().map(|x| (distances.of(depth(x.candidate.logit - max, scale)), x.weight)),
@@ -225,12 +225,12 @@ impl<'a, 's> Survivors<'a, 's> {
     /// W.
     pub fn total(&mut self) -> u64 {
         if self.form != Form::Interval {
-            return self.scratch.list.iter().map(|x| x.weight).sum();
+            return self.workspace.list.iter().map(|x| x.weight).sum();
         }
         if let Some(total) = self.total {
             return total;
         }
-        let total = self.law.sum(&mut self.scratch.sums);
+        let total = self.law.sum(&mut self.workspace.sums);
         self.total = Some(total);
         total
     }
@@ -241,7 +241,7 @@ impl<'a, 's> Survivors<'a, 's> {
         match self.form {
             Form::Interval => weight(first.map_or(max, |first| first.logit) - max, scale),
             Form::ById | Form::Ranked => {
-                self.scratch.list.iter().map(|x| x.weight).max().unwrap_or(0)
+                self.workspace.list.iter().map(|x| x.weight).max().unwrap_or(0)
             }
         }
     }
@@ -254,7 +254,7 @@ impl<'a, 's> Survivors<'a, 's> {
         }
         let Law { max, scale, .. } = self.law;
         let mut sum = Entropy::default();
-        for x in &self.scratch.list {
+        for x in &self.workspace.list {
             sum.add(x.weight, depth(x.candidate.logit - max, scale));
         }
         sum
@@ -272,7 +272,7 @@ impl<'a, 's> Survivors<'a, 's> {
         let total = self.total();
         if self.form != Form::Interval {
             self.rank();
-            let list = &self.scratch.list;
+            let list = &self.workspace.list;
             self.law.first = list.first().map(|x| x.candidate);
             self.law.last = list.last().map(|x| x.candidate);
         }
@@ -284,9 +284,9 @@ impl<'a, 's> Survivors<'a, 's> {
         let total = self.total();
         let ticket = ticket(total);
         if self.form == Form::Interval {
-            let sums = &self.scratch.sums;
+            let sums = &self.workspace.sums;
             let law = &self.law;
-            let picked = &self.scratch.nucleus.picked;
+            let picked = &self.workspace.nucleus.picked;
             return if self.picked {
                 law.draw(total, ticket, |ticket| picked.token_at(law, ticket))
             } else if sums.is_empty() {
@@ -296,9 +296,9 @@ impl<'a, 's> Survivors<'a, 's> {
             };
         }
         if self.form == Form::Ranked {
-            self.scratch.list.sort_unstable_by_key(|x| x.candidate.id);
+            self.workspace.list.sort_unstable_by_key(|x| x.candidate.id);
         }
-        let list = &self.scratch.list;
+        let list = &self.workspace.list;
         let of = |ticket| {
             let index = first_above(list.iter().map(|x| x.weight), ticket);
             list[index].candidate.id as usize
@@ -319,13 +319,13 @@ impl<'a, 's> Survivors<'a, 's> {
                 self.law.last = Some(before.unwrap_or(last));
                 self.total = None;
                 self.picked = false;
-                self.scratch.sums.clear();
+                self.workspace.sums.clear();
                 if self.groups_reaching(last.logit) <= SHORT_LIST {
                     self.list();
                 }
             }
             Form::ById | Form::Ranked => {
-                self.scratch.list.retain(|x| x.candidate.key() <= last.key());
+                self.workspace.list.retain(|x| x.candidate.key() <= last.key());
             }
         }
     }
@@ -334,14 +334,14 @@ impl<'a, 's> Survivors<'a, 's> {
     fn last_reaching(&mut self, least: u64) -> Candidate {
         if self.form != Form::Interval {
             self.rank();
-            let list = &self.scratch.list;
+            let list = &self.workspace.list;
             let index = list.iter().rposition(|x| x.weight >= least).unwrap_or(0);
             return list[index].candidate;
         }
         let Law { level, row, max, scale, first, last } = self.law;
         let loose = scale.logit_of(least, max);
         if self.groups_reaching(loose) <= SHORT_LIST {
-            let Scratch { tops, candidates, weights, .. } = &mut *self.scratch;
+            let Workspace { tops, candidates, weights, .. } = &mut *self.workspace;
             select::gather(level, row, tops, loose, candidates);
             weigh(level, candidates, max, scale, weights);
             let law = &self.law;
@@ -372,13 +372,13 @@ impl<'a, 's> Survivors<'a, 's> {
     fn first(&self) -> Candidate {
         let Law { level, row, max, first, .. } = self.law;
         first.unwrap_or_else(|| {
-            Candidate::new(max, scan::first_equal(level, row, &self.scratch.tops, max))
+            Candidate::new(max, scan::first_equal(level, row, &self.workspace.tops, max))
         })
     }
 
     /// How many groups have a logit of at least `bound`.
     fn groups_reaching(&self, bound: f32) -> usize {
-        select::count_reaching(self.law.level, &self.scratch.tops, bound)
+        select::count_reaching(self.law.level, &self.workspace.tops, bound)
     }
 
     /// Turns an interval into a list.
@@ -387,23 +387,23 @@ impl<'a, 's> Survivors<'a, 's> {
             return;
         }
         let bound = self.law.last.map_or(f32::NEG_INFINITY, |last| last.logit);
-        let Scratch { tops, candidates, .. } = &mut *self.scratch;
+        let Workspace { tops, candidates, .. } = &mut *self.workspace;
         select::gather(self.law.level, self.law.row, tops, bound, candidates);
         self.list_candidates();
     }
 
     /// Lists the tokens that have been picked out.
     fn list_picked(&mut self) {
-        let Scratch { candidates, nucleus, .. } = &mut *self.scratch;
+        let Workspace { candidates, nucleus, .. } = &mut *self.workspace;
         candidates.clear();
         candidates.extend(nucleus.picked.candidates());
         self.list_candidates();
     }
 
-    /// Lists `scratch.candidates`, as far as they survive and can be drawn.
+    /// Lists `workspace.candidates`, as far as they survive and can be drawn.
     fn list_candidates(&mut self) {
         let law = &self.law;
-        let Scratch { candidates, list, weights, .. } = &mut *self.scratch;
+        let Workspace { candidates, list, weights, .. } = &mut *self.workspace;
         weigh(law.level, candidates, law.max, law.scale, weights);
         list.clear();
         list.extend(candidates.iter().zip(weights).filter_map(|(&candidate, &mut weight)| {
@@ -414,7 +414,7 @@ impl<'a, 's> Survivors<'a, 's> {
 
     fn rank(&mut self) {
         if self.form == Form::ById {
-            self.scratch.list.sort_unstable_by_key(|x| x.candidate.key());
+            self.workspace.list.sort_unstable_by_key(|x| x.candidate.key());
             self.form = Form::Ranked;
         }
     }

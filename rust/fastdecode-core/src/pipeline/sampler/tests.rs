@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Sampler, Scratch, Turn};
+use super::{DrawContext, Sampler, Workspace};
 use crate::error::Error;
 use crate::law::entropy::{Entropy, depth};
 use crate::law::weight::{Scale, WEIGHT_BITS, weight};
@@ -67,7 +67,7 @@ fn samplers() -> impl Strategy<Value = Sampler> {
 }
 
 /// The pipeline once more over a sorted list: slow, and each step in its own words.
-fn plain_weights(sampler: &Sampler, row: &[f32], turn: Turn) -> Vec<u64> {
+fn plain_weights(sampler: &Sampler, row: &[f32], context: DrawContext) -> Vec<u64> {
     let params = sampler.params;
     let mut left: Vec<_> = row.iter().enumerate().map(|(id, &x)| Candidate::new(x, id)).collect();
     left.sort_by(Candidate::order);
@@ -144,12 +144,12 @@ fn plain_weights(sampler: &Sampler, row: &[f32], turn: Turn) -> Vec<u64> {
         keep_weights(&mut left, least);
     }
     if let Some(mirostat) = params.mirostat {
-        let mu = turn.mu.unwrap_or(2.0 * mirostat.tau);
+        let mu = context.mu.unwrap_or(2.0 * mirostat.tau);
         let share = exp(-mu * std::f64::consts::LN_2).min(1.0);
         let least = target_mass(share, mass(&left));
         keep_weights(&mut left, least);
     }
-    if let Some(xtc) = params.xtc.filter(|x| turn.key.toss(Purpose::Xtc) < x.probability) {
+    if let Some(xtc) = params.xtc.filter(|x| context.key.toss(Purpose::Xtc) < x.probability) {
         let least = target_mass(xtc.threshold, mass(&left));
         let pivot = left.iter().rposition(|c| of(c) >= least).unwrap_or(0);
         left.drain(..pivot);
@@ -160,9 +160,11 @@ fn plain_weights(sampler: &Sampler, row: &[f32], turn: Turn) -> Vec<u64> {
     weights
 }
 
-fn turns() -> impl Strategy<Value = Turn> {
-    (any::<u64>(), prop::option::of(0.0..12.0))
-        .prop_map(|(seed, mu)| Turn { key: Key { seed, stream: 1, sample: 2, position: 3 }, mu })
+fn contexts() -> impl Strategy<Value = DrawContext> {
+    (any::<u64>(), prop::option::of(0.0..12.0)).prop_map(|(seed, mu)| DrawContext {
+        key: Key { seed, stream: 1, sample: 2, position: 3 },
+        mu,
+    })
 }
 
 proptest! {
@@ -170,11 +172,11 @@ proptest! {
 
     /// The whole map: each token's first and last ticket fall to it, and to no other.
     #[test]
-    fn tickets_map_to_tokens_as_the_weights_say(row in rows(), sampler in samplers(), turn in turns()) {
-        let mut scratch = Scratch::default();
-        let (law, total) = sampler.law(&row, turn, &mut scratch).unwrap();
-        let weights = plain_weights(&sampler, &row, turn);
-        prop_assert_eq!(law.sum(&mut scratch.sums), total);
+    fn tickets_map_to_tokens_as_the_weights_say(row in rows(), sampler in samplers(), context in contexts()) {
+        let mut workspace = Workspace::default();
+        let (law, total) = sampler.law(&row, context, &mut workspace).unwrap();
+        let weights = plain_weights(&sampler, &row, context);
+        prop_assert_eq!(law.sum(&mut workspace.sums), total);
         prop_assert_eq!(&law.weights(), &weights);
         prop_assert_eq!(total, weights.iter().sum::<u64>());
         prop_assert_eq!(Entropy::of(&law).tokens, weights.iter().filter(|&&w| w > 0).count() as u64);
@@ -182,74 +184,74 @@ proptest! {
         for (id, &weight) in weights.iter().enumerate() {
             prop_assert_eq!(law.weight_of(id), weight);
             if weight > 0 {
-                prop_assert_eq!(law.token_at(&scratch.sums, cumulative), id);
+                prop_assert_eq!(law.token_at(&workspace.sums, cumulative), id);
                 cumulative += weight;
-                prop_assert_eq!(law.token_at(&scratch.sums, cumulative - 1), id);
+                prop_assert_eq!(law.token_at(&workspace.sums, cumulative - 1), id);
             }
         }
     }
 
     /// Both paths to a token, the short list and the whole row, read the same map.
     #[test]
-    fn sample_draws_from_the_law(row in rows(), sampler in samplers(), turn in turns()) {
-        let mut scratch = Scratch::default();
-        let draw = sampler.sample(&row, turn, &mut scratch).unwrap();
-        let (law, total) = sampler.law(&row, turn, &mut scratch).unwrap();
-        law.sum(&mut scratch.sums);
-        let ticket = turn.key.ticket(total);
-        let again = law.draw(total, ticket, |ticket| law.token_at(&scratch.sums, ticket));
+    fn sample_draws_from_the_law(row in rows(), sampler in samplers(), context in contexts()) {
+        let mut workspace = Workspace::default();
+        let draw = sampler.sample(&row, context, &mut workspace).unwrap();
+        let (law, total) = sampler.law(&row, context, &mut workspace).unwrap();
+        law.sum(&mut workspace.sums);
+        let ticket = context.key.ticket(total);
+        let again = law.draw(total, ticket, |ticket| law.token_at(&workspace.sums, ticket));
         prop_assert_eq!(Ok(draw), again);
         prop_assert_eq!(draw.token as usize, law.find(draw.ticket));
-        prop_assert_eq!(draw.token as usize, law.token_at(&scratch.sums, draw.ticket));
+        prop_assert_eq!(draw.token as usize, law.token_at(&workspace.sums, draw.ticket));
         prop_assert!(draw.weight > 0 && draw.logprob() <= 0.0);
     }
 
     /// The instruction set changes nothing.
     #[test]
-    fn levels_agree(row in rows(), sampler in samplers(), turn in turns()) {
-        let mut scratch = Scratch::default();
+    fn levels_agree(row in rows(), sampler in samplers(), context in contexts()) {
+        let mut workspace = Workspace::default();
         let portable = sampler.with_level(Level::Portable);
-        let weights = portable.weights(&row, turn, &mut scratch).unwrap();
-        let draw = portable.sample(&row, turn, &mut scratch).unwrap();
+        let weights = portable.weights(&row, context, &mut workspace).unwrap();
+        let draw = portable.sample(&row, context, &mut workspace).unwrap();
         for level in Level::available() {
             let other = sampler.with_level(level);
-            prop_assert_eq!(&other.weights(&row, turn, &mut scratch).unwrap(), &weights);
-            prop_assert_eq!(other.sample(&row, turn, &mut scratch).unwrap(), draw);
+            prop_assert_eq!(&other.weights(&row, context, &mut workspace).unwrap(), &weights);
+            prop_assert_eq!(other.sample(&row, context, &mut workspace).unwrap(), draw);
         }
     }
 
     /// Tokens that cannot be drawn, appended, change nothing.
     #[test]
     fn padding_with_bans_changes_nothing(
-        row in rows(), sampler in samplers(), turn in turns(), padding in 0usize..1000,
+        row in rows(), sampler in samplers(), context in contexts(), padding in 0usize..1000,
     ) {
-        let mut scratch = Scratch::default();
-        let draw = sampler.sample(&row, turn, &mut scratch).unwrap();
+        let mut workspace = Workspace::default();
+        let draw = sampler.sample(&row, context, &mut workspace).unwrap();
         let mut padded = row.clone();
         padded.resize(row.len() + padding, f32::NEG_INFINITY);
-        prop_assert_eq!(sampler.sample(&padded, turn, &mut scratch).unwrap(), draw);
+        prop_assert_eq!(sampler.sample(&padded, context, &mut workspace).unwrap(), draw);
     }
 }
 
 #[test]
 fn many_samples_are_single_ones() {
     let row: Vec<f32> = (0..700).map(|i| (i % 13) as f32 * 0.5).collect();
-    let mut scratch = Scratch::default();
+    let mut workspace = Workspace::default();
     for sampler in [sampler(1.0, None, None), sampler(0.8, Some(20), Some(0.9))] {
         let key = Key { seed: 5, ..Key::default() };
-        let many = sampler.sample_many(&row, key.into(), 50, &mut scratch).unwrap();
+        let many = sampler.sample_many(&row, key.into(), 50, &mut workspace).unwrap();
         for (sample, draw) in (0..).zip(many) {
-            let turn = Turn::from(Key { sample, ..key });
-            assert_eq!(sampler.sample(&row, turn, &mut scratch).unwrap(), draw);
+            let context = DrawContext::from(Key { sample, ..key });
+            assert_eq!(sampler.sample(&row, context, &mut workspace).unwrap(), draw);
         }
     }
 }
 
 #[test]
 fn refusals_name_the_place() {
-    let mut scratch = Scratch::default();
+    let mut workspace = Workspace::default();
     let sampler = sampler(1.0, None, None);
-    let mut try_row = |row: &[f32]| sampler.sample(row, Turn::default(), &mut scratch);
+    let mut try_row = |row: &[f32]| sampler.sample(row, DrawContext::default(), &mut workspace);
     let (nan, inf) = (f32::NAN, f32::INFINITY);
     assert_eq!(try_row(&[]), Err(Error::EmptyVocabulary));
     assert_eq!(try_row(&[0.0, nan]), Err(Error::NotANumber { row: 0, column: 1 }));
@@ -310,21 +312,21 @@ fn parameters_out_of_range() {
 #[test]
 fn distinct_tokens_are_successive_draws() {
     let row: Vec<f32> = (0..1500).map(|i| (i % 17) as f32 * 0.3).collect();
-    let mut scratch = Scratch::default();
-    let turn = Turn::from(Key { seed: 3, ..Key::default() });
+    let mut workspace = Workspace::default();
+    let context = DrawContext::from(Key { seed: 3, ..Key::default() });
     for sampler in [sampler(1.0, None, None), sampler(0.9, Some(40), None)] {
-        let weights = sampler.weights(&row, turn, &mut scratch).unwrap();
+        let weights = sampler.weights(&row, context, &mut workspace).unwrap();
         let left = weights.iter().filter(|&&weight| weight > 0).count();
-        let tokens = sampler.sample_distinct(&row, turn, left, &mut scratch).unwrap();
+        let tokens = sampler.sample_distinct(&row, context, left, &mut workspace).unwrap();
         // The same by banning what was drawn; the maximum stays as long as its ties do.
-        let mut weights = sampler.weights(&row, turn, &mut scratch).unwrap();
+        let mut weights = sampler.weights(&row, context, &mut workspace).unwrap();
         for (sample, &token) in (0..).zip(&tokens) {
             let total = weights.iter().sum();
-            let ticket = Key { sample, ..turn.key }.ticket(total);
+            let ticket = Key { sample, ..context.key }.ticket(total);
             assert_eq!(crate::law::first_above(weights.iter().copied(), ticket), token as usize);
             weights[token as usize] = 0;
         }
-        let refused = sampler.sample_distinct(&row, turn, left + 1, &mut scratch).unwrap_err();
+        let refused = sampler.sample_distinct(&row, context, left + 1, &mut workspace).unwrap_err();
         assert_eq!(refused, Error::TooFewTokens { wanted: left + 1, tokens: left as u64 });
     }
 }
@@ -334,13 +336,13 @@ fn mirostat_follows_the_surprisals_drawn() {
     let row: Vec<f32> = (0..500).map(|i| (i as f32).sin() * 4.0).collect();
     let mirostat = Some(Mirostat { tau: 3.0, eta: 0.1 });
     let sampler = Sampler::new(Params { mirostat, ..Params::default() }).unwrap();
-    let mut scratch = Scratch::default();
-    let mut turn = Turn::default();
+    let mut workspace = Workspace::default();
+    let mut context = DrawContext::default();
     let mut surprisals = 0.0;
     for position in 0..2000 {
-        turn.key.position = position;
-        let draw = sampler.sample(&row, turn, &mut scratch).unwrap();
-        turn.mu = sampler.next_mu(turn, &draw);
+        context.key.position = position;
+        let draw = sampler.sample(&row, context, &mut workspace).unwrap();
+        context.mu = sampler.next_mu(context, &draw);
         surprisals -= draw.logprob() / std::f64::consts::LN_2;
     }
     assert!((surprisals / 2000.0 - 3.0).abs() < 0.1, "{}", surprisals / 2000.0);

@@ -1,6 +1,6 @@
-//! What the edits refuse, and in which words.
+//! What the processors refuse, and in which words.
 
-use fastdecode_core::{DryParams, EditParams, EditScratch, Edits, Error, History};
+use fastdecode_core::{DryParams, Error, History, ProcessorParams, ProcessorWorkspace, Processors};
 
 const INF: f32 = f32::INFINITY;
 
@@ -9,67 +9,68 @@ fn after(tokens: &[u32]) -> History<'_> {
     History { tokens, prompt: tokens.len() }
 }
 
-fn refusal(params: EditParams) -> String {
-    Edits::new(params).unwrap_err().to_string()
+fn refusal(params: ProcessorParams) -> String {
+    Processors::new(params).unwrap_err().to_string()
 }
 
-fn refusal_at(params: EditParams, vocabulary: usize, history: History<'_>) -> String {
+fn refusal_at(params: ProcessorParams, vocabulary: usize, history: History<'_>) -> String {
     let mut row = vec![0.0; vocabulary];
-    let edits = Edits::new(params).unwrap();
-    let result = edits.apply(&mut row, history, &mut EditScratch::default());
+    let processors = Processors::new(params).unwrap();
+    let result = processors.apply(&mut row, history, &mut ProcessorWorkspace::default());
     assert_eq!(row, vec![0.0; vocabulary], "a refused row is untouched");
     result.unwrap_err().to_string()
 }
 
 #[test]
 fn parameters_that_are_refused() {
-    let none = EditParams::default;
+    let none = ProcessorParams::default;
     for value in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-60, 1e60] {
-        let params = EditParams { repetition_penalty: value, ..none() };
-        assert!(matches!(Edits::new(params), Err(Error::RepetitionPenalty(_))), "{value}");
+        let params = ProcessorParams { repetition_penalty: value, ..none() };
+        assert!(matches!(Processors::new(params), Err(Error::RepetitionPenalty(_))), "{value}");
     }
     assert_eq!(
-        refusal(EditParams { repetition_penalty: 0.0, ..none() }),
+        refusal(ProcessorParams { repetition_penalty: 0.0, ..none() }),
         "repetition_penalty=0 must be a finite float32 above 0 (1 is off, above 1 discourages repeats)"
     );
     assert_eq!(
-        refusal(EditParams { frequency_penalty: f64::NAN, ..none() }),
+        refusal(ProcessorParams { frequency_penalty: f64::NAN, ..none() }),
         "frequency_penalty=NaN must be a finite float32 (0 is off, above 0 discourages repeats)"
     );
     assert_eq!(
-        refusal(EditParams { presence_penalty: f64::INFINITY, ..none() }),
+        refusal(ProcessorParams { presence_penalty: f64::INFINITY, ..none() }),
         "presence_penalty=inf must be a finite float32 (0 is off, above 0 discourages repeats)"
     );
     assert_eq!(
-        refusal(EditParams { no_repeat_ngram_size: -1, ..none() }),
+        refusal(ProcessorParams { no_repeat_ngram_size: -1, ..none() }),
         "no_repeat_ngram_size=-1 must be at least 1, or 0 to turn it off"
     );
     assert_eq!(
-        refusal(EditParams { bad_words: vec![vec![1], vec![]], ..none() }),
+        refusal(ProcessorParams { bad_words: vec![vec![1], vec![]], ..none() }),
         "bad_words[1] is empty; give at least one token id, or leave it out"
     );
     assert_eq!(
-        refusal(EditParams { logit_bias: vec![(vec![], 1.0)], ..none() }),
+        refusal(ProcessorParams { logit_bias: vec![(vec![], 1.0)], ..none() }),
         "logit_bias[0] is empty; give at least one token id, or leave it out"
     );
     assert_eq!(
-        refusal(EditParams { logit_bias: vec![(vec![3, 4], INF)], ..none() }),
+        refusal(ProcessorParams { logit_bias: vec![(vec![3, 4], INF)], ..none() }),
         "logit_bias of [3, 4] is inf; give a finite float32, or -inf to ban it \
          (to force a token, use allowed)"
     );
     assert!(
-        refusal(EditParams { logit_bias: vec![(vec![3], f32::NAN)], ..none() }).contains("NaN")
+        refusal(ProcessorParams { logit_bias: vec![(vec![3], f32::NAN)], ..none() })
+            .contains("NaN")
     );
     assert_eq!(
-        refusal(EditParams { logit_bias: vec![(vec![3], 1.0), (vec![3], 2.0)], ..none() }),
+        refusal(ProcessorParams { logit_bias: vec![(vec![3], 1.0), (vec![3], 2.0)], ..none() }),
         "logit_bias has [3] more than once; give each token or sequence one bias"
     );
     assert_eq!(
-        refusal(EditParams { allowed: Some(vec![]), ..none() }),
+        refusal(ProcessorParams { allowed: Some(vec![]), ..none() }),
         "allowed=[] bans every token; give at least one id, or None to allow all"
     );
     assert_eq!(
-        refusal(EditParams { min_new_tokens: -2, ..none() }),
+        refusal(ProcessorParams { min_new_tokens: -2, ..none() }),
         "min_new_tokens=-2 must be at least 0 (0 is off)"
     );
 }
@@ -77,7 +78,7 @@ fn parameters_that_are_refused() {
 #[test]
 fn dry_parameters_that_are_refused() {
     let default = DryParams::default;
-    let refusal = |dry| refusal(EditParams { dry: Some(dry), ..Default::default() });
+    let refusal = |dry| refusal(ProcessorParams { dry: Some(dry), ..Default::default() });
     for multiplier in [-0.5, f64::NAN, f64::INFINITY] {
         let message = refusal(DryParams { multiplier, ..default() });
         let rule = "must be finite and >= 0 (0 is off, 0.8 is usual)";
@@ -103,29 +104,29 @@ fn dry_parameters_that_are_refused() {
 
 #[test]
 fn rows_and_histories_that_are_refused() {
-    let none = EditParams::default;
+    let none = ProcessorParams::default;
     let history = after(&[1, 9]);
     assert_eq!(
-        refusal_at(EditParams { bad_words: vec![vec![9, 0], vec![1]], ..none() }, 9, history),
+        refusal_at(ProcessorParams { bad_words: vec![vec![9, 0], vec![1]], ..none() }, 9, history),
         "bad_words has token id 9, which is outside the vocabulary, 0..9"
     );
     let sequence_breakers = vec![vec![9]];
     let dry = DryParams { multiplier: 1.0, sequence_breakers, ..Default::default() };
     for params in [
-        EditParams { logit_bias: vec![(vec![9], 1.0)], ..none() },
-        EditParams { eos: vec![9], ..none() },
-        EditParams { allowed: Some(vec![0, 9]), ..none() },
-        EditParams { dry: Some(dry), ..none() },
+        ProcessorParams { logit_bias: vec![(vec![9], 1.0)], ..none() },
+        ProcessorParams { eos: vec![9], ..none() },
+        ProcessorParams { allowed: Some(vec![0, 9]), ..none() },
+        ProcessorParams { dry: Some(dry), ..none() },
     ] {
         let message = refusal_at(params, 9, history);
         assert!(message.ends_with(" has token id 9, which is outside the vocabulary, 0..9"));
     }
     assert_eq!(
-        refusal_at(EditParams { min_new_tokens: 5, ..none() }, 10, history),
+        refusal_at(ProcessorParams { min_new_tokens: 5, ..none() }, 10, history),
         "min_new_tokens=5 works by banning the end-of-sequence tokens, and none are known; \
          give eos_token_id, or leave min_new_tokens out"
     );
-    let params = EditParams { no_repeat_ngram_size: 2, ..none() };
+    let params = ProcessorParams { no_repeat_ngram_size: 2, ..none() };
     assert_eq!(
         refusal_at(params.clone(), 9, history),
         "history[0] has token id 9 at position 1, which is outside the vocabulary, 0..9; \
@@ -137,14 +138,18 @@ fn rows_and_histories_that_are_refused() {
          a history is the prompt and what was generated"
     );
     let mut row = [0.0; 9];
-    let result = Edits::new(params).unwrap().apply(&mut row, history, &mut EditScratch::default());
+    let result = Processors::new(params).unwrap().apply(
+        &mut row,
+        history,
+        &mut ProcessorWorkspace::default(),
+    );
     assert!(result.unwrap_err().in_row(4).to_string().starts_with("history[4] has token id 9"));
 }
 
 #[test]
 fn an_emptied_row_names_what_emptied_it() {
-    let message = |params| Edits::new(params).unwrap().emptied(2).to_string();
-    let params = EditParams {
+    let message = |params| Processors::new(params).unwrap().emptied(2).to_string();
+    let params = ProcessorParams {
         logit_bias: vec![(vec![1], -INF), (vec![2], 1.0)],
         no_repeat_ngram_size: 1,
         bad_words: vec![vec![1]],
@@ -157,6 +162,6 @@ fn an_emptied_row_names_what_emptied_it() {
         "logits row 2 has no token left after logit_bias, no_repeat_ngram_size=1, bad_words, \
          min_new_tokens=3, allowed; loosen what bans too much"
     );
-    let harmless = EditParams { logit_bias: vec![(vec![1], 1.0)], ..Default::default() };
-    assert_eq!(Edits::new(harmless).unwrap().emptied(2), Error::NothingAllowed { row: 2 });
+    let harmless = ProcessorParams { logit_bias: vec![(vec![1], 1.0)], ..Default::default() };
+    assert_eq!(Processors::new(harmless).unwrap().emptied(2), Error::NothingAllowed { row: 2 });
 }

@@ -1,7 +1,7 @@
-//! The edits against transformers' own logits processors: rows that its 5.23.0 put out, in its
+//! The processors against transformers' own logits processors: rows that its 5.23.0 put out, in its
 //! order, for random settings.
 
-use fastdecode_core::{EditParams, EditScratch, Edits, History};
+use fastdecode_core::{History, ProcessorParams, ProcessorWorkspace, Processors};
 
 const INF: f32 = f32::INFINITY;
 
@@ -17,7 +17,7 @@ struct Case {
     /// Empty: all.
     allowed: &'static [u32],
     row: [f32; 6],
-    edited: [f32; 6],
+    processed: [f32; 6],
 }
 
 const CASES: [Case; 8] = [
@@ -39,7 +39,7 @@ const CASES: [Case; 8] = [
         min_new_tokens: 3,
         allowed: &[0, 5, 2],
         row: [-5.6933694, -1.9360077, 1.4160236, -INF, -0.2088338, 5.026269],
-        edited: [-8.3754635, -INF, -INF, -INF, -INF, 3.4166954],
+        processed: [-8.3754635, -INF, -INF, -INF, -INF, 3.4166954],
     },
     Case {
         tokens: &[0, 0, 1, 2, 4, 4, 1, 0],
@@ -58,7 +58,7 @@ const CASES: [Case; 8] = [
         min_new_tokens: 18,
         allowed: &[],
         row: [-1.9824235, -INF, 0.0011972166, -7.7172136, 5.0705047, 4.762344],
-        edited: [-INF, -INF, 0.0011972166, -INF, 5.0705047, 4.762344],
+        processed: [-INF, -INF, 0.0011972166, -INF, 5.0705047, 4.762344],
     },
     Case {
         tokens: &[1, 1, 0, 3, 0, 1],
@@ -71,7 +71,7 @@ const CASES: [Case; 8] = [
         min_new_tokens: 0,
         allowed: &[],
         row: [-2.6239367, -3.3505135, 6.16337, 0.93679, -8.523059, -1.9770288],
-        edited: [-INF, -INF, -INF, -INF, -8.523059, -1.9770288],
+        processed: [-INF, -INF, -INF, -INF, -8.523059, -1.9770288],
     },
     Case {
         tokens: &[3, 0, 0, 0, 0, 1, 1, 0, 0, 0, 3],
@@ -91,7 +91,7 @@ const CASES: [Case; 8] = [
         min_new_tokens: 0,
         allowed: &[],
         row: [-3.7422707, 0.87516886, 4.609327, 5.9000874, 1.3129789, 0.87978184],
-        edited: [-2.6195896, -INF, 5.5935407, 8.428697, -0.65599, 0.87978184],
+        processed: [-2.6195896, -INF, 5.5935407, 8.428697, -0.65599, 0.87978184],
     },
     Case {
         tokens: &[1, 5, 1, 1, 5, 0, 2],
@@ -111,7 +111,7 @@ const CASES: [Case; 8] = [
         min_new_tokens: 1,
         allowed: &[2, 3, 5, 4],
         row: [3.127255, 1.1716287, -INF, -3.5482612, 2.4917197, -1.3195603],
-        edited: [-INF, -INF, -INF, -3.5482612, 2.4917197, -INF],
+        processed: [-INF, -INF, -INF, -3.5482612, 2.4917197, -INF],
     },
     Case {
         tokens: &[0, 0, 0, 3, 1, 1, 4, 0, 1],
@@ -124,7 +124,7 @@ const CASES: [Case; 8] = [
         min_new_tokens: 17,
         allowed: &[],
         row: [-1.3953257, -0.11738651, 2.0819461, 9.744287, -1.5255836, -1.5609183],
-        edited: [-INF, -INF, 3.383526, -INF, -INF, -1.5609183],
+        processed: [-INF, -INF, 3.383526, -INF, -INF, -1.5609183],
     },
     Case {
         tokens: &[5, 5, 5, 0, 1, 3, 1, 0],
@@ -137,7 +137,7 @@ const CASES: [Case; 8] = [
         min_new_tokens: 0,
         allowed: &[],
         row: [-3.535901, -0.8104702, -0.68712366, -0.53526413, 5.8334117, -5.297306],
-        edited: [-4.2430816, -INF, -0.68712366, -0.642317, 4.871607, -10.582878],
+        processed: [-4.2430816, -INF, -0.68712366, -0.642317, 4.871607, -10.582878],
     },
     Case {
         tokens: &[1, 4, 4, 5, 0, 1, 0, 0, 5, 4, 0],
@@ -156,15 +156,15 @@ const CASES: [Case; 8] = [
         min_new_tokens: 0,
         allowed: &[],
         row: [6.6542716, -5.6874404, -0.5084864, -6.037328, 4.509128, 4.64026],
-        edited: [4.486746, -9.435079, -INF, -3.4611492, 3.0403495, -INF],
+        processed: [4.486746, -9.435079, -INF, -3.4611492, 3.0403495, -INF],
     },
 ];
 
 #[test]
 fn edits_as_transformers_does() {
-    let mut scratch = EditScratch::default();
+    let mut workspace = ProcessorWorkspace::default();
     for (index, case) in CASES.iter().enumerate() {
-        let edits = Edits::new(EditParams {
+        let processors = Processors::new(ProcessorParams {
             logit_bias: case.logit_bias.iter().map(|(ids, bias)| (ids.to_vec(), *bias)).collect(),
             repetition_penalty: case.repetition_penalty,
             no_repeat_ngram_size: case.no_repeat_ngram_size,
@@ -172,11 +172,11 @@ fn edits_as_transformers_does() {
             eos: case.eos.to_vec(),
             min_new_tokens: case.min_new_tokens,
             allowed: (!case.allowed.is_empty()).then(|| case.allowed.to_vec()),
-            ..EditParams::default()
+            ..ProcessorParams::default()
         });
         let mut row = case.row;
         let history = History { tokens: case.tokens, prompt: case.prompt };
-        edits.unwrap().apply(&mut row, history, &mut scratch).unwrap();
-        assert_eq!(row, case.edited, "case {index}");
+        processors.unwrap().apply(&mut row, history, &mut workspace).unwrap();
+        assert_eq!(row, case.processed, "case {index}");
     }
 }
