@@ -1,7 +1,7 @@
 //! Large stretches of memory.
 
 use crate::error::{Error, Result};
-use crate::lanes::Line;
+use fastdecode_simd::Line;
 use memmap2::MmapMut;
 
 /// Anonymous memory, zeros at first, in large pages where the system has them: with small ones a step

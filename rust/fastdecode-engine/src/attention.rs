@@ -8,12 +8,9 @@
 
 use crate::blocks::{BLOCK_ROWS, Blocks};
 use crate::cache::{Head, POSITIONS, Sequence, Shape};
-use crate::lanes::{LANES, Lanes, Line, kernel};
 use crate::math::exp;
-use crate::parts::Parts;
-use crate::pool::Session;
-use crate::tile::{Ahead, Floats, chains, with_rows};
-use fastdecode_core::Level;
+use crate::tile::{Ahead, Floats, Tile, chains, with_rows};
+use fastdecode_simd::{DisjointSlice, LANES, Lanes, Level, Line, Session, kernel};
 use std::ops::Range;
 
 /// New tokens of one sequence: rows `first..first + count` of the activations, which stand at the
@@ -74,7 +71,7 @@ impl Attention<'_> {
         assert_eq!(self.owners.len(), blocks.rows());
         assert_eq!(self.qkv.len(), blocks.rows() * 3 * width);
         assert_eq!(to.len(), blocks.rows() * width);
-        let to = Parts::new(to);
+        let to = DisjointSlice::new(to);
         // Later blocks of a prompt have more to do, so they are taken first: claims go upwards.
         let tasks = blocks.count() * self.heads;
         session.run(tasks, |task| {
@@ -119,7 +116,7 @@ kernel! {
 }
 
 #[inline(always)]
-fn attend_block_body<L: Lanes>(
+fn attend_block_body<L: Tile>(
     l: L,
     attention: &Attention<'_>,
     blocks: Blocks,
@@ -194,7 +191,7 @@ impl<'a> Run<'a> {
 }
 
 #[inline(always)]
-fn attend_run<L: Lanes, const R: usize, const N: usize>(
+fn attend_run<L: Tile, const R: usize, const N: usize>(
     l: L,
     run: Run<'_>,
     scratch: &mut Vec<f32>,
@@ -286,7 +283,7 @@ fn scores_of<L: Lanes, const C: usize>(
         for (acc, head) in acc.iter_mut().zip(heads) {
             *acc = l.fma(q, l.load(&head.keys[d].0), *acc);
             if let Some(line) = head.values.get(d) {
-                l.prefetch(line);
+                l.prefetch_l2(line);
             }
         }
     }

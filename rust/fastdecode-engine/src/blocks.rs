@@ -3,8 +3,8 @@
 //! Element (row, k) of a block of `height` rows lies at `k * height + row`, so that the inner loop
 //! broadcasts from one stream, whatever the width of the layer.
 
-use crate::lanes::{LANES, Lanes, Line};
 use crate::tile::with_rows;
+use fastdecode_simd::{LANES, Lanes, Line};
 use std::ops::Range;
 
 /// Most rows in a block.

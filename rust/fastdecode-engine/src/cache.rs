@@ -7,8 +7,8 @@
 use crate::config::Config;
 use crate::error::Result;
 use crate::fork::Fork;
-use crate::lanes::{LANES, Line};
 use crate::slab::{Chunk, Slabs};
+use fastdecode_simd::{LANES, Line};
 use std::sync::Arc;
 
 /// Positions of a chunk: the lanes of a vector.
@@ -177,8 +177,8 @@ impl Sequence {
 mod tests {
     use super::{POSITIONS, Sequence, Shape};
     use crate::fork::Fork;
-    use crate::pool::Pool;
     use crate::slab::Slabs;
+    use fastdecode_simd::Pool;
     use std::sync::Arc;
 
     const SHAPE: Shape = Shape { layers: 2, heads: 3, width: 20, across: 2 };
@@ -220,7 +220,7 @@ mod tests {
         for sequence in sequences {
             sequence.reserve(1, &mut forks).unwrap();
         }
-        Fork::make(&forks, SHAPE, &mut Pool::new(2).session());
+        Fork::make(&forks, SHAPE, &mut Pool::new().session(2));
         forks.len()
     }
 

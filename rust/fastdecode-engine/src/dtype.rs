@@ -4,13 +4,13 @@
 //! that every type keeps the promise of the same bits everywhere.
 
 use crate::error::{Error, Result};
-use crate::lanes::{Line, ROUNDER};
+use fastdecode_simd::{Line, ROUNDER};
 use std::str::FromStr;
 
 /// Vectors in a panel.
 pub const ACROSS: usize = 2;
 /// Outputs of a panel.
-pub const PANEL: usize = ACROSS * crate::lanes::LANES;
+pub const PANEL: usize = ACROSS * fastdecode_simd::LANES;
 /// Inputs whose products are summed apart: those of one chain of multiply-adds, and those that
 /// share a scale where activations are integers.
 pub const CHAIN: usize = 128;
@@ -154,7 +154,7 @@ pub(crate) fn read(dtype: Dtype, lines: &[Line], scales: &[Line], k: usize, outp
 #[cfg(test)]
 mod tests {
     use super::{Dtype, PANEL, pack, read};
-    use crate::lanes::Line;
+    use fastdecode_simd::Line;
 
     #[test]
     fn names_are_read_back() {

@@ -133,16 +133,9 @@ pub enum Error {
         /// Rows there are.
         rows: usize,
     },
-    /// An environment variable that this machine cannot follow.
-    #[error("{name}={value:?} in the environment: {need}")]
-    Setting {
-        /// The variable.
-        name: &'static str,
-        /// Its value.
-        value: String,
-        /// What it may be.
-        need: String,
-    },
+    /// An environment variable with a value that cannot be used.
+    #[error(transparent)]
+    Setting(#[from] fastdecode_simd::SettingError),
 }
 
 /// The engine's results.

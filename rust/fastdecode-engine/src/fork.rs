@@ -2,8 +2,8 @@
 
 use crate::cache::Shape;
 use crate::error::Result;
-use crate::pool::Session;
 use crate::slab::{Chunk, Slabs};
+use fastdecode_simd::Session;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 

@@ -11,11 +11,10 @@
 
 use crate::blocks::Blocks;
 use crate::dtype::{ACROSS, ZERO};
-use crate::lanes::{LANES, Lanes, Line, Portable};
 use crate::linear::{ASKED, Panel, Sums, ahead};
 use crate::quantise::{Quantised, WORDS};
 use crate::tile::{Ahead, with_rows};
-use fastdecode_core::Level;
+use fastdecode_simd::{LANES, Lanes, Level, LevelKind, Line, Portable};
 use std::ops::Range;
 
 /// Integer products of one instruction set. A value of the type is the proof that the CPU has it.
@@ -107,40 +106,38 @@ pub(crate) fn dots(
     x: &Quantised,
     sums: &mut [Sums],
 ) {
-    debug_assert!(level.is_available());
     #[cfg(target_arch = "x86_64")]
     {
-        compiled!("avx2,fma,bmi1,bmi2,lzcnt,popcnt", fn avx2 with crate::lanes::Avx2);
+        compiled!("avx2,fma,bmi1,bmi2,lzcnt,popcnt", fn avx2 with fastdecode_simd::Avx2);
         compiled!(
             "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt",
             fn vnni with x86::Vnni
         );
-        match level {
-            Level::Avx512 if is_x86_feature_detected!("avx512vnni") => {
-                // SAFETY: the engine takes a level only after `Level::is_available`, every CPU
-                // with AVX2 has BMI, LZCNT and POPCNT, and VNNI is there.
+        match level.kind() {
+            LevelKind::Avx512 if is_x86_feature_detected!("avx512vnni") => {
+                // SAFETY: a level is made only where the machine has its features, and VNNI was found.
                 unsafe { vnni(panel, blocks, group, x, sums) }
             }
-            // SAFETY: as above; what has AVX-512 has AVX2 and FMA.
-            Level::Avx2 | Level::Avx512 => unsafe { avx2(panel, blocks, group, x, sums) },
-            Level::Portable => body(Portable, panel, blocks, group, x, sums),
+            // SAFETY: as above; a machine with AVX-512 has AVX2 and FMA.
+            LevelKind::Avx2 | LevelKind::Avx512 => unsafe { avx2(panel, blocks, group, x, sums) },
+            LevelKind::Portable => body(Portable, panel, blocks, group, x, sums),
         }
     }
     #[cfg(target_arch = "aarch64")]
     {
         compiled!("dotprod", fn sdot with neon::Sdot);
-        match level {
-            Level::Neon if std::arch::is_aarch64_feature_detected!("dotprod") => {
-                // SAFETY: the instructions are there.
+        match level.kind() {
+            LevelKind::Neon if std::arch::is_aarch64_feature_detected!("dotprod") => {
+                // SAFETY: the dot products were found.
                 unsafe { sdot(panel, blocks, group, x, sums) }
             }
-            Level::Neon => body(crate::lanes::Neon, panel, blocks, group, x, sums),
-            Level::Portable => body(Portable, panel, blocks, group, x, sums),
+            LevelKind::Neon => body(fastdecode_simd::Neon, panel, blocks, group, x, sums),
+            LevelKind::Portable => body(Portable, panel, blocks, group, x, sums),
         }
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     {
-        let Level::Portable = level;
+        let LevelKind::Portable = level.kind();
         body(Portable, panel, blocks, group, x, sums);
     }
 }

@@ -13,13 +13,10 @@
 use crate::blocks::{BLOCK_ROWS, Blocks, interleave};
 use crate::dtype::{ACROSS, CHAIN, Dtype, PANEL};
 use crate::integers::dots;
-use crate::lanes::{LANES, Lanes, Line, kernel};
 use crate::math::gelu;
-use crate::parts::Parts;
-use crate::pool::Session;
 use crate::quantise::Quantised;
-use crate::tile::{Ahead, Floats, Halves, Stored, chains, with_rows};
-use fastdecode_core::Level;
+use crate::tile::{Ahead, Floats, Halves, Stored, Tile, chains, with_rows};
+use fastdecode_simd::{DisjointSlice, LANES, Lanes, Level, Line, Session, kernel};
 use std::ops::Range;
 
 /// The weights and biases of a layer, borrowed from where they are kept.
@@ -43,11 +40,11 @@ pub struct Linear<'a> {
 #[derive(Clone, Copy)]
 pub enum Output<'a, 'b> {
     /// To `rows[row * outputs + output]`.
-    Rows(&'a Parts<'b, f32>),
+    Rows(&'a DisjointSlice<'b, f32>),
     /// Added there.
-    Add(&'a Parts<'b, f32>),
+    Add(&'a DisjointSlice<'b, f32>),
     /// Through GELU, as blocks for the next layer.
-    Gelu(&'a Parts<'b, f32>),
+    Gelu(&'a DisjointSlice<'b, f32>),
 }
 
 impl Linear<'_> {
@@ -71,7 +68,7 @@ impl Linear<'_> {
         assert_eq!(self.weights.len(), panels * lines);
         assert_eq!(self.bias.len(), panels * ACROSS);
         assert_eq!(x.len(), blocks.rows() * self.inputs);
-        assert!(out.holds(blocks.rows() * self.outputs));
+        assert_eq!(out.len(), blocks.rows() * self.outputs);
         if self.dtype == Dtype::Int8 {
             assert_eq!(self.scales.len(), panels * ACROSS);
             integers.fill(level, session, blocks, x, self.inputs);
@@ -149,7 +146,7 @@ kernel! {
 }
 
 #[inline(always)]
-fn sums_body<L: Lanes, S: Stored>(
+fn sums_body<L: Tile, S: Stored>(
     l: L,
     panel: Panel<'_>,
     blocks: Blocks,
@@ -266,7 +263,7 @@ fn place(row: usize, outputs: usize, first: usize, width: usize) -> Range<usize>
 
 /// One stretch of a panel, at most a chain long, with one block of rows.
 #[inline(always)]
-fn products<L: Lanes, S: Stored>(
+fn products<L: Tile, S: Stored>(
     l: L,
     weights: &[Line],
     x: &[f32],

@@ -1,7 +1,7 @@
 //! exp and GELU as fixed sequences of operations: the platform's differ in the last bit from one
 //! machine to the next. Square roots and divisions are rounded correctly everywhere and need none.
 
-use crate::lanes::{Lanes, ROUNDER};
+use fastdecode_simd::{Lanes, ROUNDER};
 
 // ln 2 in two parts: the product of the first with a small integer is exact.
 const LN2_HIGH: f32 = 0.693_145_75;
@@ -43,10 +43,9 @@ pub fn gelu<L: Lanes>(l: L, x: L::V) -> L::V {
 #[cfg(test)]
 mod tests {
     use super::{exp, gelu};
-    use crate::lanes::{LANES, Lanes, Portable};
-    use fastdecode_core::Level;
+    use fastdecode_simd::{LANES, Lanes, Level, Portable};
 
-    crate::lanes::kernel! {
+    fastdecode_simd::kernel! {
         fn both(x: &[f32; LANES], e: &mut [f32; LANES], g: &mut [f32; LANES]) = both_body;
     }
 
@@ -69,7 +68,7 @@ mod tests {
             let x: [f32; LANES] =
                 std::array::from_fn(|lane| step as f32 * 0.001_41 + lane as f32 * 8e-5);
             let (mut e, mut g) = ([0.0; LANES], [0.0; LANES]);
-            both(Level::Portable, &x, &mut e, &mut g);
+            both(Level::PORTABLE, &x, &mut e, &mut g);
             for level in Level::available() {
                 let (mut e2, mut g2) = ([0.0; LANES], [0.0; LANES]);
                 both(level, &x, &mut e2, &mut g2);

@@ -9,14 +9,11 @@ use crate::error::{Error, Result};
 use crate::fork::Fork;
 use crate::linear::Output;
 use crate::norm::Norm;
-use crate::parts::Parts;
-use crate::pool::{Pool, Session};
 use crate::quantise::Quantised;
-use crate::settings;
 use crate::slab::Slabs;
 use crate::tensors::Tensors;
 use crate::weights::{Layer, NormPlace, Weights};
-use fastdecode_core::Level;
+use fastdecode_simd::{DisjointSlice, Level, Pool, Session, settings};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,7 +27,7 @@ pub struct Model {
     shape: Shape,
     slabs: Arc<Slabs>,
     level: Level,
-    pool: Pool,
+    threads: usize,
 }
 
 /// Whose logits are computed.
@@ -85,7 +82,7 @@ impl Model {
     /// The same, with this level and so many threads; neither changes a bit of the logits.
     ///
     /// # Errors
-    /// Where the tensors are not those of the configuration, or the level is not this machine's.
+    /// Where the tensors are not those of the configuration.
     pub fn with(
         config: Config,
         tensors: &Tensors<'_>,
@@ -94,18 +91,10 @@ impl Model {
         threads: usize,
     ) -> Result<Self> {
         config.check()?;
-        if !level.is_available() {
-            return Err(Error::Setting {
-                name: settings::LEVEL,
-                value: settings::name(level).into(),
-                need: "this machine lacks it".into(),
-            });
-        }
-        let pool = Pool::new(threads);
-        let weights = Weights::pack(&config, tensors, dtype, &mut pool.session())?;
+        let weights = Weights::pack(&config, tensors, dtype, &mut Pool::global().session(threads))?;
         let shape = Shape::new(&config);
         let slabs = Arc::new(Slabs::new(shape.lines()));
-        Ok(Self { config, weights, shape, slabs, level, pool })
+        Ok(Self { config, weights, shape, slabs, level, threads })
     }
 
     /// Its numbers.
@@ -129,7 +118,7 @@ impl Model {
     /// Threads it runs on.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.pool.threads()
+        self.threads
     }
 
     /// Bytes of its weights in memory.
@@ -147,7 +136,7 @@ impl Model {
     /// Reads all weights once and does next to nothing with them: what the memory allows at most.
     #[must_use]
     pub fn read_once(&self) -> u32 {
-        self.weights.read_once(self.level, &mut self.pool.session())
+        self.weights.read_once(self.level, &mut Pool::global().session(self.threads))
     }
 
     /// A row without tokens.
@@ -187,7 +176,7 @@ impl Model {
             .iter_mut()
             .zip(tokens)
             .try_for_each(|(sequence, tokens)| sequence.reserve(tokens.len(), &mut forks));
-        let mut session = self.pool.session();
+        let mut session = Pool::global().session(self.threads);
         // Before any error is told: rows that have parted lack what they parted at.
         Fork::make(&forks, self.shape, &mut session);
         drop(forks);
@@ -272,7 +261,7 @@ impl Model {
         qkv.resize(rows * 3 * width, 0.0);
         hidden.resize(rows * inner, 0.0);
 
-        let parts = Parts::new(stream);
+        let parts = DisjointSlice::new(stream);
         session.run(rows, |row| {
             let segment = &segments[owners[row] as usize];
             let position = segment.start + row - segment.first;
@@ -282,7 +271,7 @@ impl Model {
         });
         for (layer, block) in weights.blocks().iter().enumerate() {
             self.norm(&block.norm_1).apply(level, session, blocks, stream, width, normed);
-            let to = Parts::new(qkv);
+            let to = DisjointSlice::new(qkv);
             weights.linear(block, Layer::Qkv).apply(
                 level,
                 session,
@@ -302,14 +291,14 @@ impl Model {
             };
             attention.append(session, blocks);
             attention.attend(level, session, blocks, normed);
-            let to = Parts::new(stream);
+            let to = DisjointSlice::new(stream);
             let out = weights.linear(block, Layer::Out);
             out.apply(level, session, blocks, normed, integers, Output::Add(&to));
             self.norm(&block.norm_2).apply(level, session, blocks, stream, width, normed);
-            let to = Parts::new(hidden);
+            let to = DisjointSlice::new(hidden);
             let up = weights.linear(block, Layer::Up);
             up.apply(level, session, blocks, normed, integers, Output::Gelu(&to));
-            let to = Parts::new(stream);
+            let to = DisjointSlice::new(stream);
             let down = weights.linear(block, Layer::Down);
             down.apply(level, session, blocks, hidden, integers, Output::Add(&to));
         }
@@ -323,7 +312,7 @@ impl Model {
         let blocks = Blocks::new(heads.len());
         let (stream, normed) = (&stream[..heads.len() * width], &mut normed[..heads.len() * width]);
         self.norm(weights.last_norm()).apply(level, session, blocks, stream, width, normed);
-        let to = Parts::new(logits);
+        let to = DisjointSlice::new(logits);
         weights.head().apply(level, session, blocks, normed, integers, Output::Rows(&to));
     }
 

@@ -1,10 +1,7 @@
 //! Layer norm, from rows of the residual stream to blocks for the next linear layer.
 
 use crate::blocks::{BLOCK_ROWS, Blocks, interleave};
-use crate::lanes::{LANES, Lanes, Line, kernel};
-use crate::parts::Parts;
-use crate::pool::Session;
-use fastdecode_core::Level;
+use fastdecode_simd::{DisjointSlice, LANES, Lanes, Level, Line, Session, kernel};
 
 /// Gains and biases, in lines, and what is added to the variance.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +35,7 @@ impl Norm<'_> {
         let lines = width.div_ceil(LANES);
         // A block's rows share lines of memory, so threads share a block by columns.
         let parts = if blocks.rows() < 2 { 1 } else { session.threads().min(lines) };
-        let to = Parts::new(to);
+        let to = DisjointSlice::new(to);
         session.run(blocks.count() * parts, |task| {
             let (block, part) = (task / parts, task % parts);
             let columns = [part * lines / parts, (part + 1) * lines / parts];
@@ -127,9 +124,7 @@ fn filled(part: &[f32]) -> [f32; LANES] {
 mod tests {
     use super::Norm;
     use crate::blocks::Blocks;
-    use crate::lanes::Line;
-    use crate::pool::Pool;
-    use fastdecode_core::Level;
+    use fastdecode_simd::{Level, Line, Pool};
 
     #[test]
     fn close_to_float64_and_alike_everywhere() {
@@ -148,8 +143,8 @@ mod tests {
             for level in Level::available() {
                 for threads in [1, 2, 3] {
                     let mut to = vec![0.0; rows * width];
-                    let pool = Pool::new(threads);
-                    norm.apply(level, &mut pool.session(), blocks, &x, width, &mut to);
+                    let pool = Pool::new();
+                    norm.apply(level, &mut pool.session(threads), blocks, &x, width, &mut to);
                     assert_eq!(first.get_or_insert_with(|| to.clone()), &to);
                 }
             }

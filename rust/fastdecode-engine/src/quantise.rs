@@ -6,11 +6,8 @@
 
 use crate::blocks::{BLOCK_ROWS, Blocks};
 use crate::dtype::{CHAIN, QUAD, ZERO, scale_of};
-use crate::lanes::{Lanes, Line, ROUNDER, kernel};
-use crate::parts::Parts;
-use crate::pool::Session;
 use crate::tile::with_rows;
-use fastdecode_core::Level;
+use fastdecode_simd::{DisjointSlice, Lanes, Level, Line, ROUNDER, Session, kernel};
 
 /// Words of a stretch of inputs that shares a scale.
 pub const WORDS: usize = CHAIN / QUAD;
@@ -53,9 +50,9 @@ impl Quantised {
         self.scales.resize(blocks.rows() * stretches, 0.0);
         self.offsets.resize(blocks.rows() * stretches, 0);
         let (to_words, to_scales, to_offsets) = (
-            Parts::new(&mut self.words),
-            Parts::new(&mut self.scales),
-            Parts::new(&mut self.offsets),
+            DisjointSlice::new(&mut self.words),
+            DisjointSlice::new(&mut self.scales),
+            DisjointSlice::new(&mut self.offsets),
         );
         // A row alone takes less time than a second thread needs to hear of it.
         let parts = if blocks.rows() < 2 { 1 } else { session.threads().min(stretches) };

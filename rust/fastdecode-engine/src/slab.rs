@@ -6,10 +6,9 @@
 
 use crate::arena::Arena;
 use crate::error::Result;
-use crate::lanes::Line;
-use crate::pool::lock;
+use fastdecode_simd::Line;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Chunks of one size. Slabs that no chunk is left in are kept for the next ones, a few of them: where
 /// they all went back to the system, clearing their pages anew took 3% of a step of 32 rows.
@@ -24,6 +23,11 @@ const SLAB_LINES: usize = 1 << 18;
 const MOST: usize = 64;
 /// Most slabs that are kept for later (256 MiB).
 const IDLE: usize = 16;
+
+/// The lock, even after a panic: what these guard is consistent between any two statements.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 struct Slab {
     start: NonNull<Line>,
@@ -113,7 +117,7 @@ impl Drop for Chunk {
 #[cfg(test)]
 mod tests {
     use super::{IDLE, MOST, Slabs};
-    use crate::lanes::Line;
+    use fastdecode_simd::Line;
 
     #[test]
     fn chunks_are_apart_and_are_used_again() {

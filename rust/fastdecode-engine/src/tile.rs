@@ -3,7 +3,47 @@
 //! An output is a chain of fused multiply-adds over k, upwards: `acc = fma(x[k], w[k], acc)`. Lanes
 //! run across outputs, so that there is no reduction over lanes and every width gives the same bits.
 
-use crate::lanes::{Lanes, Line};
+use fastdecode_simd::{Lanes, Line, Portable};
+
+/// The shape of the register tile on an instruction set.
+pub trait Tile: Lanes {
+    /// Vectors across, 1 or 2.
+    const ACROSS: usize;
+    /// Rows: with `ACROSS` vectors each, their sums fit in the registers.
+    const ROWS: usize;
+    /// Where `ACROSS` is 1: the most rows that leave registers for two vectors across.
+    const ROWS_OF_TWO: usize = Self::ROWS / 2;
+    /// Vectors across of a single row, 2 or 4.
+    const LONE: usize = 4;
+}
+
+impl Tile for Portable {
+    const ACROSS: usize = 1;
+    const ROWS: usize = 6;
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Tile for fastdecode_simd::Avx512 {
+    const ACROSS: usize = 2;
+    const ROWS: usize = 12;
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Tile for fastdecode_simd::Avx2 {
+    const ACROSS: usize = 1;
+    const ROWS: usize = 6;
+}
+
+/// Of 32 registers 24 hold sums, 4 the weights, and the rest the activations, of which an instruction
+/// takes one lane. The compiler loads nothing across a prefetch, so the weights of two vectors take 8
+/// registers at once and those of four 16: more rows than these would spill sums to memory.
+#[cfg(target_arch = "aarch64")]
+impl Tile for fastdecode_simd::Neon {
+    const ACROSS: usize = 1;
+    const ROWS: usize = 6;
+    const ROWS_OF_TWO: usize = 2;
+    const LONE: usize = 2;
+}
 
 /// What weights are stored as, from vector `V` of a panel on.
 pub trait Stored {
@@ -108,7 +148,7 @@ impl Ahead {
     pub fn ask<L: Lanes, const A: usize>(self, l: L, k: usize, step: usize) {
         if k < self.count {
             for line in (0..A).step_by(step) {
-                l.prefetch(self.first.wrapping_add(k * A + line));
+                l.prefetch_l2(self.first.wrapping_add(k * A + line));
             }
         }
     }
@@ -118,9 +158,7 @@ impl Ahead {
     fn ask_soon<L: Lanes, const A: usize>(self, l: L, k: usize) {
         if k < self.count {
             for line in 0..A {
-                l.prefetch_soon(
-                    self.first.wrapping_add(k * A + line).wrapping_sub(self.between / 2),
-                );
+                l.prefetch_l1(self.first.wrapping_add(k * A + line).wrapping_sub(self.between / 2));
             }
         }
     }

@@ -4,12 +4,9 @@ use crate::arena::Arena;
 use crate::config::Config;
 use crate::dtype::{ACROSS, Dtype, PANEL, pack, read};
 use crate::error::{Error, Result};
-use crate::lanes::{LANES, Lanes, Line, kernel};
 use crate::linear::{Linear, NEAR};
-use crate::parts::Parts;
-use crate::pool::Session;
 use crate::tensors::{Tensor, Tensors};
-use fastdecode_core::Level;
+use fastdecode_simd::{DisjointSlice, LANES, Lanes, Level, Line, Session, kernel};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -219,7 +216,7 @@ impl Weights {
         let lines = self.arena.lines();
         let mut largest = vec![0.0; lines.len().div_ceil(STRIP)];
         let tasks = largest.len();
-        let to = Parts::new(&mut largest);
+        let to = DisjointSlice::new(&mut largest);
         session.run(tasks, |task| {
             let strip = &lines[task * STRIP..lines.len().min((task + 1) * STRIP)];
             // SAFETY: an element is one task's.
@@ -304,8 +301,8 @@ fn largest_body<L: Lanes>(l: L, lines: &[Line], to: &mut f32) {
     let mut largest = [l.splat(0.0); 4];
     for four in lines.as_chunks::<4>().0 {
         let ahead = four.as_ptr().wrapping_add(NEAR);
-        l.prefetch(ahead);
-        l.prefetch(ahead.wrapping_add(2));
+        l.prefetch_l2(ahead);
+        l.prefetch_l2(ahead.wrapping_add(2));
         for (largest, line) in largest.iter_mut().zip(four) {
             *largest = l.max(l.load(&line.0), *largest);
         }
@@ -352,7 +349,7 @@ fn copy_all(
         }
     }
     let broken: Vec<AtomicBool> = copies.iter().map(|_| AtomicBool::new(false)).collect();
-    let parts = Parts::new(lines);
+    let parts = DisjointSlice::new(lines);
     let copy_strip = |(index, unit, units): &(usize, usize, Range<usize>)| {
         let copy = &copies[*index];
         let start = copy.to.start + units.start * unit;

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fastdecode_engine::Wanted;
 use fastdecode_engine::{
     Batch, Config, Dtype, Elements, Error, Model, Result, Scratch, Tensor, Tensors,
 };
-use fastdecode_engine::{Wanted, settings};
 use half::f16;
 use numpy::{
     PyArray1, PyArray2, PyArrayDyn, PyArrayMethods, PyReadonlyArray1, PyReadonlyArrayDyn,
@@ -131,7 +131,7 @@ impl NativeGpt2 {
     /// The instruction set that it runs on: "portable", "neon", "avx2" or "avx512".
     #[getter]
     fn level(&self) -> &'static str {
-        settings::name(self.model.level())
+        self.model.level().name()
     }
 
     /// Read all weights once and do nothing with them: the measure of a step's speed.

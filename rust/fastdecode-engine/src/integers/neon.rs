@@ -7,7 +7,7 @@
 // and a `Sdot` is only made by `new`, whose caller has made sure of more. Loads are unaligned ones,
 // over references to 64 bytes.
 use super::{Dots, Line};
-use crate::lanes::Neon;
+use fastdecode_simd::Neon;
 use std::arch::aarch64::{
     float32x4_t, int8x16_t, int32x4_t, vcvtq_f32_s32, vdupq_n_s8, vdupq_n_s32, veorq_s8,
     vget_low_s8, vld1q_s8, vmull_high_s8, vmull_s8, vpadalq_s16, vpaddq_s16, vreinterpretq_s8_s32,

@@ -4,7 +4,7 @@
 // a value of the type is only made by `new`, whose caller has made sure of them. Loads are
 // unaligned ones, over references to 64 bytes.
 use super::{Dots, Line};
-use crate::lanes::{Avx2, Avx512};
+use fastdecode_simd::{Avx2, Avx512};
 use std::arch::x86_64::{
     __m256, __m256i, __m512, __m512i, _mm256_abs_epi8, _mm256_add_epi32, _mm256_cvtepi32_ps,
     _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8,
@@ -18,7 +18,7 @@ pub struct Vnni(Avx512);
 
 impl Vnni {
     /// # Safety
-    /// The CPU has what `Level::Avx512` names and VNNI, and the caller is compiled for them.
+    /// The processor has what `LevelKind::Avx512` names and VNNI, and the caller is compiled for them.
     #[inline(always)]
     pub unsafe fn new() -> Self {
         // SAFETY: the caller's promise.

@@ -1,12 +1,9 @@
 use super::{Linear, Output};
 use crate::blocks::Blocks;
 use crate::dtype::{ACROSS, CHAIN, Dtype, PANEL, pack, read, scale_of};
-use crate::lanes::Line;
-use crate::parts::Parts;
-use crate::pool::Pool;
 use crate::quantise::Quantised;
-use fastdecode_core::Level;
 use fastdecode_core::philox::philox4x32;
+use fastdecode_simd::{DisjointSlice, Level, Line, Pool};
 use proptest::prelude::*;
 
 struct Layer {
@@ -61,11 +58,11 @@ impl Layer {
             outputs: self.outputs,
         };
         let mut y = vec![0.0; rows * self.outputs];
-        let parts = Parts::new(&mut y);
-        let pool = Pool::new(threads);
+        let parts = DisjointSlice::new(&mut y);
+        let pool = Pool::new();
         let integers = &mut Quantised::default();
         let to = Output::Rows(&parts);
-        linear.apply(level, &mut pool.session(), blocks, &packed, integers, to);
+        linear.apply(level, &mut pool.session(threads), blocks, &packed, integers, to);
         y
     }
 

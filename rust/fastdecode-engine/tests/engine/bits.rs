@@ -3,8 +3,8 @@
 use crate::small::{
     CONTEXT, VOCABULARY, bits, config, file, logits, model, model_of, tokens, weights,
 };
-use fastdecode_core::Level;
 use fastdecode_engine::{Batch, Dtype, Model, Scratch, Tensors, Wanted};
+use fastdecode_simd::Level;
 use proptest::prelude::*;
 use std::sync::{Arc, LazyLock};
 

@@ -1,8 +1,8 @@
 //! Files that are damaged, or made to do damage: an error for each, no panic, no memory taken.
 
 use crate::small::{Named, config, config_json, file, weights};
-use fastdecode_core::Level;
 use fastdecode_engine::{Config, Dtype, Elements, Error, Model, Tensor, Tensors};
+use fastdecode_simd::Level;
 use half::{bf16, f16};
 use proptest::prelude::*;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! A small GPT-2 with deterministic weights, and its safetensors file.
 
-use fastdecode_core::Level;
 use fastdecode_core::philox::philox4x32;
 use fastdecode_engine::{Config, Dtype, Model, Scratch, Tensors, Wanted};
+use fastdecode_simd::Level;
 use safetensors::tensor::{Dtype as Stored, TensorView};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,42 +1,48 @@
-//! A mutable slice whose parts go to different tasks of one phase.
+//! A mutable slice that several tasks write to at once.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Hands out parts of a slice; each caller vouches that no two tasks have the same element.
-pub struct Parts<'a, T> {
+/// A mutable slice whose non-overlapping parts go to different tasks of one parallel phase.
+pub struct DisjointSlice<'a, T> {
     start: *mut T,
     length: usize,
     slice: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a `Parts` is the slice it was made of, given out in disjoint parts (see `part`).
-unsafe impl<T: Send> Sync for Parts<'_, T> {}
+// SAFETY: it stands for the slice that it was made of, lent in disjoint parts (see `part`).
+unsafe impl<T: Send> Sync for DisjointSlice<'_, T> {}
 // SAFETY: as above.
-unsafe impl<T: Send> Send for Parts<'_, T> {}
+unsafe impl<T: Send> Send for DisjointSlice<'_, T> {}
 
-impl<'a, T> Parts<'a, T> {
+impl<'a, T> DisjointSlice<'a, T> {
     /// Over the whole of `slice`.
     pub fn new(slice: &'a mut [T]) -> Self {
         Self { start: slice.as_mut_ptr(), length: slice.len(), slice: PhantomData }
     }
 
-    /// Whether it holds `count` elements in all.
+    /// The number of elements of the whole slice.
     #[must_use]
-    pub fn holds(&self, count: usize) -> bool {
-        self.length == count
+    pub fn len(&self) -> usize {
+        self.length
     }
 
-    /// One part.
+    /// Whether the slice is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// The elements in `range`.
     ///
     /// # Safety
     /// While the result lives, nobody else uses an element of `range`.
     ///
     /// # Panics
-    /// Where the range reaches beyond the slice.
+    /// If the range extends beyond the slice.
     #[inline(always)]
     #[must_use]
-    #[expect(clippy::mut_from_ref, reason = "the disjointness is the caller's promise")]
+    #[expect(clippy::mut_from_ref, reason = "the caller promises that ranges do not overlap")]
     pub unsafe fn part(&self, range: Range<usize>) -> &mut [T] {
         assert!(range.start <= range.end && range.end <= self.length);
         // SAFETY: within the slice, as just checked, and used by nobody else, as promised.

@@ -1,0 +1,34 @@
+//! What the decoding core and the inference engine share: vectors, threads, and the memory layout
+//! that both need.
+//!
+//! - [`Level`] names an instruction set that this machine has. Only detection makes one, so safe
+//!   functions may rely on it.
+//! - [`Lanes`] is sixteen float32 lanes on each instruction set, and [`kernel!`] compiles a function
+//!   written over it once for each of them.
+//! - [`Pool`] is the process's one thread pool; [`PerProcess`] is what makes it survive a fork.
+//! - [`DisjointSlice`] lends non-overlapping parts of a slice to the tasks of a parallel phase.
+//! - [`settings`] reads the environment variables that choose the level and the threads.
+//!
+//! All levels perform the same IEEE operations in the same order and give the same bits: nothing is
+//! re-associated, and every multiply-add is fused.
+
+mod disjoint;
+mod kernel;
+mod lanes;
+mod level;
+mod line;
+mod per_process;
+mod pool;
+pub mod settings;
+
+pub use disjoint::DisjointSlice;
+#[cfg(target_arch = "aarch64")]
+pub use lanes::Neon;
+#[cfg(target_arch = "x86_64")]
+pub use lanes::{Avx2, Avx512};
+pub use lanes::{HALF_BITS, HIGH_BIAS, LANES, LOW_BIAS, Lanes, Portable, ROUNDER};
+pub use level::{Level, LevelKind};
+pub use line::Line;
+pub use per_process::PerProcess;
+pub use pool::{Pool, Session};
+pub use settings::SettingError;

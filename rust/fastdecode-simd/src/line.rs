@@ -1,0 +1,44 @@
+//! One cache line.
+
+use crate::lanes::LANES;
+
+/// A cache line: sixteen floats, or any 64 bytes, aligned to 64.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[repr(C, align(64))]
+pub struct Line(pub [f32; LANES]);
+
+impl Line {
+    /// Zeros.
+    pub const ZERO: Self = Self([0.0; LANES]);
+
+    /// The line as words, for data that is not float32.
+    #[inline(always)]
+    #[must_use]
+    pub fn words(&self) -> &[u32; LANES] {
+        // SAFETY: the sizes are equal, a float's bits are a valid word, and a word's alignment is no
+        // greater.
+        unsafe { &*(&raw const self.0).cast() }
+    }
+
+    /// The line as mutable words.
+    #[inline(always)]
+    pub fn words_mut(&mut self) -> &mut [u32; LANES] {
+        // SAFETY: as above, and any word is a valid float.
+        unsafe { &mut *(&raw mut self.0).cast() }
+    }
+
+    /// The line as bytes.
+    #[inline(always)]
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; 4 * LANES] {
+        // SAFETY: the sizes are equal, and there is no padding.
+        unsafe { &*(&raw const self.0).cast() }
+    }
+
+    /// The line as mutable bytes.
+    #[inline(always)]
+    pub fn bytes_mut(&mut self) -> &mut [u8; 4 * LANES] {
+        // SAFETY: as above, and any four bytes are a valid float.
+        unsafe { &mut *(&raw mut self.0).cast() }
+    }
+}
