@@ -15,9 +15,9 @@ import numpy as np
 import torch
 import transformers
 from fastdecode import Greedy
-from fastdecode.engines.native import LoadedEngine
-from fastdecode.loop import Decoding
-from fastdecode.plan import Plan, Prompt, Timer
+from fastdecode.decoding.loop import Decoding
+from fastdecode.decoding.request import Plan, Prompt, Timer
+from fastdecode.models.engines.native import LoadedEngine
 from transformers import GPT2Config, GPT2LMHeadModel
 
 

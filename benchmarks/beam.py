@@ -25,9 +25,9 @@ import fastdecode
 import numpy as np
 import torch
 import transformers
-from fastdecode.beams import BeamSearch
-from fastdecode.engines import open_engine
-from fastdecode.plan import Plan, Prompt, Timer
+from fastdecode.decoding.beam_search import BeamSearch
+from fastdecode.decoding.request import Plan, Prompt, Timer
+from fastdecode.models.engines import open_engine
 from transformers import GPT2Config, GPT2LMHeadModel
 
 # Beams, prompts in the batch, tokens in a prompt.

@@ -21,9 +21,9 @@ import fastdecode
 import numpy as np
 import torch
 import transformers
-from fastdecode.engines import open_engine
-from fastdecode.loop import Decoding
-from fastdecode.plan import Plan, Prompt, Timer
+from fastdecode.decoding.loop import Decoding
+from fastdecode.decoding.request import Plan, Prompt, Timer
+from fastdecode.models.engines import open_engine
 from transformers import GPT2Config, GPT2LMHeadModel
 
 SETTINGS = {

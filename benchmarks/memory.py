@@ -17,10 +17,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from fastdecode import Greedy
-from fastdecode.engines import NATIVE_DTYPES
-from fastdecode.engines.native import NativeEngine
-from fastdecode.loop import Decoding
-from fastdecode.plan import Plan, Prompt, Timer
+from fastdecode.decoding.loop import Decoding
+from fastdecode.decoding.request import Plan, Prompt, Timer
+from fastdecode.models.engines import NATIVE_DTYPES
+from fastdecode.models.engines.native import NativeEngine
 
 
 def resident(name: str) -> int:

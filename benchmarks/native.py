@@ -17,9 +17,9 @@ from time import perf_counter
 import numpy as np
 import torch
 import transformers
-from fastdecode.engines import native
-from fastdecode.engines.gpt2 import GPT2Engine
-from fastdecode.engines.torch import TorchEngine
+from fastdecode.models.engines import native
+from fastdecode.models.engines.gpt2.engine import GPT2Engine
+from fastdecode.models.engines.transformers import TorchEngine
 from transformers import GPT2Config, GPT2LMHeadModel
 
 

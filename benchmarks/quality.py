@@ -20,9 +20,9 @@ import numpy as np
 import torch
 import transformers
 from fastdecode import Decoder, core
-from fastdecode.engines import NATIVE_DTYPES
-from fastdecode.engines.native import LoadedEngine
-from fastdecode.engines.torch import TorchEngine
+from fastdecode.models.engines import NATIVE_DTYPES
+from fastdecode.models.engines.native import LoadedEngine
+from fastdecode.models.engines.transformers import TorchEngine
 from transformers import GPT2Config, GPT2LMHeadModel
 
 # As the demo model was trained; see its card.

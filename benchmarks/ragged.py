@@ -17,11 +17,12 @@ from time import perf_counter
 import numpy as np
 import torch
 import transformers
-from fastdecode import Greedy, loop
-from fastdecode.engines import NATIVE_DTYPES
-from fastdecode.engines.native import LoadedEngine
-from fastdecode.loop import Decoding
-from fastdecode.plan import Plan, Prompt, Timer
+from fastdecode import Greedy
+from fastdecode.decoding import loop
+from fastdecode.decoding.loop import Decoding
+from fastdecode.decoding.request import Plan, Prompt, Timer
+from fastdecode.models.engines import NATIVE_DTYPES
+from fastdecode.models.engines.native import LoadedEngine
 from transformers import GPT2Config, GPT2LMHeadModel
 
 

@@ -4,8 +4,8 @@ import math
 
 import torch
 from fastdecode import Beam
-from fastdecode.beams import BeamSearch
-from fastdecode.plan import Plan, Prompt, Timer
+from fastdecode.decoding.beam_search import BeamSearch
+from fastdecode.decoding.request import Plan, Prompt, Timer
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 

@@ -7,7 +7,7 @@ import fastdecode
 import pytest
 from conftest import ragged
 from fastdecode import Beam, Sample
-from fastdecode.engines.branching import BranchingRows
+from fastdecode.models.engines.gpt2.branching import BranchingRows
 
 
 def test_generate_and_its_keywords(decoder):

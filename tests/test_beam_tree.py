@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import pytest
 from conftest import ragged
 from fastdecode import Beam, BeamTree
-from fastdecode.tree import Branch
-from fastdecode.tree_text import visible
+from fastdecode.display.tree_text import visible
+from fastdecode.results.beam_tree import Branch
 
 
 @pytest.fixture(scope="module")

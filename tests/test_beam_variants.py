@@ -8,10 +8,10 @@ import pytest
 import torch
 from conftest import make_tokenizer
 from fastdecode import Beam, Decoder, Sample
-from fastdecode.beams import BeamSearch
-from fastdecode.continuations import enumerate_continuations
-from fastdecode.keywords import read
-from fastdecode.plan import Plan, Prompt, Timer
+from fastdecode.decoding.beam_search import BeamSearch
+from fastdecode.decoding.request import Plan, Prompt, Timer
+from fastdecode.options.keywords import read
+from fastdecode.results.continuations import enumerate_continuations
 from searches import near, search, small_vocabulary_model, transformers_search
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import make_model, ragged
 from fastdecode import Decoder
-from fastdecode.engines.native import LoadedEngine, NativeEngine
+from fastdecode.models.engines.native import LoadedEngine, NativeEngine
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from fastdecode import Decoder
-from fastdecode.engines.native import NativeEngine
+from fastdecode.models.engines.native import NativeEngine
 from transformers import GPT2Config, GPT2LMHeadModel
 
 MEMORY = Path(__file__).parents[1] / "benchmarks" / "memory.py"

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_model, ragged
-from fastdecode.engines import open_engine
-from fastdecode.engines.native import LoadedEngine, NativeEngine
-from fastdecode.tokenizer import FileTokenizer
+from fastdecode.models.engines import open_engine
+from fastdecode.models.engines.native import LoadedEngine, NativeEngine
+from fastdecode.models.tokenizer import FileTokenizer
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_model, ragged
-from fastdecode import Decoder, Sample, loop
-from fastdecode.loop import Decoding
-from fastdecode.plan import Plan, Prompt, Timer
+from fastdecode import Decoder, Sample
+from fastdecode.decoding import loop
+from fastdecode.decoding.loop import Decoding
+from fastdecode.decoding.request import Plan, Prompt, Timer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

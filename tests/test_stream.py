@@ -5,8 +5,8 @@ import itertools
 import pytest
 from conftest import make_model, make_tokenizer, ragged
 from fastdecode import Decoder
-from fastdecode.stopping import StopCutter
-from fastdecode.text import TextCursor, continuation
+from fastdecode.decoding.stop_strings import StopCutter
+from fastdecode.decoding.text import TextCursor, continuation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

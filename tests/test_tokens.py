@@ -3,7 +3,7 @@
 import fastdecode
 import pytest
 from conftest import make_tokenizer
-from fastdecode.pieces import Pieces, readable
+from fastdecode.models.pieces import Pieces, readable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -95,7 +95,7 @@ def test_sentencepiece_pieces():
 
 
 def test_the_file_tokenizer_has_the_same_pieces(tmp_path):
-    from fastdecode.tokenizer import FileTokenizer
+    from fastdecode.models.tokenizer import FileTokenizer
 
     TOKENIZER.save_pretrained(tmp_path)
     light = Pieces(FileTokenizer(tmp_path))

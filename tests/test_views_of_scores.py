@@ -42,7 +42,7 @@ def test_ranks_are_places_in_the_order(decoder):
 
 
 def test_ranks_of_ties_go_by_token_id(decoder):
-    from fastdecode.scoring import _ranks
+    from fastdecode.decoding.scoring import _ranks
 
     rows = np.array([[1, 3, 3, 3, 0]] * 5, dtype=np.float32)
     assert _ranks(rows, [0, 1, 2, 3, 4]) == [4, 1, 2, 3, 5]
@@ -88,7 +88,7 @@ def test_generations_have_their_own_context(decoder):
 @settings(max_examples=30, **SLOW_START)
 @given(st.integers(1, 64), st.integers(2, 300), st.integers(0, 80), st.integers(0, 1))
 def test_windows_score_each_token_once_with_the_context_promised(stride, length, before, bos):
-    from fastdecode.scoring import Task, _windows
+    from fastdecode.decoding.scoring import Task, _windows
 
     task = Task("texts[0]", [0] * (before + bos), [1] * length)
     whole = before + bos + length
@@ -183,7 +183,7 @@ def test_comparison_of_equals(decoder):
 @settings(max_examples=40, **SLOW_START)
 @given(st.lists(st.text(alphabet="ab c", min_size=1, max_size=9), min_size=2, max_size=4))
 def test_cells_hold_every_token_once(decoder, texts):
-    from fastdecode.comparisons import _cells
+    from fastdecode.results.comparison import _cells
 
     found = decoder.compare(texts)
     for compared in found:

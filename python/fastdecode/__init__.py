@@ -25,37 +25,37 @@ from fastdecode.api import (
 )
 
 if TYPE_CHECKING:
-    from fastdecode.anomalies import Surprises
-    from fastdecode.candidates import Candidate, Candidates, Raffle, Tally
-    from fastdecode.classifications import Classification, Classifications
-    from fastdecode.comparisons import Comparison
-    from fastdecode.continuations import Continuation, Continuations
     from fastdecode.decoder import Decoder
     from fastdecode.errors import Interrupted
-    from fastdecode.generations import Generation, Generations, Stats
-    from fastdecode.replays import Difference, Replay
-    from fastdecode.scores import Score, Scores
-    from fastdecode.steps import Step
-    from fastdecode.strategies import Greedy
-    from fastdecode.tree import BeamTree
-    from fastdecode.vocabularies import Token, Tokens, Vocabulary
+    from fastdecode.jobs.replay import Difference, Replay
+    from fastdecode.options.strategies import Greedy
+    from fastdecode.results.beam_tree import BeamTree
+    from fastdecode.results.candidates import Candidate, Candidates, Raffle, Tally
+    from fastdecode.results.classification import Classification, Classifications
+    from fastdecode.results.comparison import Comparison
+    from fastdecode.results.continuations import Continuation, Continuations
+    from fastdecode.results.generations import Generation, Generations, Stats
+    from fastdecode.results.scores import Score, Scores
+    from fastdecode.results.step import Step
+    from fastdecode.results.surprises import Surprises
+    from fastdecode.results.tokens import Token, Tokens, Vocabulary
 
 # Imported when they are first asked for: the import of the package needs not even NumPy.
 _LATER = {
-    "anomalies": ("Surprises",),
-    "candidates": ("Candidate", "Candidates", "Raffle", "Tally"),
-    "classifications": ("Classification", "Classifications"),
-    "comparisons": ("Comparison",),
-    "continuations": ("Continuation", "Continuations"),
+    "results.surprises": ("Surprises",),
+    "results.candidates": ("Candidate", "Candidates", "Raffle", "Tally"),
+    "results.classification": ("Classification", "Classifications"),
+    "results.comparison": ("Comparison",),
+    "results.continuations": ("Continuation", "Continuations"),
     "decoder": ("Decoder",),
     "errors": ("Interrupted",),
-    "generations": ("Generation", "Generations", "Stats"),
-    "replays": ("Difference", "Replay"),
-    "scores": ("Score", "Scores"),
-    "steps": ("Step",),
-    "strategies": ("Greedy",),
-    "tree": ("BeamTree",),
-    "vocabularies": ("Token", "Tokens", "Vocabulary"),
+    "results.generations": ("Generation", "Generations", "Stats"),
+    "jobs.replay": ("Difference", "Replay"),
+    "results.scores": ("Score", "Scores"),
+    "results.step": ("Step",),
+    "options.strategies": ("Greedy",),
+    "results.beam_tree": ("BeamTree",),
+    "results.tokens": ("Token", "Tokens", "Vocabulary"),
 }
 _HOME = {name: module for module, names in _LATER.items() for name in names}
 

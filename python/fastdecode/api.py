@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, overload
 if TYPE_CHECKING:
     import os
 
-    from fastdecode.anomalies import Surprises
-    from fastdecode.candidates import Candidates
-    from fastdecode.classifications import Classification, Classifications
-    from fastdecode.comparisons import Comparison
-    from fastdecode.continuations import Continuations
     from fastdecode.decoder import Decoder
-    from fastdecode.generations import Generation, Generations
-    from fastdecode.replays import Replay
-    from fastdecode.scores import Scores
-    from fastdecode.steps import Step
-    from fastdecode.strategies import Strategy
-    from fastdecode.vocabularies import Tokens, Vocabulary
+    from fastdecode.jobs.replay import Replay
+    from fastdecode.options.strategies import Strategy
+    from fastdecode.results.candidates import Candidates
+    from fastdecode.results.classification import Classification, Classifications
+    from fastdecode.results.comparison import Comparison
+    from fastdecode.results.continuations import Continuations
+    from fastdecode.results.generations import Generation, Generations
+    from fastdecode.results.scores import Scores
+    from fastdecode.results.step import Step
+    from fastdecode.results.surprises import Surprises
+    from fastdecode.results.tokens import Tokens, Vocabulary
 
 DEFAULT_MODEL = "openai-community/gpt2"
 _MOST_LOADED = 3
@@ -49,7 +49,7 @@ def resolve(
             belongs.
     """
     from fastdecode.decoder import Decoder
-    from fastdecode.engines import dtype_name
+    from fastdecode.models.engines import dtype_name
 
     if isinstance(model, Decoder | str) or hasattr(model, "__fspath__"):
         if tokenizer is not None:
@@ -478,8 +478,8 @@ def replay(
         ValueError: where the file is something else, was drawn with another generator, or names
             no model and none is given.
     """
-    from fastdecode.generations import Generations
-    from fastdecode.replays import rerun
+    from fastdecode.jobs.replay import rerun
+    from fastdecode.results.generations import Generations
 
     return rerun(Generations.load(path), path, model=model, tokenizer=tokenizer)[1]
 
@@ -512,7 +512,7 @@ def verify(
     Raises:
         ValueError: as for `replay`.
     """
-    from fastdecode import replays
+    from fastdecode.jobs import replay as replays
 
     return replays.verify(
         path, model=model, tokenizer=tokenizer, engine=engine, dtype=dtype, tolerance=tolerance

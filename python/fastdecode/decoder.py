@@ -6,21 +6,22 @@ from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from fastdecode import checks, core, keywords
-from fastdecode.beams import BeamSearch, SettledStream
-from fastdecode.engines.base import Engine
-from fastdecode.environments import environment
+from fastdecode import core
+from fastdecode.decoding.beam_search import BeamSearch, SettledStream
+from fastdecode.decoding.loop import Decoding
+from fastdecode.decoding.request import Plan, Prompt, Row, Timer
+from fastdecode.display.progress import progress_bar
 from fastdecode.errors import Interrupted
-from fastdecode.generations import Generation, Generations, Stats
-from fastdecode.loop import Decoding
-from fastdecode.plan import Plan, Prompt, Row, Timer
-from fastdecode.progress import progress_bar
+from fastdecode.models.engines.base import Engine
+from fastdecode.models.environment import environment
+from fastdecode.options import checks, keywords
+from fastdecode.options.strategies import Beam, Strategy, describe
 from fastdecode.reader import Reader
-from fastdecode.steps import Step
-from fastdecode.strategies import Beam, Strategy, describe
+from fastdecode.results.generations import Generation, Generations, Stats
+from fastdecode.results.step import Step
 
 if TYPE_CHECKING:
-    from fastdecode.continuations import Continuations
+    from fastdecode.results.continuations import Continuations
 
 _DEFAULT_NEW_TOKENS = 20
 _MOST_ROWS = 32
@@ -62,7 +63,7 @@ class Decoder(Reader):
             raise TypeError(
                 f"model must be a transformers causal language model, not {type(model).__name__}"
             )
-        from fastdecode.engines import open_engine
+        from fastdecode.models.engines import open_engine
 
         self._set(open_engine(model, engine, dtype), tokenizer, model)
 
@@ -107,8 +108,8 @@ class Decoder(Reader):
         """
         if not isinstance(name_or_path, str):
             raise TypeError(f"name_or_path must be a string, not {type(name_or_path).__name__}")
-        from fastdecode.checkpoints import load
-        from fastdecode.engines import dtype_name, prefers_native
+        from fastdecode.models.checkpoints import load
+        from fastdecode.models.engines import dtype_name, prefers_native
 
         native = prefers_native(engine, device, dtype)
         kept = (dtype_name(dtype) or "float32") if native else None
@@ -128,9 +129,9 @@ class Decoder(Reader):
         cls, name_or_path: str, revision: str | None, dtype: str, *, required: bool
     ) -> Decoder | None:
         """From files that the native engine can run, or None, or its refusal if `required`."""
-        from fastdecode.checkpoints import files_of
-        from fastdecode.engines.native import NativeEngine
-        from fastdecode.tokenizer import FileTokenizer
+        from fastdecode.models.checkpoints import files_of
+        from fastdecode.models.engines.native import NativeEngine
+        from fastdecode.models.tokenizer import FileTokenizer
 
         with files_of(name_or_path, revision) as folder:
             if folder is None:
@@ -286,7 +287,7 @@ class Decoder(Reader):
         (ids,) = self._tokens([prompt])
         checks.fits([ids], self.engine.context, vocab)
         job = Prompt(0, ids, 0, *self._room(0, len(ids), count, None))
-        from fastdecode.continuations import enumerate_continuations
+        from fastdecode.results.continuations import enumerate_continuations
 
         return enumerate_continuations(
             self.engine, self.tokenizer, prompt, job, float(min_probability), eos

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fastdecode.generations import Generations
+    from fastdecode.results.generations import Generations
 
 
 class Interrupted(KeyboardInterrupt):

@@ -6,21 +6,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from fastdecode import checks, keywords
-from fastdecode.engines.base import Engine
-from fastdecode.generations import Generation
-from fastdecode.progress import progress_bar
-from fastdecode.strategies import Beam, Greedy, Strategy
+from fastdecode.display.progress import progress_bar
+from fastdecode.models.engines.base import Engine
+from fastdecode.options import checks, keywords
+from fastdecode.options.strategies import Beam, Greedy, Strategy
+from fastdecode.results.generations import Generation
 
 if TYPE_CHECKING:
-    from fastdecode.anomalies import Surprises
-    from fastdecode.candidates import Candidates
-    from fastdecode.classifications import Classification, Classifications
-    from fastdecode.comparisons import Comparison
-    from fastdecode.pieces import Pieces
-    from fastdecode.scores import Score, Scores
-    from fastdecode.scoring import Task
-    from fastdecode.vocabularies import Tokens, Vocabulary
+    from fastdecode.decoding.scoring import Task
+    from fastdecode.models.pieces import Pieces
+    from fastdecode.results.candidates import Candidates
+    from fastdecode.results.classification import Classification, Classifications
+    from fastdecode.results.comparison import Comparison
+    from fastdecode.results.scores import Score, Scores
+    from fastdecode.results.surprises import Surprises
+    from fastdecode.results.tokens import Tokens, Vocabulary
 
 
 class Reader:
@@ -37,20 +37,20 @@ class Reader:
     @cached_property
     def pieces(self) -> Pieces:
         """The tokens one by one, as bytes and readable."""
-        from fastdecode.pieces import Pieces
+        from fastdecode.models.pieces import Pieces
 
         return Pieces(self.tokenizer)
 
     @property
     def vocabulary(self) -> Vocabulary:
         """All tokens of the tokenizer; a slice of them shows ids, pieces and bytes."""
-        from fastdecode.vocabularies import Vocabulary
+        from fastdecode.results.tokens import Vocabulary
 
         return Vocabulary(self.pieces)
 
     def tokens(self, text: str) -> Tokens:
         """What `text` is cut into; see `fastdecode.tokens`."""
-        from fastdecode.vocabularies import Token, Tokens
+        from fastdecode.results.tokens import Token, Tokens
 
         ids = self._plain_tokens([checks.string("text", text)])[0]
         return Tokens((Token.of(self.pieces, i) for i in ids), text)
@@ -65,8 +65,8 @@ class Reader:
         **more: Any,
     ) -> Candidates:
         """The `k` likeliest next tokens; see `fastdecode.next_token`."""
-        from fastdecode.candidates import Candidates
-        from fastdecode.laws import Law
+        from fastdecode.results.candidates import Candidates
+        from fastdecode.results.law import Law
 
         checks.string("prompt", prompt)
         k = checks.integer("k", k, 1, self.engine.vocab_size)
@@ -107,8 +107,8 @@ class Reader:
         progress: bool | None = None,
     ) -> Scores:
         """The log-probability of each text; see `fastdecode.score`."""
-        from fastdecode.scores import Scores
-        from fastdecode.scoring import Task
+        from fastdecode.decoding.scoring import Task
+        from fastdecode.results.scores import Scores
 
         if isinstance(texts, Generation):
             texts = [texts]
@@ -138,7 +138,7 @@ class Reader:
         alternatives: int = 3,
     ) -> Comparison:
         """Which of some texts is likelier, and at which token; see `fastdecode.compare`."""
-        from fastdecode.comparisons import Comparison
+        from fastdecode.results.comparison import Comparison
 
         if isinstance(texts, str):
             raise TypeError("texts must be a sequence of two strings or more, not one string")
@@ -162,7 +162,7 @@ class Reader:
         progress: bool | None = None,
     ) -> Classification | Classifications:
         """Which label a text belongs to, by Bayes' rule; see `fastdecode.classify`."""
-        from fastdecode.classifications import Classification, Classifications, read_labels
+        from fastdecode.results.classification import Classification, Classifications, read_labels
 
         known = read_labels(labels, prompts, priors)
         checks.string("separator", separator)
@@ -195,7 +195,7 @@ class Reader:
         progress: bool | None = None,
     ) -> Surprises:
         """The texts by their surprisal a token; see `fastdecode.surprising`."""
-        from fastdecode.anomalies import Surprises
+        from fastdecode.results.surprises import Surprises
 
         items = checks.filled("texts", texts)
         tasks = self._tasks([context] * len(items), items, bos=bos, eos=eos)
@@ -217,7 +217,7 @@ class Reader:
         names: Sequence[str] | None = None,
     ) -> list[Task]:
         """What to score: each text behind its context, between BOS and EOS if asked for."""
-        from fastdecode.scoring import Task
+        from fastdecode.decoding.scoring import Task
 
         for context in set(contexts):
             checks.string("context", context)
@@ -245,9 +245,9 @@ class Reader:
         progress: bool | None,
     ) -> Iterator[Score]:
         """Score `tasks`, which are `texts`; every argument is checked before any work."""
-        from fastdecode import scoring
+        from fastdecode.decoding import scoring
         from fastdecode.display.flow import Alternative
-        from fastdecode.scores import Score
+        from fastdecode.results.scores import Score
 
         alternatives = checks.integer("alternatives", alternatives, 0, self.engine.vocab_size)
         if stride is not None:

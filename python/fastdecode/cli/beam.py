@@ -15,8 +15,8 @@ from fastdecode.cli.options import MODEL, Json, group, opened
 from fastdecode.cli.output import emit, printable, show, tolerant
 
 if TYPE_CHECKING:
-    from fastdecode.generations import Generations
-    from fastdecode.tree import BeamTree
+    from fastdecode.results.beam_tree import BeamTree
+    from fastdecode.results.generations import Generations
 
 
 class Drawing(StrEnum):

@@ -27,8 +27,9 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure tokens a second and where the time goes, for --model and a way to draw."""
-    from fastdecode import checks, keywords, throughputs
-    from fastdecode.strategies import Beam
+    from fastdecode.jobs import throughput as throughputs
+    from fastdecode.options import checks, keywords
+    from fastdecode.options.strategies import Beam
 
     chosen = keywords.read(strategy, None).strategy
     if isinstance(chosen, Beam):

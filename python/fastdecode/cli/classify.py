@@ -85,7 +85,7 @@ def classify(
 
 def _check(names: Inputs, prompts: Any, priors: Any) -> None:
     """Refuse labels that are empty or repeated by where they were given, before a model loads."""
-    from fastdecode.classifications import read_labels
+    from fastdecode.results.classification import read_labels
 
     with names.named():
         read_labels(names.texts, prompts, priors or None)

@@ -13,10 +13,10 @@ from fastdecode.cli import sinks
 from fastdecode.cli.inputs import Inputs, read
 from fastdecode.cli.options import DRAWING, MODEL, STRATEGY, File, Json, flags, group, opened
 from fastdecode.cli.output import emit, printable, tolerant
-from fastdecode.steps import Step
+from fastdecode.results.step import Step
 
 if TYPE_CHECKING:
-    from fastdecode.generations import Generation
+    from fastdecode.results.generations import Generation
 
 _INTERRUPTED = 130
 
@@ -96,7 +96,7 @@ def generate(
         raise ValueError("--save and --out are two ways to keep a run; give one of the two")
     if logprobs is not None and not (as_json or save or out):
         raise ValueError("--logprobs are noted in --json, --out or --save; give one of these")
-    from fastdecode import keywords
+    from fastdecode.options import keywords
 
     inputs = read(prompts, file, "prompt")
     said = {**strategy, "do_sample": sample}
@@ -113,7 +113,7 @@ def generate(
     given = {name: value for name, value in call.items() if value is not None or name == "seed"}
     with inputs.named():
         if out is not None:
-            from fastdecode.cli.resumable import write
+            from fastdecode.jobs.resumable import write
 
             code = write(out, opened(model), inputs.texts, chosen, call)
             if code:
@@ -147,7 +147,7 @@ def _stream(
 
 def _counted(steps: Iterable[Step], prompts: int, n: int) -> Iterator[Step]:
     """The steps, with a bar for many texts, unless the texts themselves are on the screen."""
-    from fastdecode.progress import progress_bar
+    from fastdecode.display.progress import progress_bar
 
     meter = progress_bar(False if sys.stdout.isatty() else None, prompts, "generate", each=n)
     try:

@@ -12,7 +12,7 @@ from fastdecode.cli.options import MODEL, STRATEGY, File, Json, group, opened
 from fastdecode.cli.output import emit, show
 
 if TYPE_CHECKING:
-    from fastdecode.candidates import Candidates
+    from fastdecode.results.candidates import Candidates
 
 
 @group("model", MODEL)
@@ -43,7 +43,7 @@ def next_token(
 
     With a strategy (--temperature to --no-repeat-ngram), also what it keeps of them.
     """
-    from fastdecode import checks, keywords
+    from fastdecode.options import checks, keywords
 
     if draw and samples is not None:
         raise ValueError("--draw shows one draw, --samples counts many; give one of the two")

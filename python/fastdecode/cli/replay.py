@@ -12,7 +12,7 @@ from fastdecode.cli.options import EngineName, Json, quiet_loading
 from fastdecode.cli.output import emit, tolerant
 
 if TYPE_CHECKING:
-    from fastdecode.replays import Replay
+    from fastdecode.jobs.replay import Replay
 
 _NOT_THE_SAME = 1
 

@@ -11,7 +11,7 @@ from fastdecode.cli.options import MODEL, File, Json, Texts, group, opened
 from fastdecode.cli.output import emit, show
 
 if TYPE_CHECKING:
-    from fastdecode.scores import Score
+    from fastdecode.results.scores import Score
 
 CONDITION: dict[str, tuple[Any, Any]] = {
     "context": (
@@ -57,7 +57,7 @@ def score(
         for item in found:
             emit(_record(item))
     elif tokens:
-        from fastdecode.scores import TokenRows
+        from fastdecode.results.scores import TokenRows
 
         for place, item in enumerate(found):
             print(end="\n" if place else "")

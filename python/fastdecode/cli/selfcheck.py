@@ -15,7 +15,7 @@ def selfcheck(as_json: Json = False) -> None:
 
     Exit code 1 where a check fails.
     """
-    from fastdecode import selfchecks
+    from fastdecode.jobs import selfcheck as selfchecks
 
     found = selfchecks.selfcheck()
     if as_json:

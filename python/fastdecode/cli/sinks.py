@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from fastdecode.cli.output import emit, printable, tolerant
-from fastdecode.steps import Step
+from fastdecode.results.step import Step
 
 
 class Sink(Protocol):

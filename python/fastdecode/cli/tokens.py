@@ -12,7 +12,7 @@ from fastdecode.cli.options import MODEL, File, Json, Texts, group, opened
 from fastdecode.cli.output import emit, show
 
 if TYPE_CHECKING:
-    from fastdecode.vocabularies import Token, Tokens
+    from fastdecode.results.tokens import Token, Tokens
 
 _SLICE = re.compile(r"(\d*):(\d*)")
 

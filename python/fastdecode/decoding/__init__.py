@@ -1,0 +1,1 @@
+"""Decoding: from a checked request to tokens, sequence by sequence and step by step."""

@@ -1,0 +1,168 @@
+"""Scoring: log-probabilities of given tokens, each given all before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdecode import core
+from fastdecode.models.engines.base import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Tokens to score, and the tokens before them, which are a condition.
+
+    `name` stands in messages, as "texts[3]".
+    """
+
+    name: str
+    before: Sequence[int]
+    tokens: Sequence[int]
+
+    @property
+    def first(self) -> int:
+        """The place, in condition and tokens together, of the first token that can be scored."""
+        return max(len(self.before), 1)
+
+    @property
+    def unscored(self) -> int:
+        """How many of `tokens` have nothing before them: 0 or 1."""
+        return min(self.first - len(self.before), len(self.tokens))
+
+
+@dataclass(slots=True)
+class Found:
+    """What was found for the tokens of a task; None for a token with nothing before it."""
+
+    logprobs: list[float | None]
+    ranks: list[int | None]
+    alternatives: list[list[tuple[int, float]] | None]
+
+    @classmethod
+    def nothing(cls, count: int) -> Found:
+        """For tokens that are not scored."""
+        return cls([None] * count, [None] * count, [None] * count)
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Tokens `start` to `end` go through the model, for the targets `first` to `end`, inclusive."""
+
+    task: int
+    start: int
+    end: int
+    first: int
+
+
+def run(
+    engine: Engine,
+    tasks: Sequence[Task],
+    *,
+    stride: int | None = None,
+    alternatives: int = 0,
+    done: Callable[[], object] = lambda: None,
+) -> list[Found]:
+    """Score every task, short ones first, so that a batch holds like with like.
+
+    Args:
+        engine: the model.
+        tasks: what to score, each checked by `check`.
+        stride: new tokens a window, where a task is longer than the context.
+        alternatives: how many of the likeliest tokens to note at each place.
+        done: called as each task is finished.
+    """
+    found = [Found.nothing(len(task.tokens)) for task in tasks]
+    windows = [w for i, task in enumerate(tasks) for w in _windows(i, task, engine.context, stride)]
+    windows.sort(key=lambda w: w.end - w.start)
+    left = [0] * len(tasks)
+    for window in windows:
+        left[window.task] += 1
+    for _ in range(left.count(0)):
+        done()
+    whole = [[*task.before, *task.tokens] for task in tasks]
+    sequences = [whole[w.task][w.start : w.end] for w in windows]
+    for window, logits in zip(windows, engine.all_logits(sequences), strict=True):
+        targets = whole[window.task][window.first : window.end + 1]
+        rows = logits[window.first - 1 - window.start :]
+        place = window.first - len(tasks[window.task].before)
+        _note(found[window.task], place, rows, targets, alternatives)
+        left[window.task] -= 1
+        if not left[window.task]:
+            done()
+    return found
+
+
+def check(tasks: Sequence[Task], context: int | None, stride: int | None) -> None:
+    """Refuse tasks that the context has no room for.
+
+    Raises:
+        ValueError: with the task's name and what to do.
+    """
+    if context is None:
+        return
+    if stride is not None and stride > context:
+        raise ValueError(
+            f"stride must be at most the model's context, {context}, not {stride}; "
+            f"{max(1, context // 2)} is usual"
+        )
+    for task in tasks:
+        length = len(task.before) + len(task.tokens)
+        if length - 1 <= context or stride is not None:
+            continue
+        raise ValueError(
+            f"{task.name} comes to {length} tokens, but the model's context is {context}; "
+            "shorten the text or its context, or give "
+            f"stride={max(1, context // 2)} to score it in overlapping windows"
+        )
+
+
+def _windows(index: int, task: Task, context: int | None, stride: int | None) -> Iterator[_Window]:
+    """Windows that score each token once, all but the first with the most context there is."""
+    last = len(task.before) + len(task.tokens) - 1
+    first = task.first
+    if first > last:
+        return
+    size = last if context is None else context
+    step = size if stride is None else stride
+    end = min(last, max(size, first))
+    while True:
+        yield _Window(index, max(0, end - size), end, first)
+        if end == last:
+            return
+        first, end = end + 1, min(last, end + step)
+
+
+def _note(found: Found, place: int, logits: Any, targets: Sequence[int], alternatives: int) -> None:
+    """Put what the rows of logits say about the targets behind place `place`."""
+    places = slice(place, place + len(targets))
+    found.logprobs[places] = core.token_logprobs(logits, targets).tolist()
+    found.ranks[places] = _ranks(_array(logits), targets)
+    if alternatives:
+        values, ids = core.top_k(logits, alternatives)
+        logprobs = values.astype(np.float64) - core.logsumexp(logits)[:, None]
+        found.alternatives[places] = [
+            list(zip(some, best, strict=True))
+            for some, best in zip(ids.tolist(), logprobs.tolist(), strict=True)
+        ]
+
+
+def _ranks(rows: NDArray[np.float32], targets: Sequence[int]) -> list[int]:
+    """Places in the order of the core: larger logit first, then lower token id."""
+    return [
+        1
+        + int(np.count_nonzero(row > row[token]))
+        + int(np.count_nonzero(row[:token] == row[token]))
+        for row, token in zip(rows, targets, strict=True)
+    ]
+
+
+def _array(logits: Any) -> NDArray[np.float32]:
+    if isinstance(logits, np.ndarray):
+        return logits
+    array: NDArray[np.float32] = logits.float().numpy()
+    return array

@@ -1,0 +1,1 @@
+"""Models: finding a checkpoint, reading its tokenizer, and the engines that run it."""

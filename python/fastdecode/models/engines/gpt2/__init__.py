@@ -1,0 +1,1 @@
+"""A lean GPT-2 step in torch."""

@@ -1,0 +1,178 @@
+"""GPT-2 on the CPU by the Rust engine: the same bits in any batch, and no torch needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdecode._core import NativeGpt2, NativeRows
+
+
+def runs_natively(model: Any) -> bool:
+    """Whether `LoadedEngine` can run `model`."""
+    import torch
+
+    from fastdecode.models.engines.gpt2.engine import is_plain_gpt2
+
+    return (
+        is_plain_gpt2(model, (torch.float32, torch.float16, torch.bfloat16))
+        and bool(model.config.tie_word_embeddings)
+        and model.lm_head.weight is model.transformer.wte.weight
+    )
+
+
+class NativeEngine:
+    """A GPT-2 on the CPU, run by the Rust engine.
+
+    Weights are kept as float32, bfloat16 or int8, and all else is float32. A row's logits depend
+    on its tokens alone, to the last bit: not on the rows beside it, the number of threads
+    (`FASTDECODE_THREADS`) or the instruction set (`FASTDECODE_LEVEL`).
+    """
+
+    def __init__(self, model: NativeGpt2, eos_ids: tuple[int, ...] = ()) -> None:
+        """Use a packed model; `from_folder` and `from_model` make one."""
+        self._native = model
+        self._eos_ids = eos_ids
+
+    @classmethod
+    def from_folder(cls, folder: Path, dtype: str = "float32") -> NativeEngine:
+        """From a folder with `config.json` and `model.safetensors`; torch is not imported.
+
+        The file is read once, into the form that the kernels read.
+
+        Args:
+            folder: where the files are.
+            dtype: what the weights are kept as: "float32", "bfloat16" or "int8".
+
+        Raises:
+            ValueError: where a file is missing, damaged, or of another kind of model.
+        """
+        return cls(NativeGpt2.from_folder(folder, dtype), _eos_of(folder))
+
+    @property
+    def name(self) -> str:
+        """The name that `open_engine` has for it."""
+        return "native"
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens a sequence may have."""
+        return self._packed().context
+
+    @property
+    def vocab_size(self) -> int:
+        """The width of a row of logits."""
+        return self._packed().vocab_size
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """The tokens that end a sequence by the model's own settings."""
+        return self._eos_ids
+
+    @property
+    def joins(self) -> bool:
+        """Rows join and leave between steps."""
+        return True
+
+    @property
+    def dtype(self) -> str:
+        """What its weights are kept as; it computes in float32."""
+        return self._packed().dtype
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Memory of one token of one row in the KV cache, in bytes."""
+        return self._packed().bytes_per_token
+
+    def start(
+        self, prompts: Sequence[Sequence[int]], repeats: Sequence[int]
+    ) -> tuple[NativeRows, NDArray[np.float32]]:
+        """Prefill each prompt once; see `base.Engine`. Repeats share the prompt's cache."""
+        rows = self._packed().rows()
+        return rows, rows.join([list(prompt) for prompt in prompts], list(repeats))
+
+    def all_logits(self, sequences: Sequence[Sequence[int]]) -> Iterator[NDArray[np.float32]]:
+        """Logits behind every token; see `base.Engine`."""
+        native = self._packed()
+        for sequence in sequences:
+            yield native.all_logits(list(sequence))
+
+    def _packed(self) -> NativeGpt2:
+        return self._native
+
+
+class LoadedEngine(NativeEngine):
+    """The same for a model that transformers has loaded, whose changes it follows.
+
+    The weights are copied once, into the form that the kernels read; the model keeps its own.
+    """
+
+    def __init__(self, model: Any, dtype: str = "float32") -> None:
+        """Use a model for which `runs_natively` holds; it is put in evaluation mode.
+
+        Args:
+            model: the model.
+            dtype: what the weights are kept as: "float32", "bfloat16" or "int8".
+        """
+        self._model = model.eval()
+        self._dtype = dtype
+        self._version: list[tuple[int, int]] = []
+        super().__init__(self._packed())
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """The tokens that end a sequence by the model's own settings."""
+        value = self._model.generation_config.eos_token_id
+        if value is None:
+            value = self._model.config.eos_token_id
+        return _as_ids(value)
+
+    def _packed(self) -> NativeGpt2:
+        from fastdecode.models.engines.gpt2.engine import versions
+
+        version = versions(self._model)
+        if version != self._version:
+            self._native = NativeGpt2.from_arrays(
+                self._model.config.to_json_string(use_diff=False),
+                {name: _array(parameter) for name, parameter in self._model.named_parameters()},
+                self._dtype,
+            )
+            self._version = version
+        return self._native
+
+
+def _array(parameter: Any) -> NDArray[Any]:
+    """The parameter's own memory as an array; bfloat16, which NumPy lacks, as its bits."""
+    import torch
+
+    values = parameter.detach().contiguous()
+    if values.dtype is torch.bfloat16:
+        bits: NDArray[Any] = values.view(torch.int16).numpy()
+        return bits.view(np.uint16)
+    array: NDArray[Any] = values.numpy()
+    return array
+
+
+def _eos_of(folder: Path) -> tuple[int, ...]:
+    """As transformers has it: the generation settings', else the configuration's."""
+    for name in ("generation_config.json", "config.json"):
+        try:
+            value = json.loads((folder / name).read_text("utf-8")).get("eos_token_id")
+            if value is not None:
+                return _as_ids(value)
+        except FileNotFoundError:
+            continue
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{folder / name} is damaged: {error}") from error
+    return ()
+
+
+def _as_ids(value: Any) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    return tuple(int(v) for v in value) if isinstance(value, list | tuple) else (int(value),)

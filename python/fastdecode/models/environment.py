@@ -1,0 +1,41 @@
+"""Environments: what a run was made with, so that a later run can be told apart from it."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import Any
+
+from fastdecode._core import __version__
+from fastdecode.models.engines.base import Engine
+from fastdecode.models.engines.native import NativeEngine
+
+
+def environment(engine: Engine) -> dict[str, Any]:
+    """Whatever could move a last bit of a run on `engine`, as plain data.
+
+    `fastdecode` and `python` are versions, `machine` names system and processor family, `engine` is
+    its name for `Decoder.from_pretrained`, `threads` and `level` (the instruction set) are what it
+    computes on; where it is one of torch's, `torch`, `transformers` and `device` are there too.
+    """
+    found: dict[str, Any] = {
+        "fastdecode": __version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "engine": engine.name,
+        "dtype": engine.dtype,
+    }
+    if isinstance(engine, NativeEngine):
+        native = engine._packed()
+        return found | {"threads": native.threads, "level": native.level}
+    torch, transformers = sys.modules.get("torch"), sys.modules.get("transformers")
+    if torch is not None:
+        found |= {
+            "threads": torch.get_num_threads(),
+            "level": torch.backends.cpu.get_cpu_capability().lower(),
+            "torch": str(torch.__version__),
+            "device": str(getattr(engine, "device", "cpu")),
+        }
+    if transformers is not None:
+        found["transformers"] = str(transformers.__version__)
+    return found

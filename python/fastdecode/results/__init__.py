@@ -1,0 +1,1 @@
+"""Results: what the public functions return."""

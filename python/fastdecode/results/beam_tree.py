@@ -1,0 +1,173 @@
+"""What a beam search looked at, as a tree to read and to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastdecode.decoding.text import continuation
+
+if TYPE_CHECKING:
+    from fastdecode._core import BeamState
+    from fastdecode.decoding.request import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A candidate: one token behind another branch.
+
+    Attributes:
+        id: its number in the tree; the prompt itself is 0, and is no branch.
+        parent: the number of what it continues.
+        token_id: its token.
+        text: the token's text.
+        depth: new tokens from the prompt to here.
+        logprob: the token's log-probability under the model, in nats.
+        score: the sum that the search compared: log-probabilities with penalties, in nats.
+        fate: "kept" (it lived on), "finished" (it ended a sequence) or "pruned".
+        returned: whether a returned sequence passes here.
+        best: whether the best sequence passes here.
+    """
+
+    id: int
+    parent: int
+    token_id: int
+    text: str
+    depth: int
+    logprob: float
+    score: float
+    fate: str
+    returned: bool
+    best: bool
+
+
+class BeamTree(Sequence[Branch]):
+    """Every candidate that the beam search behind one prompt compared, step by step.
+
+    A sequence of `Branch`, in the order of the steps and, within a step, as the search ranked them.
+    In a notebook it draws itself; `print(tree)` is text, `to_svg`, `to_dot` and `to_mermaid` give
+    the drawing as text of that format, and rich prints it in colour.
+
+    Attributes:
+        prompt: the prompt's text.
+        parted: the number of the branch (0: the prompt) at which greedy decoding would have left
+            the best sequence, or None where it would have found it.
+    """
+
+    def __init__(self, prompt: str, branches: Sequence[Branch]) -> None:
+        """Hold `branches` behind `prompt`."""
+        self.prompt = prompt
+        self._branches = tuple(branches)
+        self.parted = self._parting()
+
+    @classmethod
+    def of(cls, state: BeamState, index: int, prompt: Prompt, tokenizer: Any) -> BeamTree:
+        """The tree of a search that keeps its expansions."""
+        found = state.expansions(index)
+        parents = {node: parent for _, parent, _, _, _, _, node in found if node is not None}
+        tokens = {node: token for _, _, token, _, _, _, node in found if node is not None}
+        paths = [_path(outcome.node, parents) for outcome in state.outcomes(index)]
+        returned = {node for path in paths for node in path}
+        best = set(paths[0]) if paths else set()
+        spare = max(parents, default=0)
+        histories: dict[int, list[int]] = {0: []}
+        branches = []
+        for depth, parent, token, logprob, score, fate, node in found:
+            if node is None:
+                spare += 1
+            number = spare if node is None else node
+            before = histories.get(parent)
+            if before is None:
+                before = [tokens[n] for n in reversed(_path(parent, parents))]
+                histories[parent] = before
+            text = continuation(tokenizer, prompt.ids + before, [token])
+            if not text:
+                text = tokenizer.decode([token])
+            branches.append(
+                Branch(
+                    number,
+                    parent,
+                    token,
+                    text,
+                    depth,
+                    logprob,
+                    score,
+                    fate,
+                    number in returned,
+                    number in best,
+                )
+            )
+        return cls(continuation(tokenizer, [], prompt.ids), branches)
+
+    def __len__(self) -> int:
+        """How many branches there are."""
+        return len(self._branches)
+
+    def __getitem__(self, index: Any) -> Any:
+        """One branch, or a slice of them."""
+        return self._branches[index]
+
+    def __repr__(self) -> str:
+        """Its size and the best sequence."""
+        best = "".join(branch.text for branch in self._branches if branch.best)
+        return f"BeamTree({self.prompt!r}, {len(self)} branches, best {best!r})"
+
+    def __str__(self) -> str:
+        """The tree as text."""
+        from fastdecode.display.tree_text import as_text
+
+        return as_text(self)
+
+    def __rich__(self) -> Any:
+        """The tree for rich's console, in colour."""
+        from fastdecode.display.tree_text import as_rich
+
+        return as_rich(self)
+
+    def _repr_svg_(self) -> str:
+        return self.to_svg()
+
+    def children(self, number: int) -> list[Branch]:
+        """The branches behind branch `number` (0: the prompt), as the search ranked them."""
+        return [branch for branch in self._branches if branch.parent == number]
+
+    def to_svg(self, *, pruned: bool = True) -> str:
+        """A drawing: survivors bold, the best in colour, pruned branches grey.
+
+        Args:
+            pruned: whether to draw the branches that were pruned at once.
+        """
+        from fastdecode.display.tree_svg import as_svg
+
+        return as_svg(self, pruned=pruned)
+
+    def to_dot(self) -> str:
+        """The tree for Graphviz."""
+        from fastdecode.display.tree_text import as_dot
+
+        return as_dot(self)
+
+    def to_mermaid(self) -> str:
+        """The tree as a Mermaid flowchart, which GitHub and many editors draw."""
+        from fastdecode.display.tree_text import as_mermaid
+
+        return as_mermaid(self)
+
+    def _parting(self) -> int | None:
+        """Where the best sequence takes another token than the likeliest."""
+        for branch in self._branches:
+            if branch.best:
+                likeliest = max(self.children(branch.parent), key=lambda one: one.logprob)
+                if likeliest.logprob > branch.logprob:
+                    return branch.parent
+        return None
+
+
+def _path(node: int, parents: dict[int, int]) -> list[int]:
+    """A node and those before it, backwards, without the prompt."""
+    path = []
+    while node != 0:
+        path.append(node)
+        node = parents[node]
+    return path

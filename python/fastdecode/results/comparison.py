@@ -1,0 +1,227 @@
+"""Comparisons: which of some texts is likelier, and at which token that is decided."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any
+
+from fastdecode.display import Column, Table, Tabular, flow
+from fastdecode.display.html import escape, fragment
+from fastdecode.results.items import Items
+from fastdecode.results.scores import Score, one_line
+
+# Up to this many tokens a text has a column for each; longer texts stand under each other.
+_COLUMNS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Tokens of a text beside the tokens of the likeliest text that they stand for.
+
+    Where both have the same token, each is a segment of its own; elsewhere a segment is as long
+    as the difference, and may be empty on one side.
+
+    Attributes:
+        best: places in the likeliest text, `best[0]` up to, without, `best[1]`.
+        own: places in this text.
+        difference: log-probability of the own tokens less that of the best's, in nats.
+    """
+
+    best: tuple[int, int]
+    own: tuple[int, int]
+    difference: float
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One of the texts compared.
+
+    Attributes:
+        index: its place in the call.
+        score: its score.
+        difference: its log-probability less the likeliest's, in nats (by mean: of the means).
+        probability: its share, 0..1, where one of these texts must be the one.
+        segments: how its tokens stand beside the likeliest's, in order; together their
+            differences are the difference of the two sums.
+        decides: the segment where it loses most against the likeliest; None for the likeliest
+            itself and for its equal.
+    """
+
+    index: int
+    score: Score
+    difference: float
+    probability: float
+    segments: list[Segment]
+    decides: Segment | None
+
+    @property
+    def deciding(self) -> str:
+        """The tokens of `decides`, readable; empty where there are none."""
+        if self.decides is None:
+            return ""
+        return "".join(self.score.shown[slice(*self.decides.own)])
+
+
+class Comparison(Tabular, Items[Compared]):
+    """Texts in the order of their log-probability, the likeliest first; equals in their order.
+
+    A notebook shows the texts under each other, token beside token, coloured by surprisal; the
+    tokens that decide are framed.
+
+    Attributes:
+        per_token: whether the mean log-probability of a token ranks the texts, not the sum.
+    """
+
+    def __init__(self, scores: Sequence[Score], *, per_token: bool = False) -> None:
+        """Rank and align some scores."""
+        self.per_token = per_token
+
+        def value(score: Score) -> float:
+            return score.mean if per_token else score.logprob
+
+        order = sorted(range(len(scores)), key=lambda i: -value(scores[i]))
+        best = scores[order[0]]
+        shares = [math.exp(value(scores[i]) - value(best)) for i in order]
+        items = []
+        for i, share in zip(order, shares, strict=True):
+            score = scores[i]
+            segments = _segments(best, score)
+            worst = min(segments, key=lambda s: s.difference, default=None)
+            if worst is not None and worst.difference >= 0:
+                worst = None
+            items.append(
+                Compared(
+                    index=i,
+                    score=score,
+                    difference=value(score) - value(best),
+                    probability=share / math.fsum(shares),
+                    segments=segments,
+                    decides=worst,
+                )
+            )
+        super().__init__(items)
+
+    @property
+    def best(self) -> Score:
+        """The likeliest text's score."""
+        return self._items[0].score
+
+    def explain(self) -> str:
+        """What decides between the two likeliest, in one sentence."""
+        first, second = self._items[:2]
+        if second.decides is None:
+            return f"{one_line(first.score.text)} and {one_line(second.score.text)} are equal."
+        best = _quoted("".join(first.score.shown[slice(*second.decides.best)]))
+        own = _quoted(second.deciding)
+        mean = " a token" if self.per_token else ""
+        return (
+            f"{one_line(first.score.text)} is likelier by {-second.difference:.2f} nats{mean}; "
+            f"most is decided at {best} against {own} ({-second.decides.difference:.2f} nats)."
+        )
+
+    def _table(self) -> Table:
+        items = self._items
+        return Table(
+            [
+                Column("logprob", [f"{c.score.logprob:.4f}" for c in items], right=True),
+                Column("mean", [f"{c.score.mean:.4f}" for c in items], right=True),
+                Column("difference", [f"{c.difference:.4f}" for c in items], right=True),
+                Column("share", [f"{c.probability:.4f}" for c in items], right=True),
+                Column("decided at", [c.deciding for c in items], code=True),
+                Column("text", [one_line(c.score.text, 40) for c in items]),
+            ],
+            [self.explain()],
+        )
+
+    def _columns(self) -> Mapping[str, Sequence[Any]]:
+        items = self._items
+        return {
+            "index": [c.index for c in items],
+            "text": [c.score.text for c in items],
+            "logprob": [c.score.logprob for c in items],
+            "mean": [c.score.mean for c in items],
+            "difference": [c.difference for c in items],
+            "probability": [c.probability for c in items],
+            "decided_at": [c.deciding for c in items],
+        }
+
+    def _repr_html_(self) -> str:
+        second = self._items[1].decides
+        rows = []
+        for compared in self._items:
+            mark = second if compared is self._items[0] else compared.decides
+            side = "best" if compared is self._items[0] else "own"
+            framed = frozenset(range(*getattr(mark, side))) if mark else frozenset[int]()
+            tokens = [flow.token_html(t) for t in compared.score.flow(framed)]
+            if len(self.best.token_ids) <= _COLUMNS:
+                cells = "".join(
+                    f'<td class="side"{_span(first, end)}>{"".join(tokens[a:b])}</td>'
+                    for first, end, (a, b) in _cells(compared.segments)
+                )
+            else:
+                cells = f'<td class="flow">{"".join(tokens)}</td>'
+            rows.append(f'<tr><td class="n">{compared.score.logprob:.2f}</td>{cells}</tr>')
+        grid = f"<table><tbody>{''.join(rows)}</tbody></table>"
+        note = f'<p class="note">{escape(self.explain())}</p>'
+        return fragment(grid + note + flow.key())
+
+
+def _segments(best: Score, own: Score) -> list[Segment]:
+    """The two texts side by side."""
+
+    def total(score: Score, first: int, end: int) -> float:
+        return math.fsum(v for v in score.token_logprobs[first:end] if v is not None)
+
+    segments = []
+    for same, i1, i2, j1, j2 in _aligned(best.token_ids, own.token_ids):
+        spans = [(i1, i2, j1, j2)]
+        if same:
+            spans = [(i1 + k, i1 + k + 1, j1 + k, j1 + k + 1) for k in range(i2 - i1)]
+        for a, b, c, d in spans:
+            difference = total(own, c, d) - total(best, a, b)
+            segments.append(Segment((a, b), (c, d), difference))
+    return segments
+
+
+def _aligned(best: Sequence[int], own: Sequence[int]) -> Iterator[tuple[bool, int, int, int, int]]:
+    """Runs that are the same or not: whether, and the places in both.
+
+    What both begin with and end with is theirs in common; between, the longest shared runs are.
+    """
+    short = min(len(best), len(own))
+    head = next((i for i in range(short) if best[i] != own[i]), short)
+    room = short - head
+    tail = next((i for i in range(room) if best[-1 - i] != own[-1 - i]), room)
+    if head:
+        yield True, 0, head, 0, head
+    ends = len(best) - tail, len(own) - tail
+    middle = SequenceMatcher(None, best[head : ends[0]], own[head : ends[1]], autojunk=False)
+    for tag, i1, i2, j1, j2 in middle.get_opcodes():
+        yield tag == "equal", head + i1, head + i2, head + j1, head + j2
+    if tail:
+        yield True, ends[0], len(best), ends[1], len(own)
+
+
+def _cells(segments: Sequence[Segment]) -> Iterator[tuple[int, int, tuple[int, int]]]:
+    """Columns of the likeliest text, and the own tokens that stand in them.
+
+    Tokens that the likeliest lacks stand in the column behind them, or in the last one.
+    """
+    wide = [s for s in segments if s.best[0] < s.best[1]]
+    start = 0
+    for place, segment in enumerate(wide):
+        last = place == len(wide) - 1
+        end = segments[-1].own[1] if last else segment.own[1]
+        yield *segment.best, (start, end)
+        start = end
+
+
+def _quoted(tokens: str) -> str:
+    return f'"{tokens}"' if tokens else "nothing"
+
+
+def _span(first: int, end: int) -> str:
+    return f' colspan="{end - first}"' if end - first > 1 else ""

@@ -1,0 +1,282 @@
+"""Generations: what `generate` returns, to read, to save and to run again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastdecode.display import Column, Table, Tabular, flow
+from fastdecode.display.flow import Alternative, Shown
+from fastdecode.display.html import escape, fragment
+from fastdecode.results.items import Items
+from fastdecode.results.step import Step
+
+if TYPE_CHECKING:
+    import os
+
+    from fastdecode.results.beam_tree import BeamTree
+
+_FORMAT = "fastdecode generations v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generated continuation of one prompt.
+
+    Attributes:
+        text: the continuation, without the prompt and without special tokens, cut before a stop
+            string. `prompt + text` is the whole.
+        token_ids: the generated tokens, with the end-of-sequence token that ended them, and with
+            the tokens of a stop string.
+        prompt: the prompt as given.
+        logprobs: for each generated token, its log-probability in nats under the model itself
+            (before temperature and truncation); None unless asked for.
+        alternatives: for each generated token, the likeliest tokens as (id, log-probability),
+            likeliest first; None unless `logprobs` is at least 1.
+        score: a beam's final score; None for greedy and sampling.
+        inclusion: in a stochastic beam search, the probability that the sample holds this sequence,
+            given its threshold; otherwise None.
+        finish_reason: "eos", "stop" (a stop string), "length" (`max_new_tokens`), "context" (the
+            model's context is full), or "interrupted" (Ctrl-C).
+        seed: the seed of the run.
+        stream: the random stream of the prompt.
+        sample: which sample of the prompt, from 0.
+        steps: a `Step` for each generated token, with what led to it; None without `trace=True`.
+    """
+
+    text: str
+    token_ids: list[int]
+    prompt: str
+    logprobs: list[float] | None
+    score: float | None
+    finish_reason: str
+    seed: int
+    stream: int
+    sample: int
+    alternatives: list[list[tuple[int, float]]] | None = None
+    inclusion: float | None = None
+    steps: list[Step] | None = None
+
+    def explain(self) -> str:
+        """Every step in one plain sentence, a line each.
+
+        Raises:
+            ValueError: where the run was made without `trace=True`.
+        """
+        return "\n".join(step.explain() for step in self._traced("explain"))
+
+    def plot(self, ax: Any = None) -> Any:
+        """Surprisal of each token and entropy before it, in nats, by matplotlib.
+
+        Args:
+            ax: the matplotlib axes to draw on; None makes a figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: where matplotlib is not installed.
+            ValueError: where the run was made without `trace=True`.
+        """
+        from fastdecode.display import plots
+
+        traces = [step.trace for step in self._traced("plot") if step.trace is not None]
+        return plots.surprisal(
+            [trace.shown for trace in traces],
+            [-trace.logprob for trace in traces],
+            [trace.entropy for trace in traces],
+            ax,
+        )
+
+    def _traced(self, what: str) -> list[Step]:
+        if self.steps is None:
+            raise ValueError(f"there is nothing to {what}: generate with trace=True")
+        return self.steps
+
+    def _flow(self) -> Iterator[Shown]:
+        yield Shown(self.prompt)
+        if self.steps is None:
+            yield Shown(self.text, 0.0)
+            return
+        for step in self.steps:
+            trace = step.trace
+            if trace is not None:
+                others = [Alternative(c.token_id, c.shown, c.logprob) for c in trace.candidates]
+                lines = [f"rank {trace.rank:,}", *trace.explain().split("; ")[1:]]
+                yield Shown(trace.shown, trace.logprob, lines, others)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def _html_body(self) -> str:
+        if self.steps is None:
+            given, made = escape(self.prompt), escape(self.text)
+            return f'<div class="flow"><span class="tok given">{given}</span>{made}</div>'
+        return flow.paragraph(self._flow())
+
+    def to_html(self) -> str:
+        """What a notebook shows: HTML with its own style, without scripts, needing no network."""
+        key = "" if self.steps is None else flow.key()
+        return fragment(self._html_body() + key)
+
+    def __rich__(self) -> Any:
+        """The text for `rich.print`, coloured by surprisal where there is a trace."""
+        return flow.rich(self._flow())
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a run took.
+
+    Attributes:
+        tokens: generated tokens.
+        seconds: wall time of the decode, without loading the model.
+        tokens_per_second: their ratio.
+        forward: share of the time in the model's forward pass, 0..1.
+        core: share in the decoding core (choice of tokens, log-probabilities).
+        python: the rest.
+    """
+
+    tokens: int
+    seconds: float
+    tokens_per_second: float
+    forward: float
+    core: float
+    python: float
+
+    @classmethod
+    def of(cls, tokens: int, seconds: float, forward: float, core: float) -> Stats:
+        """From a count and from seconds: in all, in the forward pass, in the core."""
+        whole = max(seconds, 1e-12)
+        rest = max(0.0, whole - forward - core)
+        return cls(tokens, seconds, tokens / whole, forward / whole, core / whole, rest / whole)
+
+
+class Generations(Tabular, Items[Generation]):
+    """Generations in the order of the prompts, then of the samples.
+
+    Attributes:
+        stats: what the run took.
+        call: the arguments of the run as plain data, from which `fastdecode.replay` repeats it.
+        environment: what the run was made with: versions, engine, threads, instruction set; empty
+            where it was read from a file that does not say.
+        trees: the `BeamTree` of each prompt, from a beam search with `trace=True`; not saved.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[Generation],
+        stats: Stats,
+        call: dict[str, Any],
+        environment: dict[str, Any] | None = None,
+    ) -> None:
+        """Hold `items` of one run."""
+        super().__init__(items)
+        self.stats = stats
+        self.call = call
+        self.environment = environment or {}
+        self.trees: list[BeamTree] = []
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the generations are the same; what the run took does not matter."""
+        if not isinstance(other, Generations):
+            return NotImplemented
+        return self._items == other._items
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """A short table of the generations."""
+        lines = [f"Generations({len(self)}, {self.stats.tokens} tokens)"]
+        for item in self._items[:10]:
+            whole = item.prompt + item.text
+            short = whole if len(whole) <= 80 else whole[:77] + "..."
+            lines.append(f"  [{item.stream}.{item.sample}] {short!r} ({item.finish_reason})")
+        if len(self) > 10:
+            lines.append(f"  ... {len(self) - 10} more")
+        return "\n".join(lines)
+
+    @property
+    def texts(self) -> list[str]:
+        """The continuations, one a generation."""
+        return [item.text for item in self._items]
+
+    @property
+    def tree(self) -> BeamTree:
+        """The tree of a beam search behind one prompt.
+
+        Raises:
+            ValueError: where there is none, or one for each of several prompts.
+        """
+        if len(self.trees) == 1:
+            return self.trees[0]
+        if self.trees:
+            raise ValueError(f"there are {len(self.trees)} trees, one a prompt: use trees[i]")
+        raise ValueError("there is no tree: run a beam search with trace=True")
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run; a fresh one where none was given."""
+        return int(self.call["seed"])
+
+    def _table(self) -> Table:
+        items = self._items
+        return Table(
+            [
+                Column("text", [f"{g.stream}.{g.sample}" for g in items], code=True),
+                Column("", [g.prompt + g.text for g in items]),
+                Column("finish", [g.finish_reason for g in items]),
+            ],
+            [f"{self.stats.tokens} tokens, seed {self.seed}"],
+        )
+
+    def _columns(self) -> Mapping[str, Sequence[Any]]:
+        names = (name for name in Generation.__slots__ if name != "steps")
+        return {name: [getattr(g, name) for g in self._items] for name in names}
+
+    def _repr_html_(self) -> str:
+        if any(item.steps is not None for item in self._items):
+            body = "".join(item._html_body() for item in self._items)
+            return fragment(body + flow.key())
+        return self._table().html()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the call, its environment and its generations to `path` as JSON (UTF-8).
+
+        `fastdecode.replay` runs it again, `fastdecode.verify` says whether it comes out the same.
+        """
+        data = {
+            "format": _FORMAT,
+            "call": self.call,
+            "environment": self.environment,
+            "stats": asdict(self.stats),
+            "generations": [asdict(item) for item in self._items],
+        }
+        Path(path).write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Generations:
+        """Read what `save` wrote, without running anything.
+
+        Raises:
+            ValueError: where the file is something else.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is not JSON: {error}") from error
+        if not isinstance(data, dict) or data.get("format") != _FORMAT:
+            raise ValueError(f"{path} was not written by Generations.save of this version")
+        items = []
+        for fields in data["generations"]:
+            some = fields.get("alternatives")
+            if some is not None:
+                fields["alternatives"] = [[(i, p) for i, p in step] for step in some]
+            steps = fields.get("steps")
+            if steps is not None:
+                fields["steps"] = [Step.restore(step) for step in steps]
+            items.append(Generation(**fields))
+        return cls(items, Stats(**data["stats"]), data["call"], data.get("environment"))

@@ -1,0 +1,94 @@
+"""The law of one next token: a row of logits, how to draw from it, and the draws themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdecode import core
+from fastdecode.core import Draws, Sample
+from fastdecode.options.strategies import Greedy, OneByOne, as_u32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Law:
+    """How the next token behind one text is drawn.
+
+    Attributes:
+        logits: shape (vocab,), as the model gave them.
+        sample: the parameters; temperature 0 is the greedy choice.
+        history: the text's tokens, which penalties read.
+    """
+
+    logits: Any
+    sample: Sample
+    history: Sequence[int]
+
+    @classmethod
+    def of(cls, logits: Any, strategy: OneByOne | None, history: Sequence[int]) -> Law:
+        """By this strategy; None is the whole distribution as it is."""
+        return cls(logits, as_sample(strategy), history)
+
+    @property
+    def position(self) -> int:
+        """How many tokens stand before the drawn one, which is a part of the generator's key."""
+        return len(self.history)
+
+    def draw(self, *, seed: int, stream: int, sample: int, alternatives: int = 0) -> Draws:
+        """One token, with its ledger."""
+        draws: Draws = core.sample(
+            self._row(),
+            self.sample,
+            seed=seed,
+            samples=as_u32([sample]),
+            ledger=True,
+            alternatives=alternatives,
+            **self._place(stream),
+        )
+        return draws
+
+    def tokens(self, count: int, *, seed: int, stream: int) -> NDArray[np.int64]:
+        """The tokens of samples 0 to count-1, shape (count,)."""
+        tokens: NDArray[np.int64] = core.multinomial(
+            self._row(), count, self.sample, seed=seed, **self._place(stream)
+        )[0]
+        return tokens
+
+    def weights(
+        self, *, seed: int | None = None, stream: int = 0, sample: int = 0
+    ) -> NDArray[np.uint64]:
+        """Each token's whole number of tickets, shape (vocab,). `seed` matters to xtc alone."""
+        weights: NDArray[np.uint64] = core.weights(
+            self._row(), self.sample, seed=seed, samples=as_u32([sample]), **self._place(stream)
+        )[0]
+        return weights
+
+    def _row(self) -> Any:
+        return self.logits[None]
+
+    def _place(self, stream: int) -> dict[str, Any]:
+        place: dict[str, Any] = {
+            "streams": as_u32([stream]),
+            "positions": as_u32([self.position]),
+        }
+        if self.sample.needs_history:
+            place["histories"] = [as_u32(list(self.history))]
+            place["prompt_lengths"] = as_u32([len(self.history)])
+        return place
+
+
+def as_sample(strategy: OneByOne | None) -> Sample:
+    """A strategy as the parameters of a draw: greedy is temperature 0, None the plain softmax."""
+    if strategy is None:
+        return Sample()
+    return Sample(temperature=0.0) if isinstance(strategy, Greedy) else strategy
+
+
+def entropy(weights: NDArray[np.uint64]) -> float:
+    """Entropy in nats of the law with these weights."""
+    shares = weights[weights > 0] / weights.sum(dtype=np.float64)
+    return abs(float(-(shares * np.log(shares)).sum()))

@@ -1,0 +1,68 @@
+"""Steps: what `stream` yields, one a token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastdecode.results.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One token of one generation.
+
+    Attributes:
+        text: the text that this token completes. It may be empty (a character is not whole yet, a
+            stop string may have begun) and it never splits a character; the steps' texts of one
+            generation, joined, are `Generation.text`.
+        token_id: the token.
+        position: the tokens before it in its own sequence, prompt and generated.
+        stream: the random stream of its prompt.
+        sample: which sample of the prompt, from 0.
+        prompt_index: the prompt's place in the call.
+        logprob: its log-probability in nats under the model (before temperature and truncation).
+        finish_reason: None, or on a generation's last step why it ended, as in `Generation`.
+        seed: the seed of the run.
+        alternatives: the likeliest tokens as (id, log-probability), where `logprobs` asked for
+            them.
+        trace: what led to the token, where `trace=True` asked for it.
+    """
+
+    text: str
+    token_id: int
+    position: int
+    stream: int
+    sample: int
+    prompt_index: int
+    logprob: float
+    finish_reason: str | None
+    seed: int
+    alternatives: list[tuple[int, float]] | None = None
+    trace: Trace | None = None
+
+    def explain(self) -> str:
+        """The step in one plain sentence.
+
+        Raises:
+            ValueError: where the run was made without `trace=True`.
+        """
+        if self.trace is None:
+            raise ValueError("there is nothing to explain: run with trace=True")
+        return self.trace.explain()
+
+    @classmethod
+    def restore(cls, data: Mapping[str, Any]) -> Step:
+        """From plain data, as JSON has it."""
+        from fastdecode.results.trace import Trace
+
+        some, trace = data["alternatives"], data["trace"]
+        return cls(
+            **{
+                **data,
+                "alternatives": None if some is None else [(i, p) for i, p in some],
+                "trace": None if trace is None else Trace.restore(trace),
+            }
+        )

@@ -1,0 +1,143 @@
+"""Tokens: what a text is cut into, and the vocabulary that it is cut by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from fastdecode.display import Column, Table, Tabular
+from fastdecode.models.pieces import Pieces
+from fastdecode.results.items import Items
+
+_SHOWN_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token.
+
+    Attributes:
+        id: its number in the vocabulary.
+        piece: as the vocabulary has it ("Ġsoon").
+        bytes: the bytes that it adds to a text, which need not be whole characters; none for a
+            special token.
+        shown: readable on one line ("␣soon").
+        special: whether it stands for no text, as the end of a sequence does.
+    """
+
+    id: int
+    piece: str
+    bytes: bytes
+    shown: str
+    special: bool = False
+
+    @classmethod
+    def of(cls, pieces: Pieces, token_id: int) -> Token:
+        """The token with this id."""
+        special = pieces.special(token_id)
+        return cls(
+            id=token_id,
+            piece=pieces.piece(token_id),
+            bytes=pieces.bytes(token_id),
+            shown=pieces.readable(token_id),
+            special=special,
+        )
+
+    def __str__(self) -> str:
+        """The token readable on one line."""
+        return self.shown
+
+
+class Tokens(Tabular, Items[Token]):
+    """Tokens in their order: of a text, or a slice of a vocabulary.
+
+    Attributes:
+        text: the text that they are, or None for a slice of a vocabulary.
+    """
+
+    def __init__(self, items: Iterable[Token], text: str | None = None) -> None:
+        """Hold `items`, which are `text` where that is given."""
+        super().__init__(items)
+        self.text = text
+
+    @overload
+    def __getitem__(self, index: int) -> Token: ...
+    @overload
+    def __getitem__(self, index: slice) -> Tokens: ...
+    def __getitem__(self, index: int | slice) -> Token | Tokens:
+        """One token, or some of them."""
+        return Tokens(self._items[index]) if isinstance(index, slice) else self._items[index]
+
+    @property
+    def ids(self) -> list[int]:
+        """Their numbers."""
+        return [token.id for token in self._items]
+
+    @property
+    def pieces(self) -> list[str]:
+        """As the vocabulary has them."""
+        return [token.piece for token in self._items]
+
+    def _table(self) -> Table:
+        notes = []
+        if self.text is not None:
+            size = len(self.text.encode())
+            notes = [f"{len(self)} tokens, {len(self.text)} characters, {size} bytes"]
+        return Table(
+            [
+                Column("id", [str(t.id) for t in self._items], right=True),
+                Column("token", [t.shown for t in self._items], code=True),
+                Column("piece", [t.piece for t in self._items], code=True),
+                Column("bytes", [_hex(t.bytes) for t in self._items], code=True),
+            ],
+            notes=notes,
+        )
+
+    def _columns(self) -> Mapping[str, Sequence[Any]]:
+        names = ("id", "piece", "bytes", "shown", "special")
+        return {name: [getattr(t, name) for t in self._items] for name in names}
+
+
+class Vocabulary(Sequence[Token]):
+    """All tokens of a tokenizer, made when they are looked at; a slice of them is `Tokens`."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        """Look into the vocabulary of `pieces`."""
+        self._pieces = pieces
+
+    def __len__(self) -> int:
+        """How many tokens there are, the special ones among them."""
+        return len(self._pieces)
+
+    @overload
+    def __getitem__(self, index: int) -> Token: ...
+    @overload
+    def __getitem__(self, index: slice) -> Tokens: ...
+    def __getitem__(self, index: int | slice) -> Token | Tokens:
+        """The token with this id, or a slice of the vocabulary."""
+        places = range(len(self))[index]
+        if isinstance(places, int):
+            return Token.of(self._pieces, places)
+        return Tokens(Token.of(self._pieces, place) for place in places)
+
+    def containing(self, text: str) -> Tokens:
+        """The tokens whose bytes have `text` somewhere in them.
+
+        Raises:
+            ValueError: where `text` is empty.
+        """
+        if not text:
+            raise ValueError("text is empty, and every token has that; give a character or more")
+        wanted = text.encode()
+        found = (i for i in range(len(self)) if wanted in self._pieces.bytes(i))
+        return Tokens(Token.of(self._pieces, i) for i in found)
+
+    def __repr__(self) -> str:
+        """The size, and how to look inside."""
+        return f"Vocabulary({len(self)} tokens; a slice, as [100:110], shows some)"
+
+
+def _hex(raw: bytes) -> str:
+    some = raw[:_SHOWN_BYTES].hex(" ")
+    return some + (" …" if len(raw) > _SHOWN_BYTES else "")

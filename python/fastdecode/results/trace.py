@@ -1,0 +1,185 @@
+"""Traces: what led to a token, as a table of what else there was and as one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdecode import core
+from fastdecode.display import Column, Table, Tabular
+from fastdecode.models.pieces import Pieces
+from fastdecode.options.strategies import OneByOne, spoken
+from fastdecode.results.law import as_sample
+
+# Likeliest tokens noted at each step.
+CANDIDATES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """One of the likeliest tokens at a step.
+
+    Attributes:
+        token_id: its number in the vocabulary.
+        shown: readable on one line.
+        logprob: under the model, in nats.
+        after: its probability under the strategy, 0..1; 0 where it is cut.
+    """
+
+    token_id: int
+    shown: str
+    logprob: float
+    after: float
+
+
+@dataclass(frozen=True, repr=False)
+class Trace(Tabular):
+    """What led to one token.
+
+    Attributes:
+        token_id: the token.
+        shown: the token, readable on one line.
+        logprob: its log-probability under the model, in nats.
+        after: its probability under the strategy, that is, in the draw, 0..1.
+        rank: its place in the model's order, from 1.
+        strategy: the strategy in a few words.
+        kept: how many tokens could be drawn.
+        vocabulary: how many tokens there are.
+        kept_mass: share of the probability that the truncations left, after edits and
+            temperature, 0..1.
+        ticket: the ticket drawn, in 0..total-1; None for a greedy choice.
+        total: how many tickets there were; None for a greedy choice.
+        entropy: of the model's distribution, in nats.
+        entropy_after: of what was drawn from, in nats.
+        candidates: the model's likeliest tokens, likeliest first, and this one behind them where
+            it is not among them.
+    """
+
+    token_id: int
+    shown: str
+    logprob: float
+    after: float
+    rank: int
+    strategy: str
+    kept: int
+    vocabulary: int
+    kept_mass: float
+    ticket: int | None
+    total: int | None
+    entropy: float
+    entropy_after: float
+    candidates: list[Chance]
+
+    def explain(self) -> str:
+        """The step in one sentence."""
+        probability = math.exp(self.logprob)
+        said = f"{_named(self.shown)}, p = {_short(probability)}"
+        if self.ticket is None or self.total is None:
+            if self.rank == 1:
+                return f"{said}; the likeliest of {self.vocabulary:,}"
+            return f"{said}; the likeliest once edited ({self.strategy}), rank {self.rank} before"
+        if self.rank > 1:
+            said += f", rank {self.rank:,}"
+        if self.kept == self.vocabulary:
+            said += f"; {self.strategy}, all {self.vocabulary:,} tokens kept"
+        else:
+            said += f"; {self.strategy} kept {self.kept:,} of {self.vocabulary:,}"
+        # What a truncation alone does to it need not be said.
+        if not math.isclose(self.after, probability / self.kept_mass, rel_tol=5e-3):
+            said += f", where its p = {_short(self.after)}"
+        return f"{said}; ticket {_fraction(self.ticket, self.total)}"
+
+    @classmethod
+    def restore(cls, data: Mapping[str, Any]) -> Trace:
+        """From plain data, as JSON has it."""
+        chances = [Chance(**chance) for chance in data["candidates"]]
+        return cls(**{**data, "candidates": chances})
+
+    def _table(self) -> Table:
+        some = self.candidates
+        top = max((c.logprob for c in some), default=0.0)
+        most = max((c.after for c in some), default=1.0) or 1.0
+        return Table(
+            [
+                Column("token", [c.shown for c in some], code=True),
+                Column("probability", [f"{math.exp(c.logprob):.6f}" for c in some], right=True),
+                Column("", bars=[math.exp(c.logprob - top) for c in some]),
+                Column("after", [f"{c.after:.6f}" if c.after else "-" for c in some], right=True),
+                Column("", bars=[c.after / most for c in some]),
+            ],
+            [self.explain()],
+            cut=frozenset(i for i, c in enumerate(some) if not c.after),
+            won=frozenset(i for i, c in enumerate(some) if c.token_id == self.token_id),
+        )
+
+    def _columns(self) -> Mapping[str, Sequence[Any]]:
+        names = ("token_id", "shown", "logprob", "after")
+        return {name: [getattr(c, name) for c in self.candidates] for name in names}
+
+
+def choose(
+    logits: Any, strategy: OneByOne, pieces: Pieces, **place: Any
+) -> tuple[NDArray[np.int64], NDArray[np.float64] | None, list[Trace]]:
+    """One token a row, as `strategies.choose` with the same `place`, and what led to each.
+
+    Returns:
+        Token ids, mirostat's next states, traces.
+    """
+    sample = as_sample(strategy)
+    draws = core.sample(logits, sample, ledger=True, alternatives=CANDIDATES, **place)
+    weights = core.weights(logits, sample, **place)
+    greedy = sample.temperature == 0
+    words = spoken(strategy)
+    kept, totals, tickets = draws.kept.tolist(), draws.totals.tolist(), draws.tickets.tolist()
+    ranks, raw = draws.ranks.tolist(), draws.raw_logprobs.tolist()
+    masses = np.exp(draws.kept_logprobs).tolist()
+    before, after = draws.entropies_before.tolist(), draws.entropies_after.tolist()
+    traces = []
+    for row, (token, some) in enumerate(
+        zip(draws.tokens.tolist(), draws.alternatives, strict=True)
+    ):
+        law, total = weights[row], totals[row]
+        if all(i != token for i, _ in some):
+            some.append((token, raw[row]))
+        traces.append(
+            Trace(
+                token_id=token,
+                shown=pieces.readable(token),
+                logprob=raw[row],
+                after=int(law[token]) / total,
+                rank=ranks[row],
+                strategy=words,
+                kept=kept[row],
+                vocabulary=len(law),
+                kept_mass=masses[row],
+                ticket=None if greedy else tickets[row],
+                total=None if greedy else total,
+                entropy=before[row],
+                entropy_after=after[row],
+                candidates=[
+                    Chance(i, pieces.readable(i), logprob, int(law[i]) / total)
+                    for i, logprob in some
+                ],
+            )
+        )
+    return draws.tokens, draws.mus if sample.adapts else None, traces
+
+
+def _named(shown: str) -> str:
+    """A token in a sentence: in quotation marks where it could be taken for its punctuation."""
+    return shown if any(c.isalnum() for c in shown) else f"‘{shown}’"
+
+
+def _short(probability: float) -> str:
+    """Two digits: 0.12, 0.0034, 1e-06."""
+    return f"{probability:.2g}"
+
+
+def _fraction(ticket: int, total: int) -> str:
+    """Where the ticket lies among all, the first three digits, never rounded up: .431."""
+    return f".{1000 * ticket // total:03d}"
