@@ -16,7 +16,7 @@ import torch
 import transformers
 from fastdecode import Greedy
 from fastdecode.decoding.loop import Decoding
-from fastdecode.decoding.request import Plan, Prompt, Timer
+from fastdecode.decoding.request import Prompt, Request, Timer
 from fastdecode.models.engines.native import LoadedEngine
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -48,9 +48,9 @@ def theirs(model, prompts, count):
 
 def ours(engine, prompts, count):
     jobs = [Prompt(i, ids, i, count, "length") for i, ids in enumerate(prompts)]
-    plan = Plan(jobs, 1, Greedy(), 0, 32, (), (), None, None)
+    request = Request(jobs, 1, Greedy(), 0, 32, (), (), None, None)
     found = {}
-    for rows in Decoding(engine, plan, Timer()):
+    for rows in Decoding(engine, request, Timer()):
         found.update((row.prompt.index, row.ids) for row in rows if row.reason is not None)
     return [found[i] for i in range(len(prompts))]
 

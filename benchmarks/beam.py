@@ -26,7 +26,7 @@ import numpy as np
 import torch
 import transformers
 from fastdecode.decoding.beam_search import BeamSearch
-from fastdecode.decoding.request import Plan, Prompt, Timer
+from fastdecode.decoding.request import Prompt, Request, Timer
 from fastdecode.models.engines import open_engine
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -42,7 +42,7 @@ CELLS = {
 def ours(engine, prompts, beams, count):
     """Seconds in all, in the forward pass and in the core, and the best sequences."""
     beam = fastdecode.Beam(beams)
-    plan = Plan(
+    request = Request(
         prompts=[Prompt(i, ids, i, count, "length") for i, ids in enumerate(prompts)],
         n=1,
         strategy=beam,
@@ -55,7 +55,7 @@ def ours(engine, prompts, beams, count):
     )
     timer = Timer()
     begun = time.perf_counter()
-    (rows,) = deque(BeamSearch(engine, plan, beam, timer, trace=False), maxlen=1)
+    (rows,) = deque(BeamSearch(engine, request, beam, timer, trace=False), maxlen=1)
     seconds = time.perf_counter() - begun
     return seconds, timer.forward, timer.core, [row.ids for row in rows]
 

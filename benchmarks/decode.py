@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import transformers
 from fastdecode.decoding.loop import Decoding
-from fastdecode.decoding.request import Plan, Prompt, Timer
+from fastdecode.decoding.request import Prompt, Request, Timer
 from fastdecode.models.engines import open_engine
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -35,7 +35,7 @@ SETTINGS = {
 
 def ours(engine, prompts, strategy, count, seed):
     """Seconds in all, in the forward pass and in the core."""
-    plan = Plan(
+    request = Request(
         prompts=[Prompt(i, ids, i, count, "length") for i, ids in enumerate(prompts)],
         n=1,
         strategy=strategy,
@@ -48,7 +48,7 @@ def ours(engine, prompts, strategy, count, seed):
     )
     timer = Timer()
     begun = time.perf_counter()
-    (rows,) = deque(Decoding(engine, plan, timer), maxlen=1)
+    (rows,) = deque(Decoding(engine, request, timer), maxlen=1)
     seconds = time.perf_counter() - begun
     if any(len(row.ids) != count for row in rows):
         raise RuntimeError("fastdecode made another number of tokens")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fastdecode import Greedy
 from fastdecode.decoding.loop import Decoding
-from fastdecode.decoding.request import Plan, Prompt, Timer
+from fastdecode.decoding.request import Prompt, Request, Timer
 from fastdecode.models.engines import NATIVE_DTYPES
 from fastdecode.models.engines.native import NativeEngine
 
@@ -39,7 +39,7 @@ def measure(folder: Path, dtype: str, rows: int, length: int, new: int) -> dict[
     loaded = resident("VmHWM") - before
     jobs = [Prompt(i, [(i * 31 + j) % engine.vocab_size for j in range(length)], i, new, "length")
             for i in range(rows)]  # fmt: skip
-    for _ in Decoding(engine, Plan(jobs, 1, Greedy(), 0, rows, (), (), None, None), Timer()):
+    for _ in Decoding(engine, Request(jobs, 1, Greedy(), 0, rows, (), (), None, None), Timer()):
         pass
     return {
         "weights": engine._packed().nbytes,

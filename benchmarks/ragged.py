@@ -20,7 +20,7 @@ import transformers
 from fastdecode import Greedy
 from fastdecode.decoding import loop
 from fastdecode.decoding.loop import Decoding
-from fastdecode.decoding.request import Plan, Prompt, Timer
+from fastdecode.decoding.request import Prompt, Request, Timer
 from fastdecode.models.engines import NATIVE_DTYPES
 from fastdecode.models.engines.native import LoadedEngine
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -63,7 +63,7 @@ def main() -> None:
             )
         )
     ]
-    plan = Plan(jobs, 1, Greedy(), 0, arguments.batch, (), (), None, None)
+    request = Request(jobs, 1, Greedy(), 0, arguments.batch, (), (), None, None)
     ways = [("batch by batch", batched, 1.0)]
     ways += [(f"refilled at {share:.3f} free", refilled, share) for share in arguments.shares]
     seconds: dict[str, list[float]] = {name: [] for name, _, _ in ways}
@@ -73,7 +73,7 @@ def main() -> None:
             loop._REFILL = share
             begun = perf_counter()
             found = {}
-            for rows in Decoding(engine, plan, Timer()):
+            for rows in Decoding(engine, request, Timer()):
                 found.update((row.prompt.index, row.ids) for row in rows if row.reason is not None)
             seconds[name].append(perf_counter() - begun)
             if tokens.setdefault(ways[0][0], found) != found:

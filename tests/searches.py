@@ -5,7 +5,7 @@ import math
 import torch
 from fastdecode import Beam
 from fastdecode.decoding.beam_search import BeamSearch
-from fastdecode.decoding.request import Plan, Prompt, Timer
+from fastdecode.decoding.request import Prompt, Request, Timer
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 
@@ -32,9 +32,9 @@ def small_vocabulary_model(kind, seed, vocab=40):
 def search(decoder, prompts, beam, limit, eos, **more):
     """Our loop, from token ids: (tokens, score) of each prompt's sequences."""
     jobs = [Prompt(i, ids, i, limit, "length") for i, ids in enumerate(prompts)]
-    plan = Plan(jobs, 1, beam, 0, 10_000, tuple(eos), (), None, decoder.tokenizer, **more)
+    request = Request(jobs, 1, beam, 0, 10_000, tuple(eos), (), None, decoder.tokenizer, **more)
     found = [[] for _ in prompts]
-    for rows in BeamSearch(decoder.engine, plan, beam, Timer(), trace=False):
+    for rows in BeamSearch(decoder.engine, request, beam, Timer(), trace=False):
         for row in rows:
             found[row.prompt.index].append((row.ids, row.score))
     return found

@@ -7,7 +7,7 @@ import fastdecode
 import pytest
 from conftest import ragged
 from fastdecode import Beam, Sample
-from fastdecode.models.engines.gpt2.branching import BranchingRows
+from fastdecode.models.engines.gpt2.branching import BranchingBatch
 
 
 def test_generate_and_its_keywords(decoder):
@@ -64,7 +64,7 @@ def test_streamed_prefixes_are_the_result(decoder, more):
 
 def count_steps(monkeypatch, most=math.inf):
     """Notes each step of the lean engine; at `most` comes Ctrl-C."""
-    original, count = BranchingRows.step, []
+    original, count = BranchingBatch.step, []
 
     def step(self, tokens):
         if len(count) >= most:
@@ -72,7 +72,7 @@ def count_steps(monkeypatch, most=math.inf):
         count.append(len(tokens))
         return original(self, tokens)
 
-    monkeypatch.setattr(BranchingRows, "step", step)
+    monkeypatch.setattr(BranchingBatch, "step", step)
     return count
 
 

@@ -9,7 +9,7 @@ import torch
 from conftest import make_tokenizer
 from fastdecode import Beam, Decoder, Sample
 from fastdecode.decoding.beam_search import BeamSearch
-from fastdecode.decoding.request import Plan, Prompt, Timer
+from fastdecode.decoding.request import Prompt, Request, Timer
 from fastdecode.options.keywords import read
 from fastdecode.results.continuations import enumerate_continuations
 from searches import near, search, small_vocabulary_model, transformers_search
@@ -135,9 +135,9 @@ def test_stochastic_beams_estimate_without_bias():
     exact = sum(math.exp(score) * len(ids) for ids, score in listed)
     runs = 1500
     jobs = [Prompt(i, [1, 2], i, 3, "length") for i in range(runs)]
-    plan = Plan(jobs, 1, beam, 4, 10_000, (0,), (), None, decoder.tokenizer)
+    request = Request(jobs, 1, beam, 4, 10_000, (0,), (), None, decoder.tokenizer)
     sums = np.zeros(runs)
-    for rows in BeamSearch(decoder.engine, plan, beam, Timer(), trace=False):
+    for rows in BeamSearch(decoder.engine, request, beam, Timer(), trace=False):
         for row in rows:
             assert 0 < row.inclusion <= 1
             sums[row.prompt.index] += math.exp(row.score) / row.inclusion * len(row.ids)

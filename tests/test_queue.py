@@ -11,7 +11,7 @@ from conftest import make_model, ragged
 from fastdecode import Decoder, Sample
 from fastdecode.decoding import loop
 from fastdecode.decoding.loop import Decoding
-from fastdecode.decoding.request import Plan, Prompt, Timer
+from fastdecode.decoding.request import Prompt, Request, Timer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,15 +68,15 @@ def plan_of(lengths, limits, batch_size, *, n=1, cache_tokens=None, strategy=Non
         for i, (length, limit) in enumerate(zip(lengths, limits, strict=True))
     ]
     strategy = strategy or Sample(temperature=1.2)
-    return Plan(jobs, n, strategy, 9, batch_size, eos, (), 0, None, cache_tokens=cache_tokens)
+    return Request(jobs, n, strategy, 9, batch_size, eos, (), 0, None, cache_tokens=cache_tokens)
 
 
-def run(engine, plan):
+def run(engine, request):
     """Tokens and log-probabilities of each row, and the most tokens that were reserved at once."""
     found, reserved = {}, 0
-    decoding = Decoding(engine, plan, Timer())
+    decoding = Decoding(engine, request, Timer())
     for rows in decoding:
-        reserved = max(reserved, sum(row.prompt.longest for row in decoding.under_way()))
+        reserved = max(reserved, sum(row.prompt.longest for row in decoding.in_progress()))
         for row in rows:
             if row.reason is not None:
                 key = (row.prompt.index, row.sample)
@@ -94,9 +94,9 @@ def run(engine, plan):
 )
 def test_tokens_do_not_hang_on_how_rows_come_and_go(native, rows, batch_size, n, cache_tokens):
     lengths, limits = zip(*rows, strict=True)
-    plan = plan_of(lengths, limits, batch_size, n=n, cache_tokens=cache_tokens, eos=(0, 7))
+    request = plan_of(lengths, limits, batch_size, n=n, cache_tokens=cache_tokens, eos=(0, 7))
     engine = WatchedEngine(native.engine)
-    found, reserved = run(engine, plan)
+    found, reserved = run(engine, request)
     assert len(found) == len(rows) * n
     assert engine.most <= batch_size
     if cache_tokens is not None:
@@ -120,9 +120,9 @@ def test_rows_take_the_places_of_those_that_end(native):
 def test_an_engine_without_join_goes_batch_by_batch(decoder):
     engine = decoder.engine
     assert not engine.joins
-    plan = plan_of([5, 9, 2, 7, 5], [4, 2, 6, 3, 5], 2)
+    request = plan_of([5, 9, 2, 7, 5], [4, 2, 6, 3, 5], 2)
     whole, _ = run(engine, plan_of([5, 9, 2, 7, 5], [4, 2, 6, 3, 5], 10))
-    found, _ = run(engine, plan)
+    found, _ = run(engine, request)
     assert {key: ids for key, (ids, _) in found.items()} == {
         key: ids for key, (ids, _) in whole.items()
     }

@@ -7,9 +7,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from fastdecode import core
-from fastdecode.decoding.beam_search import BeamSearch, SettledStream
+from fastdecode.decoding.beam_search import BeamSearch, SettledText
 from fastdecode.decoding.loop import Decoding
-from fastdecode.decoding.request import Plan, Prompt, Row, Timer
+from fastdecode.decoding.request import Prompt, Request, Timer
+from fastdecode.decoding.sequence import TokenSequence
 from fastdecode.display.progress import progress_bar
 from fastdecode.errors import Interrupted
 from fastdecode.models.engines.base import Engine
@@ -172,7 +173,7 @@ class Decoder(Reader):
         **more: Any,
     ) -> Generations:
         """Continue each prompt; see `fastdecode.generate`, which has the same arguments."""
-        plan, texts, call = self._plan(
+        request, texts, call = self._request(
             prompts,
             strategy=strategy,
             max_new_tokens=max_new_tokens,
@@ -187,14 +188,14 @@ class Decoder(Reader):
             more=more,
         )
         timer, begun = Timer(), perf_counter()
-        done: list[Row] = []
+        done: list[TokenSequence] = []
         interrupted = False
-        bar = progress_bar(progress, len(plan.prompts), "generate", each=plan.n)
-        strategy = plan.strategy
+        bar = progress_bar(progress, len(request.prompts), "generate", each=request.n)
+        strategy = request.strategy
         run = (
-            BeamSearch(self.engine, plan, strategy, timer, trace)
+            BeamSearch(self.engine, request, strategy, timer, trace)
             if isinstance(strategy, Beam)
-            else Decoding(self.engine, plan, timer)
+            else Decoding(self.engine, request, timer)
         )
         try:
             for rows in run:
@@ -205,12 +206,12 @@ class Decoder(Reader):
         except KeyboardInterrupt:
             interrupted = True
             noted = set(map(id, done))
-            done += [row for row in run.under_way() if id(row) not in noted]
+            done += [row for row in run.in_progress() if id(row) not in noted]
         finally:
             if bar is not None:
                 bar.close()
         done.sort(key=lambda row: (row.prompt.index, row.sample))
-        items = [self._generation(row, texts[row.prompt.index], plan) for row in done]
+        items = [self._generation(row, texts[row.prompt.index], request) for row in done]
         count = sum(len(row.ids) for row in done)
         stats = Stats.of(count, perf_counter() - begun, timer.forward, timer.core)
         generations = Generations(items, stats, call, environment(self.engine))
@@ -236,7 +237,7 @@ class Decoder(Reader):
         **more: Any,
     ) -> Iterator[Step]:
         """Yield a `Step` a token; see `fastdecode.stream`, which has the same arguments."""
-        plan, _, _ = self._plan(
+        request, _, _ = self._request(
             prompt,
             strategy=strategy,
             max_new_tokens=max_new_tokens,
@@ -251,17 +252,21 @@ class Decoder(Reader):
             more=more,
             text_by_step=True,
         )
-        if isinstance(plan.strategy, Beam):
-            return self._stream_beam(plan, plan.strategy)
-        return (_step(row, plan) for rows in Decoding(self.engine, plan, Timer()) for row in rows)
+        if isinstance(request.strategy, Beam):
+            return self._stream_beam(request, request.strategy)
+        return (
+            _step(row, request) for rows in Decoding(self.engine, request, Timer()) for row in rows
+        )
 
-    def _stream_beam(self, plan: Plan, beam: Beam) -> Iterator[Step]:
+    def _stream_beam(self, request: Request, beam: Beam) -> Iterator[Step]:
         """What is settled of each prompt's best sequence, as soon as it is."""
         checks.streamable(beam)
-        return self._settled_steps(plan, BeamSearch(self.engine, plan, beam, Timer(), trace=False))
+        return self._settled_steps(
+            request, BeamSearch(self.engine, request, beam, Timer(), trace=False)
+        )
 
-    def _settled_steps(self, plan: Plan, search: BeamSearch) -> Iterator[Step]:
-        streams = {prompt.index: SettledStream(plan, prompt) for prompt in plan.prompts}
+    def _settled_steps(self, request: Request, search: BeamSearch) -> Iterator[Step]:
+        streams = {prompt.index: SettledText(request, prompt) for prompt in request.prompts}
         for ended in search:
             for row in ended:
                 yield from streams[row.prompt.index].grow(row.ids, row.logprobs, row.reason)
@@ -293,7 +298,7 @@ class Decoder(Reader):
             self.engine, self.tokenizer, prompt, job, float(min_probability), eos
         )
 
-    def _plan(
+    def _request(
         self,
         prompts: str | Sequence[str],
         *,
@@ -309,7 +314,7 @@ class Decoder(Reader):
         batch_size: int | None,
         more: dict[str, Any],
         text_by_step: bool = False,
-    ) -> tuple[Plan, list[str], dict[str, Any]]:
+    ) -> tuple[Request, list[str], dict[str, Any]]:
         """Check every argument and lay out the run; nothing has been computed before this."""
         said = keywords.read(more, strategy, n)
         if logits_processor is not None:
@@ -362,7 +367,7 @@ class Decoder(Reader):
             else:
                 longest = max((job.longest for job in jobs), default=1)
                 batch_size = int(min(max(fit // longest, 1), _MOST_ROWS))
-        plan = Plan(
+        request = Request(
             prompts=jobs,
             n=n,
             strategy=chosen,
@@ -393,11 +398,11 @@ class Decoder(Reader):
             "stop": list(stops),
             "logprobs": logprobs,
             "trace": trace,
-            "batch_size": plan.batch_size,
+            "batch_size": request.batch_size,
             "eos_token_id": list(eos),
             "rng": core.RNG_VERSION,
         }
-        return plan, texts, call
+        return request, texts, call
 
     def _room(
         self, row: int, length: int, max_new_tokens: int | None, max_length: int | None
@@ -417,7 +422,7 @@ class Decoder(Reader):
             return context - length, "context"
         return limit, "length"
 
-    def _generation(self, row: Row, prompt: str, plan: Plan) -> Generation:
+    def _generation(self, row: TokenSequence, prompt: str, request: Request) -> Generation:
         text = row.text(self.tokenizer)
         if row.reason is None and row.cursor is not None and row.cutter is not None:
             # An interrupted row still holds back what could have begun a stop string.
@@ -428,19 +433,19 @@ class Decoder(Reader):
             text=text,
             token_ids=row.ids,
             prompt=prompt,
-            logprobs=row.logprobs[:count] if plan.logprobs is not None else None,
+            logprobs=row.logprobs[:count] if request.logprobs is not None else None,
             score=row.score,
             inclusion=row.inclusion,
             finish_reason=row.reason or "interrupted",
-            seed=plan.seed,
+            seed=request.seed,
             stream=row.prompt.stream,
             sample=row.sample,
-            alternatives=row.alternatives[:count] if plan.logprobs else None,
-            steps=[_step(row, plan, i) for i in range(count)] if plan.trace else None,
+            alternatives=row.alternatives[:count] if request.logprobs else None,
+            steps=[_step(row, request, i) for i in range(count)] if request.trace else None,
         )
 
 
-def _step(row: Row, plan: Plan, index: int = -1) -> Step:
+def _step(row: TokenSequence, request: Request, index: int = -1) -> Step:
     """The step of the row's token `index`, the last one if not said otherwise."""
     index %= len(row.ids)
     last = index == len(row.ids) - 1
@@ -453,7 +458,7 @@ def _step(row: Row, plan: Plan, index: int = -1) -> Step:
         prompt_index=row.prompt.index,
         logprob=row.logprobs[index],
         finish_reason=row.reason if last else None,
-        seed=plan.seed,
+        seed=request.seed,
         alternatives=row.alternatives[index] if row.alternatives else None,
         trace=row.traces[index] if row.traces else None,
     )

@@ -12,7 +12,7 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C during `generate`, with what there was by then.
 
     Attributes:
-        generations: the finished generations as usual, and the ones under way with what they have
+        generations: the finished generations as usual, and the ones in progress with what they have
             and `finish_reason="interrupted"`. Prompts that were not begun are absent.
     """
 

@@ -1,4 +1,4 @@
-"""Rows side by side, and what the core asks of them as arrays."""
+"""A batch: sequences that step together, and the arrays that the core needs for them."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdecode.decoding.request import Plan, Row
+from fastdecode.decoding.request import Request
+from fastdecode.decoding.sequence import TokenSequence
 from fastdecode.options.strategies import Sample, as_u32
 
 
 @dataclass(slots=True)
-class Group:
-    """Rows that take a token together. Entry i of each array belongs to row i.
+class Batch:
+    """Sequences that take a token together. Entry i of each array belongs to sequence i.
 
     Attributes:
-        rows: the rows.
-        streams: the random streams, uint32.
+        sequences: the sequences.
+        streams: their random streams, uint32.
         samples: which samples of their prompts they are, uint32.
-        positions: the place of each row's next token in its sequence, uint32.
-        last: the place of the last token that each row may have.
+        positions: the position of each sequence's next token, uint32.
+        last: the position of the last token that each sequence may have, uint32.
         mus: mirostat's states, NaN before the first token; None without mirostat.
     """
 
-    rows: list[Row]
+    sequences: list[TokenSequence]
     streams: NDArray[np.uint32]
     samples: NDArray[np.uint32]
     positions: NDArray[np.uint32]
@@ -33,22 +34,22 @@ class Group:
     mus: NDArray[np.float64] | None
 
     @classmethod
-    def of(cls, plan: Plan, rows: list[Row]) -> Group:
-        """Rows before their first token."""
-        adapts = isinstance(plan.strategy, Sample) and plan.strategy.adapts
+    def of(cls, request: Request, sequences: list[TokenSequence]) -> Batch:
+        """A batch of sequences that have no token yet."""
+        adapts = isinstance(request.strategy, Sample) and request.strategy.adapts
         return cls(
-            rows,
-            streams=as_u32([row.prompt.stream for row in rows]),
-            samples=as_u32([row.sample for row in rows]),
-            positions=as_u32([len(row.prompt.ids) for row in rows]),
-            last=as_u32([row.prompt.longest - 1 for row in rows]),
-            mus=np.full(len(rows), np.nan) if adapts else None,
+            sequences,
+            streams=as_u32([one.prompt.stream for one in sequences]),
+            samples=as_u32([one.sample for one in sequences]),
+            positions=as_u32([len(one.prompt.ids) for one in sequences]),
+            last=as_u32([one.prompt.longest - 1 for one in sequences]),
+            mus=np.full(len(sequences), np.nan) if adapts else None,
         )
 
-    def take(self, index: NDArray[np.int64]) -> Group:
-        """The rows `index` of it."""
-        return Group(
-            [self.rows[i] for i in index],
+    def take(self, index: NDArray[np.int64]) -> Batch:
+        """The sequences at the places `index`."""
+        return Batch(
+            [self.sequences[i] for i in index],
             self.streams[index],
             self.samples[index],
             self.positions[index],
@@ -56,10 +57,10 @@ class Group:
             None if self.mus is None else self.mus[index],
         )
 
-    def join(self, others: Group) -> Group:
-        """The rows of both."""
-        return Group(
-            self.rows + others.rows,
+    def join(self, others: Batch) -> Batch:
+        """The sequences of both, these first."""
+        return Batch(
+            self.sequences + others.sequences,
             np.concatenate([self.streams, others.streams]),
             np.concatenate([self.samples, others.samples]),
             np.concatenate([self.positions, others.positions]),
@@ -69,16 +70,16 @@ class Group:
             else np.concatenate([self.mus, others.mus]),
         )
 
-    def place(self, plan: Plan) -> dict[str, Any]:
-        """Where the next tokens stand, as `strategies.choose` asks."""
-        rows = self.rows
-        remembers = isinstance(plan.strategy, Sample) and plan.strategy.needs_history
+    def place(self, request: Request) -> dict[str, Any]:
+        """The keys and histories of the next tokens, as keywords of `strategies.choose`."""
+        some = self.sequences
+        remembers = isinstance(request.strategy, Sample) and request.strategy.needs_history
         return {
-            "seed": plan.seed,
+            "seed": request.seed,
             "streams": self.streams,
             "samples": self.samples,
             "positions": self.positions,
-            "histories": [as_u32(r.prompt.ids + r.ids) for r in rows] if remembers else None,
-            "prompt_lengths": as_u32([len(r.prompt.ids) for r in rows]) if remembers else None,
+            "histories": [as_u32(s.prompt.ids + s.ids) for s in some] if remembers else None,
+            "prompt_lengths": as_u32([len(s.prompt.ids) for s in some]) if remembers else None,
             "mus": self.mus,
         }

@@ -1,8 +1,8 @@
-"""The beam search loop: an engine gives logits, the core's `BeamState` chooses, for whole batches.
+"""The beam search loop: an engine computes logits, the core's `BeamState` chooses, in batches.
 
-The loop sees rows and tokens alone. After a step it tells the engine which row each row goes on
-from (`Rows.keep`, where a row may come several times or not at all), and only where that changes
-anything.
+The loop knows rows and tokens only. After a step it tells the engine which row each new row
+continues (`CachedBatch.keep`, where a row may occur several times or not at all), and only where
+that changes anything.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from fastdecode._core import Beam, BeamOutcome, BeamState
-from fastdecode.decoding.request import Plan, Prompt, Row, Timer
+from fastdecode.decoding.request import Prompt, Request, Timer
 from fastdecode.decoding.scheduler import batches
+from fastdecode.decoding.sequence import TokenSequence
 from fastdecode.decoding.stop_strings import StopCutter
 from fastdecode.decoding.text import TextCursor, continuation
 from fastdecode.models.engines.base import Engine
@@ -26,18 +27,22 @@ from fastdecode.results.step import Step
 
 
 class BeamSearch:
-    """The beam search of a plan; iterate over it to run it.
+    """The beam search of a request; iterate over it to run it.
 
-    After each step comes a list of the rows that ended in it: for each prompt that is done, its
-    best sequences, best first. `under_way` has the best of the others as they stand, and `trees`,
-    by the prompts' indices, what was looked at.
+    Each step yields the sequences that ended in it: for each prompt that is done, its best
+    sequences, best first. `in_progress` returns the best sequences so far of the other prompts.
+
+    Attributes:
+        trees: the tree of each prompt that is done, by the prompt's index, where tracing.
     """
 
-    def __init__(self, engine: Engine, plan: Plan, beam: Beam, timer: Timer, trace: bool) -> None:
-        """Search with `beam` behind the prompts of `plan`, whose own `n` is 1."""
+    def __init__(
+        self, engine: Engine, request: Request, beam: Beam, timer: Timer, trace: bool
+    ) -> None:
+        """Search with `beam` from each prompt of `request`, whose own `n` is 1."""
         self.trees: dict[int, BeamTree] = {}
         self._engine = engine
-        self._plan = plan
+        self._request = request
         self._beam = beam
         self._timer = timer
         self._trace = trace
@@ -45,37 +50,37 @@ class BeamSearch:
         self._state: BeamState | None = None
         self._done: set[int] = set()
 
-    def __iter__(self) -> Iterator[list[Row]]:
+    def __iter__(self) -> Iterator[list[TokenSequence]]:
         """Run, batch by batch; `batch_size` bounds the rows of a batch."""
-        plan = self._plan
-        rows = max(1, plan.batch_size // self._beam.num_beams)
-        for batch in batches(replace(plan, batch_size=rows)):
-            yield from self._batch([row.prompt for row in batch])
+        request = self._request
+        prompts = max(1, request.batch_size // self._beam.num_beams)
+        for batch in batches(replace(request, batch_size=prompts)):
+            yield from self._batch([sequence.prompt for sequence in batch])
 
-    def under_way(self) -> list[Row]:
+    def in_progress(self) -> list[TokenSequence]:
         """The best sequences so far of the prompts that are not done; their `reason` is None."""
         state = self._state
         if state is None:
             return []
         going = [i for i in range(len(self._prompts)) if i not in self._done]
-        return [row for i in going for row in self._rows(state, i)]
+        return [sequence for i in going for sequence in self._sequences(state, i)]
 
     def settled(self) -> Iterator[tuple[Prompt, list[int], list[float]]]:
-        """Of each prompt that is not done, the tokens that its best sequence surely begins with."""
+        """For each prompt that is not done, the tokens that its best sequence must begin with."""
         state = self._state
         if state is not None:
             for i, prompt in enumerate(self._prompts):
                 if i not in self._done:
                     yield (prompt, *state.settled(i))
 
-    def _batch(self, prompts: list[Prompt]) -> Iterator[list[Row]]:
-        plan, timer = self._plan, self._timer
+    def _batch(self, prompts: list[Prompt]) -> Iterator[list[TokenSequence]]:
+        request, timer = self._request, self._timer
         state = BeamState(
             self._beam,
             [prompt.ids for prompt in prompts],
             [prompt.limit for prompt in prompts],
-            eos_token_ids=plan.eos_ids,
-            seed=plan.seed,
+            eos_token_ids=request.eos_ids,
+            seed=request.seed,
             streams=as_u32([prompt.stream for prompt in prompts]),
             indices=as_u32([prompt.index for prompt in prompts]),
             trace=self._trace,
@@ -83,7 +88,7 @@ class BeamSearch:
         self._prompts, self._state, self._done = prompts, state, set()
         allowed, stop = self._beam.allowed, self._stop()
         clock = perf_counter()
-        rows, logits = self._engine.start([p.ids for p in prompts], [1] * len(prompts))
+        cached, logits = self._engine.start([p.ids for p in prompts], [1] * len(prompts))
         timer.forward += perf_counter() - clock
         while True:
             held = None if allowed is None else self._held(state, allowed)
@@ -92,44 +97,44 @@ class BeamSearch:
             tokens, parents = step.tokens, step.parents
             timer.core += perf_counter() - clock
             count = len(logits)
-            # An engine may write the next ones where these are, once nobody holds them.
+            # An engine may reuse this memory for the next logits once nobody holds it.
             del logits
             self._done.update(step.done)
-            yield [row for i in step.done for row in self._finished(state, i)]
+            yield [sequence for i in step.done for sequence in self._finished(state, i)]
             if len(tokens) == 0:
                 return
             clock = perf_counter()
             if len(parents) != count or (parents != np.arange(len(parents))).any():
-                rows.keep(parents)
-            logits = rows.step(tokens)
+                cached.keep(parents)
+            logits = cached.step(tokens)
             timer.forward += perf_counter() - clock
 
-    def _finished(self, state: BeamState, index: int) -> list[Row]:
+    def _finished(self, state: BeamState, index: int) -> list[TokenSequence]:
         prompt = self._prompts[index]
         if self._trace:
-            self.trees[prompt.index] = BeamTree.of(state, index, prompt, self._plan.tokenizer)
-        return self._rows(state, index)
+            self.trees[prompt.index] = BeamTree.of(state, index, prompt, self._request.tokenizer)
+        return self._sequences(state, index)
 
-    def _rows(self, state: BeamState, index: int) -> list[Row]:
+    def _sequences(self, state: BeamState, index: int) -> list[TokenSequence]:
         outcomes = enumerate(state.outcomes(index))
-        return [self._row(self._prompts[index], rank, outcome) for rank, outcome in outcomes]
+        return [self._sequence(self._prompts[index], rank, outcome) for rank, outcome in outcomes]
 
-    def _row(self, prompt: Prompt, rank: int, outcome: BeamOutcome) -> Row:
-        row = Row(prompt, rank, outcome.token_ids, outcome.logprobs)
-        row.score, row.inclusion = outcome.score, outcome.inclusion
-        row.reason = prompt.limit_reason if outcome.ending == "length" else outcome.ending
-        if self._plan.stops:
-            cutter = StopCutter(self._plan.stops)
-            text = cutter.feed(continuation(self._plan.tokenizer, prompt.ids, row.ids))
-            row.pieces = [text + cutter.flush()]
+    def _sequence(self, prompt: Prompt, rank: int, outcome: BeamOutcome) -> TokenSequence:
+        sequence = TokenSequence(prompt, rank, outcome.token_ids, outcome.logprobs)
+        sequence.score, sequence.inclusion = outcome.score, outcome.inclusion
+        sequence.reason = prompt.limit_reason if outcome.ending == "length" else outcome.ending
+        if self._request.stops:
+            cutter = StopCutter(self._request.stops)
+            text = cutter.feed(continuation(self._request.tokenizer, prompt.ids, sequence.ids))
+            sequence.pieces = [text + cutter.flush()]
             if cutter.stopped:
-                row.reason = "stop"
-        return row
+                sequence.reason = "stop"
+        return sequence
 
     def _held(
         self, state: BeamState, allowed: Callable[[int, list[int]], Sequence[int]]
     ) -> list[Sequence[int]]:
-        """The tokens that each live beam may take, by the caller's function."""
+        """The tokens that the caller's function allows each live beam."""
         prompts = self._prompts
         return [
             _ids(allowed(prompts[i].index, prompts[i].ids + ids), prompts[i].index)
@@ -137,8 +142,8 @@ class BeamSearch:
         ]
 
     def _stop(self) -> Callable[[int, list[int]], bool] | None:
-        """Whether a prompt's sequence has a stop string in its text."""
-        stops, tokenizer = self._plan.stops, self._plan.tokenizer
+        """A function that says whether a sequence's text contains a stop string."""
+        stops, tokenizer = self._request.stops, self._request.tokenizer
         if not stops:
             return None
 
@@ -158,19 +163,19 @@ def _ids(value: Any, index: int) -> list[int]:
         ) from None
 
 
-class SettledStream:
+class SettledText:
     """Turns the settled prefix of one prompt, which only grows, into steps."""
 
-    def __init__(self, plan: Plan, prompt: Prompt) -> None:
-        """Begin behind the prompt."""
-        self._seed = plan.seed
+    def __init__(self, request: Request, prompt: Prompt) -> None:
+        """Begin after the prompt."""
+        self._seed = request.seed
         self._prompt = prompt
         self._count = 0
-        self._cursor = TextCursor(plan.tokenizer, prompt.ids)
-        self._cutter = StopCutter(plan.stops)
+        self._cursor = TextCursor(request.tokenizer, prompt.ids)
+        self._cutter = StopCutter(request.stops)
 
     def grow(self, ids: list[int], logprobs: list[float], reason: str | None) -> Iterator[Step]:
-        """A step for each token of `ids` that is new; `reason` where the sequence ends with it."""
+        """A step for each new token of `ids`; `reason` is given where the sequence has ended."""
         prompt = self._prompt
         for token, logprob in list(zip(ids, logprobs, strict=True))[self._count :]:
             self._count += 1

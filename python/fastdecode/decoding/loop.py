@@ -1,6 +1,6 @@
-"""The decode loop: rows in, a token a row and step out, until each row ends.
+"""The decode loop: each step chooses one token for every sequence of a batch.
 
-An engine gives logits, the core chooses tokens, and this loop keeps the books. `generate` and
+An engine computes logits, the core chooses tokens, and this loop records them. `generate` and
 `stream` are both built on it.
 """
 
@@ -14,165 +14,177 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdecode import core
-from fastdecode.decoding.batch import Group
-from fastdecode.decoding.request import Plan, Prompt, Row, Timer
-from fastdecode.decoding.scheduler import Waiting, by_length, in_order
-from fastdecode.models.engines.base import Engine, JoinableRows, Rows
+from fastdecode.decoding.batch import Batch
+from fastdecode.decoding.request import Prompt, Request, Timer
+from fastdecode.decoding.scheduler import Scheduler, by_length, in_order
+from fastdecode.decoding.sequence import TokenSequence
+from fastdecode.models.engines.base import CachedBatch, Engine, JoinableBatch
 from fastdecode.options.strategies import Beam, choose
 from fastdecode.results import trace as traces
 
-# Rows that wait are let in once this share of the batch is free, so that several prompts go
-# through the model at once. Measured: benchmarks/ragged.py.
+# Waiting sequences join once this share of the batch is free, so that several prompts are
+# prefilled together (benchmarks/ragged.py compares other shares).
 _REFILL = 1 / 4
 
 
 class Decoding:
-    """The decode of a plan; iterate over it to run it.
+    """Decodes a request; iterate over it to run it.
 
-    After each step come the rows that took a token. They are updated in place and live on in the
-    next step unless their `reason` is set; `under_way` has all that live.
+    Each step yields the sequences that took a token. They are updated in place and take part in
+    the next step unless their `reason` is set. `in_progress` returns all that have begun.
 
-    Where the engine lets rows join, those that wait take the places of those that end; elsewhere a
-    batch begins when the one before has ended. Either way memory does not grow with the number of
-    prompts.
+    Where the engine supports joining, waiting sequences take the places of those that end;
+    otherwise a batch begins when the one before it has ended. Either way memory does not grow
+    with the number of prompts.
     """
 
-    def __init__(self, engine: Engine, plan: Plan, timer: Timer) -> None:
-        """Decode `plan`, whose strategy is no beam search."""
-        if isinstance(plan.strategy, Beam):
+    def __init__(self, engine: Engine, request: Request, timer: Timer) -> None:
+        """Decode `request`, whose strategy is not a beam search."""
+        if isinstance(request.strategy, Beam):
             raise TypeError("a beam search is run by fastdecode.decoding.beam_search.BeamSearch")
         self._engine = engine
-        self._plan = plan
-        self._strategy = plan.strategy
+        self._request = request
+        self._strategy = request.strategy
         self._timer = timer
-        self._waiting = Waiting(plan, in_order(plan) if engine.joins else by_length(plan))
-        self._group = Group.of(plan, [])
-        self._rows: Rows | None = None
+        order = in_order(request) if engine.joins else by_length(request)
+        self._scheduler = Scheduler(request, order)
+        self._batch = Batch.of(request, [])
+        self._cached: CachedBatch | None = None
 
-    def __iter__(self) -> Iterator[list[Row]]:
-        """Run until each row has ended."""
+    def __iter__(self) -> Iterator[list[TokenSequence]]:
+        """Run until every sequence has ended."""
         while True:
             self._drop_ended()
-            fresh = self._waiting.take(self._room(), self._group.rows)
+            fresh = self._scheduler.take(self._room(), self._batch.sequences)
             if fresh:
                 yield self._begin(fresh)
-            elif self._group.rows:
+            elif self._batch.sequences:
                 yield self._step()
             else:
                 return
 
-    def under_way(self) -> list[Row]:
-        """The rows that have begun and have not been dropped; some may have ended just now."""
-        return self._group.rows
+    def in_progress(self) -> list[TokenSequence]:
+        """The sequences that have begun and have not been dropped; some may just have ended."""
+        return self._batch.sequences
 
     def _drop_ended(self) -> None:
-        rows = self._group.rows
-        going = np.array([i for i, row in enumerate(rows) if row.reason is None], dtype=np.int64)
-        if len(going) == len(rows):
+        sequences = self._batch.sequences
+        going = np.array([i for i, s in enumerate(sequences) if s.reason is None], dtype=np.int64)
+        if len(going) == len(sequences):
             return
         clock = perf_counter()
         if len(going) == 0:
-            self._rows = None
-        elif self._rows is not None:
-            self._rows.keep(going)
+            self._cached = None
+        elif self._cached is not None:
+            self._cached.keep(going)
         self._timer.forward += perf_counter() - clock
-        self._group = self._group.take(going)
+        self._batch = self._batch.take(going)
 
     def _room(self) -> int:
-        """How many rows may begin now."""
-        free = self._plan.batch_size - len(self._group.rows)
-        if not self._group.rows:
+        """How many sequences may begin now."""
+        free = self._request.batch_size - len(self._batch.sequences)
+        if not self._batch.sequences:
             return free
         if not self._engine.joins:
             return 0
-        worth = max(1, int(self._plan.batch_size * _REFILL))
-        return free if free >= min(worth, len(self._waiting)) else 0
+        worth = max(1, int(self._request.batch_size * _REFILL))
+        return free if free >= min(worth, len(self._scheduler)) else 0
 
-    def _begin(self, rows: list[Row]) -> list[Row]:
-        """Send prompts through the model; their rows take their first token."""
-        prompts, repeats = _unique(rows)
+    def _begin(self, sequences: list[TokenSequence]) -> list[TokenSequence]:
+        """Prefill the prompts of `sequences`, which take their first token."""
+        prompts, repeats = _unique(sequences)
         ids = [prompt.ids for prompt in prompts]
         clock = perf_counter()
-        if self._rows is None:
-            self._rows, logits = self._engine.start(ids, repeats)
+        if self._cached is None:
+            self._cached, logits = self._engine.start(ids, repeats)
         else:
-            logits = cast(JoinableRows, self._rows).join(ids, repeats)
+            logits = cast(JoinableBatch, self._cached).join(ids, repeats)
         self._timer.forward += perf_counter() - clock
-        fresh = Group.of(self._plan, rows)
+        fresh = Batch.of(self._request, sequences)
         self._choose(fresh, logits)
-        self._group = self._group.join(fresh)
-        return rows
+        self._batch = self._batch.join(fresh)
+        return sequences
 
-    def _step(self) -> list[Row]:
-        """Send the last tokens through the model; all rows take their next one."""
-        group, rows = self._group, self._rows
-        if rows is None:
-            raise RuntimeError("there are no rows to step")
+    def _step(self) -> list[TokenSequence]:
+        """Run the last tokens through the model; every sequence takes its next token."""
+        batch, cached = self._batch, self._cached
+        if cached is None:
+            raise RuntimeError("no sequence is in progress")
         clock = perf_counter()
-        logits = rows.step(np.array([row.ids[-1] for row in group.rows], dtype=np.int64))
+        logits = cached.step(np.array([one.ids[-1] for one in batch.sequences], dtype=np.int64))
         self._timer.forward += perf_counter() - clock
-        self._choose(group, logits)
-        return group.rows
+        self._choose(batch, logits)
+        return batch.sequences
 
-    def _choose(self, group: Group, logits: Any) -> None:
-        """Each row of `group` takes the token that the core chooses for it."""
-        plan = self._plan
+    def _choose(self, batch: Batch, logits: Any) -> None:
+        """Let the core choose a token for each sequence of `batch`, and record it."""
+        request = self._request
         clock = perf_counter()
-        place = group.place(plan)
-        if plan.trace:
-            tokens, mus, seen = traces.choose(logits, self._strategy, plan.pieces, **place)
-            for row, trace in zip(group.rows, seen, strict=True):
-                row.traces.append(trace)
+        place = batch.place(request)
+        if request.trace:
+            tokens, mus, seen = traces.choose(logits, self._strategy, request.pieces, **place)
+            for sequence, trace in zip(batch.sequences, seen, strict=True):
+                sequence.traces.append(trace)
         else:
             tokens, mus = choose(logits, self._strategy, **place)
-        if plan.logprobs is not None:
-            _note_logprobs(group.rows, logits, tokens, plan.logprobs)
+        if request.logprobs is not None:
+            _note_logprobs(batch.sequences, logits, tokens, request.logprobs)
         self._timer.core += perf_counter() - clock
-        ended = group.positions >= group.last
-        for eos in plan.eos_ids:
+        ended = batch.positions >= batch.last
+        for eos in request.eos_ids:
             ended |= tokens == eos
-        group.positions = group.positions + np.uint32(1)
-        group.mus = mus
-        _advance(plan, group.rows, tokens, ended)
+        batch.positions = batch.positions + np.uint32(1)
+        batch.mus = mus
+        _advance(request, batch.sequences, tokens, ended)
 
 
 def _advance(
-    plan: Plan, live: list[Row], tokens: NDArray[np.int64], ended: NDArray[np.bool_]
+    request: Request,
+    sequences: list[TokenSequence],
+    tokens: NDArray[np.int64],
+    ended: NDArray[np.bool_],
 ) -> None:
-    """Give each row its token, its new text, and the reason if it ends here."""
-    for row, token, last in zip(live, tokens.tolist(), ended.tolist(), strict=True):
-        row.ids.append(token)
+    """Append each sequence's token and text, and set the reason of those that end."""
+    for sequence, token, last in zip(sequences, tokens.tolist(), ended.tolist(), strict=True):
+        sequence.ids.append(token)
         if last:
-            row.reason = "eos" if token in plan.eos_ids else row.prompt.limit_reason
-        if row.cursor is not None and row.cutter is not None and row.pieces is not None:
-            piece = row.cutter.feed(row.cursor.feed(token))
-            if last and not row.cutter.stopped:
-                piece += row.cutter.feed(row.cursor.finish())
-                piece += row.cutter.flush()
-            row.pieces.append(piece)
-            if row.cutter.stopped:
-                row.reason = "stop"
+            limit_reason = sequence.prompt.limit_reason
+            sequence.reason = "eos" if token in request.eos_ids else limit_reason
+        cursor, cutter = sequence.cursor, sequence.cutter
+        if cursor is not None and cutter is not None and sequence.pieces is not None:
+            piece = cutter.feed(cursor.feed(token))
+            if last and not cutter.stopped:
+                piece += cutter.feed(cursor.finish())
+                piece += cutter.flush()
+            sequence.pieces.append(piece)
+            if cutter.stopped:
+                sequence.reason = "stop"
 
 
-def _note_logprobs(live: list[Row], logits: Any, tokens: NDArray[np.int64], count: int) -> None:
-    for row, logprob in zip(live, core.token_logprobs(logits, tokens).tolist(), strict=True):
-        row.logprobs.append(logprob)
+def _note_logprobs(
+    sequences: list[TokenSequence], logits: Any, tokens: NDArray[np.int64], count: int
+) -> None:
+    """Record the log-probability of each token, and of the `count` likeliest ones."""
+    for sequence, logprob in zip(
+        sequences, core.token_logprobs(logits, tokens).tolist(), strict=True
+    ):
+        sequence.logprobs.append(logprob)
     if count == 0:
         return
     values, ids = core.top_k(logits, count)
     logprobs = values.astype(np.float64) - core.logsumexp(logits)[:, None]
-    for row, some, best in zip(live, ids.tolist(), logprobs.tolist(), strict=True):
-        row.alternatives.append(list(zip(some, best, strict=True)))
+    for sequence, some, best in zip(sequences, ids.tolist(), logprobs.tolist(), strict=True):
+        sequence.alternatives.append(list(zip(some, best, strict=True)))
 
 
-def _unique(live: list[Row]) -> tuple[list[Prompt], list[int]]:
-    """The prompts of neighbouring rows, and how many rows each has."""
+def _unique(sequences: list[TokenSequence]) -> tuple[list[Prompt], list[int]]:
+    """The prompts of adjacent sequences, and how many sequences each has."""
     prompts: list[Prompt] = []
     repeats: list[int] = []
-    for row in live:
-        if prompts and prompts[-1] is row.prompt:
+    for sequence in sequences:
+        if prompts and prompts[-1] is sequence.prompt:
             repeats[-1] += 1
         else:
-            prompts.append(row.prompt)
+            prompts.append(sequence.prompt)
             repeats.append(1)
     return prompts, repeats

@@ -1,20 +1,17 @@
-"""What a decode is told and what it makes: prompts and settings in, rows of tokens out."""
+"""A checked request to generate text: prompts as tokens, and the settings of the run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from fastdecode.decoding.stop_strings import StopCutter
-from fastdecode.decoding.text import TextCursor, continuation
 from fastdecode.options.strategies import Strategy
-from fastdecode.results.trace import Trace
 
 
 @dataclass(slots=True)
 class Timer:
-    """Seconds spent in the model's forward pass and in the core."""
+    """Seconds spent in the model's forward pass and in the decoding core."""
 
     forward: float = 0.0
     core: float = 0.0
@@ -22,7 +19,15 @@ class Timer:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt, ready to decode: its place in the call, tokens, stream and room for new tokens."""
+    """A tokenized prompt.
+
+    Attributes:
+        index: its place in the call.
+        ids: its tokens, at least one.
+        stream: its random stream.
+        limit: the maximum number of new tokens.
+        limit_reason: the finish reason of a sequence that reaches `limit`.
+    """
 
     index: int
     ids: list[int]
@@ -32,16 +37,29 @@ class Prompt:
 
     @property
     def longest(self) -> int:
-        """Tokens of one of its rows at most, prompt and generated."""
+        """The maximum length of one of its sequences: prompt and generated tokens."""
         return len(self.ids) + self.limit
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything that a decode needs besides the engine. Checked by who makes it.
+class Request:
+    """Everything a decode needs besides the engine. Whoever constructs it has checked it.
 
-    `batch_size` bounds the rows that are under way at a time. Where `cache_tokens` is given it
-    bounds the tokens of all of them together, at their longest; a row by itself always fits.
+    Attributes:
+        prompts: the prompts, in the order of the call.
+        n: samples of each prompt.
+        strategy: how tokens are chosen.
+        seed: the seed of the run.
+        batch_size: the maximum number of sequences in a batch.
+        eos_ids: tokens that end a sequence.
+        stops: stop strings.
+        logprobs: None, or how many alternatives to record beside each token's log-probability.
+        tokenizer: turns tokens into text.
+        text_by_step: whether each token's text is needed as soon as the token is chosen.
+        trace: whether to record what led to each token.
+        pieces: the tokenizer's tokens in readable form, for traces.
+        cache_tokens: the maximum number of tokens in the KV cache, counting every sequence at its
+            longest; a sequence on its own is always admitted. None is no limit.
     """
 
     prompts: Sequence[Prompt]
@@ -57,37 +75,3 @@ class Plan:
     trace: bool = False
     pieces: Any = None
     cache_tokens: int | None = None
-
-
-@dataclass(slots=True, eq=False)
-class Row:
-    """One generation under way. `reason` is None until it ends."""
-
-    prompt: Prompt
-    sample: int
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    alternatives: list[list[tuple[int, float]]] = field(default_factory=list)
-    traces: list[Trace] = field(default_factory=list)
-    reason: str | None = None
-    score: float | None = None
-    inclusion: float | None = None
-    pieces: list[str] | None = None
-    cursor: TextCursor | None = None
-    cutter: StopCutter | None = None
-
-    @classmethod
-    def of(cls, plan: Plan, prompt: Prompt, sample: int) -> Row:
-        """A row of `plan`, before its first token."""
-        row = cls(prompt, sample)
-        if plan.stops or plan.text_by_step or plan.trace:
-            row.pieces = []
-            row.cursor = TextCursor(plan.tokenizer, prompt.ids)
-            row.cutter = StopCutter(plan.stops)
-        return row
-
-    def text(self, tokenizer: Any) -> str:
-        """The text so far, cut at a stop string."""
-        if self.pieces is not None:
-            return "".join(self.pieces)
-        return continuation(tokenizer, self.prompt.ids, self.ids)

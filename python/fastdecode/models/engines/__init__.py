@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastdecode.models.engines.base import Engine, Rows
+from fastdecode.models.engines.base import CachedBatch, Engine
 
-__all__ = ["NAMES", "NATIVE_DTYPES", "Engine", "Rows", "open_engine", "prefers_native"]
+__all__ = ["NAMES", "NATIVE_DTYPES", "CachedBatch", "Engine", "open_engine", "prefers_native"]
 
 NAMES = ("auto", "native", "torch", "transformers")
 # What the native engine keeps weights as; it computes in float32 from all of them.

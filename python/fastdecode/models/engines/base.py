@@ -1,4 +1,4 @@
-"""What the loop asks of an engine. An engine knows tokens and logits, never text or sampling."""
+"""The interface of an engine. An engine knows tokens and logits, never text or sampling."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Rows(Protocol):
-    """The rows of one batch under way, with their KV cache. Several may be open at a time."""
+class CachedBatch(Protocol):
+    """The rows of one batch in progress, with their KV cache. Several may be open at a time."""
 
     def step(self, tokens: NDArray[np.int64]) -> Any:
         """Append one token to each row, shape (rows,), and return the next logits.
@@ -22,15 +22,15 @@ class Rows(Protocol):
         ...
 
     def keep(self, rows: NDArray[np.int64]) -> None:
-        """Go on with these rows only, in this order."""
+        """Continue with the rows `rows` only, in this order; a row may occur several times."""
         ...
 
 
-class JoinableRows(Rows, Protocol):
-    """Rows that others may join, of an engine whose `joins` is true."""
+class JoinableBatch(CachedBatch, Protocol):
+    """A batch that new rows may join, of an engine whose `joins` is true."""
 
     def join(self, prompts: Sequence[Sequence[int]], repeats: Sequence[int]) -> Any:
-        """Add rows behind those under way: prompt i becomes `repeats[i]` rows.
+        """Append rows to those in progress: prompt i becomes `repeats[i]` rows.
 
         Returns:
             The new rows' logits, as from `step`.
@@ -43,7 +43,7 @@ class Engine(Protocol):
 
     @property
     def context(self) -> int | None:
-        """The most tokens a sequence may have, or None."""
+        """The maximum length of a sequence in tokens, or None."""
         ...
 
     @property
@@ -58,17 +58,17 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """The name by which `open_engine` gives it again."""
+        """The name that selects it in `open_engine`."""
         ...
 
     @property
     def joins(self) -> bool:
-        """Whether its rows are `JoinableRows`, of any lengths side by side without padding."""
+        """Whether `start` returns a `JoinableBatch`, which holds any lengths without padding."""
         ...
 
     @property
     def dtype(self) -> str:
-        """What the weights are kept as, as "float32"."""
+        """The number format of the weights, such as "float32"."""
         ...
 
     @property
@@ -76,16 +76,18 @@ class Engine(Protocol):
         """Memory of one token of one row in the KV cache, in bytes."""
         ...
 
-    def start(self, prompts: Sequence[Sequence[int]], repeats: Sequence[int]) -> tuple[Rows, Any]:
+    def start(
+        self, prompts: Sequence[Sequence[int]], repeats: Sequence[int]
+    ) -> tuple[CachedBatch, Any]:
         """Prefill each prompt once; row order is prompt order, each prompt `repeats[i]` times.
 
         Returns:
-            The rows, and their logits as from `Rows.step`.
+            The batch, and its logits as from `CachedBatch.step`.
         """
         ...
 
     def all_logits(self, sequences: Sequence[Sequence[int]]) -> Iterator[Any]:
-        """For each sequence in turn, the logits behind each of its tokens, shape (length, vocab).
+        """For each sequence in turn, the logits after each of its tokens, shape (length, vocab).
 
         Memory stays bounded: sequences go through the model a few at a time.
         """

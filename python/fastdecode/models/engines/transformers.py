@@ -96,8 +96,8 @@ def _reserve(buffer: torch.Tensor | None, new: torch.Tensor, start: int, end: in
     return grown
 
 
-class TorchRows:
-    """Rows under way: their cache, and where each of them stands.
+class TorchBatch:
+    """The rows of a batch in progress: their cache, and the length of each.
 
     Ragged prompts are padded on the left, so all rows end at the same column `width`; row i has
     `lengths[i]` tokens of its own, which is also the position of its next token.
@@ -113,7 +113,7 @@ class TorchRows:
 
     @torch.inference_mode()
     def step(self, tokens: NDArray[np.int64]) -> torch.Tensor:
-        """Append one token to each row; see `base.Rows`."""
+        """Append one token to each row; see `base.CachedBatch`."""
         ids = torch.as_tensor(tokens, dtype=torch.int64, device=self._engine.device)
         logits = self._engine.step(self, ids[:, None])
         self.lengths = self.lengths + 1
@@ -122,7 +122,7 @@ class TorchRows:
 
     @torch.inference_mode()
     def keep(self, rows: NDArray[np.int64]) -> None:
-        """Go on with these rows only; see `base.Rows`."""
+        """Go on with these rows only; see `base.CachedBatch`."""
         index = torch.as_tensor(rows, dtype=torch.int64, device=self._engine.device)
         self.cache.reorder_cache(index)
         self.lengths = self.lengths[index]
@@ -198,7 +198,7 @@ class TorchEngine:
     @torch.inference_mode()
     def start(
         self, prompts: Sequence[Sequence[int]], repeats: Sequence[int]
-    ) -> tuple[TorchRows, torch.Tensor]:
+    ) -> tuple[TorchBatch, torch.Tensor]:
         """Prefill each prompt once; see `base.Engine`."""
         lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
         owners = np.repeat(np.arange(len(prompts)), repeats)
@@ -225,9 +225,9 @@ class TorchEngine:
             raise ValueError("prompts is empty; an engine starts with at least one row")
         return self.rows(cache, lengths[owners]), ready(logits)
 
-    def rows(self, cache: Any, lengths: NDArray[np.int64]) -> TorchRows:
+    def rows(self, cache: Any, lengths: NDArray[np.int64]) -> TorchBatch:
         """The rows over a prefilled cache."""
-        return TorchRows(self, cache, lengths)
+        return TorchBatch(self, cache, lengths)
 
     def empty_cache(self) -> Any:
         """A cache for this model, with growing layers where its layers are plain ones."""

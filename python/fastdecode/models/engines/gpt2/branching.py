@@ -1,4 +1,4 @@
-"""Rows that branch, without copies: what a beam search does to a KV cache.
+"""A batch whose rows branch without copies: what a beam search does to a KV cache.
 
 A sequence of the cache is a prompt, and its columns are append-only: first the prompt's own tokens,
 then, step after step, one column for each of the beams behind it. Which columns a beam may look at,
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastdecode.models.engines.transformers import TorchRows, ready
+from fastdecode.models.engines.transformers import TorchBatch, ready
 
 if TYPE_CHECKING:
     from fastdecode.models.engines.gpt2.engine import GPT2Engine
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 _WORTH_DROPPING = 64
 
 
-class BranchingRows(TorchRows):
-    """Rows of an engine whose cache has a sequence a prompt, with a grid of beams behind each.
+class BranchingBatch(TorchBatch):
+    """A batch whose cache holds one sequence for each prompt, shared by a grid of beams.
 
-    Until a row is asked for twice they are `TorchRows`. From then on row i is beam `slots[i] % B`
+    Until a row is kept twice it behaves as `TorchBatch`. From then on row i is beam `slots[i] % B`
     of prompt `slots[i] // B`, and `seen` (prompts, B, columns) is the ancestry.
     """
 
@@ -39,7 +39,7 @@ class BranchingRows(TorchRows):
 
     @torch.inference_mode()
     def step(self, tokens: NDArray[np.int64]) -> torch.Tensor:
-        """Append one token to each row; see `base.Rows`."""
+        """Append one token to each row; see `base.CachedBatch`."""
         if self.seen is None:
             return super().step(tokens)
         prompts, beams, _ = self.seen.shape

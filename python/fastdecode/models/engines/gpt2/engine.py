@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from fastdecode.models.engines.gpt2.branching import BranchingRows
-from fastdecode.models.engines.transformers import TorchEngine, TorchRows, left_padded
+from fastdecode.models.engines.gpt2.branching import BranchingBatch
+from fastdecode.models.engines.transformers import TorchBatch, TorchEngine, left_padded
 
 # From two rows up to here the transposed weights are the faster ones; a single row and a prefill
 # go through the weights as they are stored.
@@ -125,17 +125,17 @@ class GPT2Engine(TorchEngine):
         cache = self.empty_cache()
         return cache, self._run(ids, positions, cache, mask)
 
-    def step(self, rows: TorchRows, ids: torch.Tensor) -> torch.Tensor:
+    def step(self, rows: TorchBatch, ids: torch.Tensor) -> torch.Tensor:
         """One token, shape (rows, 1), behind `rows`; the logits, shape (rows, vocab)."""
         mask = rows.attended(rows.width + 1)[:, None, None, :] if rows.padded else None
         return self._run(ids, rows.lengths[:, None], rows.cache, mask)
 
-    def rows(self, cache: Any, lengths: NDArray[np.int64]) -> TorchRows:
+    def rows(self, cache: Any, lengths: NDArray[np.int64]) -> TorchBatch:
         """The rows over a prefilled cache; they branch without copies."""
-        return BranchingRows(self, cache, lengths)
+        return BranchingBatch(self, cache, lengths)
 
     def branch(
-        self, rows: BranchingRows, ids: torch.Tensor, positions: torch.Tensor
+        self, rows: BranchingBatch, ids: torch.Tensor, positions: torch.Tensor
     ) -> torch.Tensor:
         """One token for each beam, shape (prompts, beams); the logits, (prompts * beams, vocab)."""
         if rows.seen is None:
