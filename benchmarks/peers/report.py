@@ -1,9 +1,10 @@
-"""The tables and the chart of a results file, put where they belong.
+"""Write the tables and the chart of a results file into README.md and docs/benchmarks.md.
 
     python -m benchmarks.peers.report [benchmarks/results/FILE.json]
 
-Writes between the markers of README.md and docs/benchmarks.md, and the chart's two pictures to
-docs/pictures.
+The tables replace the text between the `peers` markers of both files. The chart is written to
+docs/pictures, once for light and once for dark pages. Without an argument the newest results file
+is used.
 """
 
 from __future__ import annotations
@@ -23,27 +24,27 @@ GROUPS = tuple(dict.fromkeys(peer.group for peer in PEERS.values()))
 MAIN = ("top-k-1", "top-k-8", "top-k-32", "beam-1", "beam-8")
 TITLES = {
     **{
-        f"{mode}-{rows}": f"{rows} row{'s' * (rows > 1)}"
+        f"{mode}-{rows}": f"batch {rows}"
         for mode in ("greedy", "top-k", "top-p")
         for rows in (1, 8, 32)
     },
-    "beam-1": "beam 4",
-    "beam-8": "beam 4, 8 prompts",
-    "samples-16": "16 samples of 256 tokens",
+    "beam-1": "4 beams",
+    "beam-8": "4 beams, 8 prompts",
+    "samples-16": "16 samples, 256-token prompt",
     "queue-256": "queue",
     "score-256": "scoring",
     "first-token": "first token",
 }
-# Ours, by the group that it is compared in.
+# The fastdecode entry of each group, which the ratios compare with the fastest peer.
 OURS = {
     "float32": "fastdecode native float32",
-    "16 bits": "fastdecode native bfloat16",
-    "8 bits": "fastdecode native int8",
+    "16-bit": "fastdecode native bfloat16",
+    "8-bit": "fastdecode native int8",
 }
 
 
 def values(results: dict[str, Any], cell: str, peer: str) -> list[float]:
-    """Each repeat's figure: milliseconds a step, or seconds in all."""
+    """The result of each repeat: milliseconds per step, or seconds for a whole job."""
     entry = results["cells"].get(cell, {}).get(peer, {})
     runs = entry.get("runs") or []
     if runs and len(runs[0]) == 2:
@@ -52,19 +53,19 @@ def values(results: dict[str, Any], cell: str, peer: str) -> list[float]:
 
 
 def median(results: dict[str, Any], cell: str, peer: str) -> float | None:
-    """The median of `values`, or None."""
+    """The median of `values`, or None where nothing was measured."""
     found = values(results, cell, peer)
     return statistics.median(found) if found else None
 
 
 def read_ms(results: dict[str, Any], cell: str, peer: str) -> float | None:
-    """Milliseconds of reading a native engine's weights once, in the same cell's run."""
+    """Milliseconds to read a native engine's weights once, measured alongside the same cell."""
     answer = results["reads"].get(cell, {}).get(peer)
     return statistics.median(answer["seconds"]) * 1e3 if answer else None
 
 
 def best_peer(results: dict[str, Any], cell: str, group: str) -> tuple[str, float] | None:
-    """The fastest of the others in a group."""
+    """The fastest other library in a group, and its median."""
     found = [
         (name, value)
         for name, peer in PEERS.items()
@@ -81,7 +82,7 @@ def _figure(value: float | None) -> str:
 
 
 def table(results: dict[str, Any], cells: list[str], *, spread: bool, reads: bool = True) -> str:
-    """Peers down, cells across; the fastest of each group in bold."""
+    """A table with one line per peer and one column per cell; the fastest of each group in bold."""
     cells = [cell for cell in cells if results["cells"].get(cell)]
     if not cells:
         return "Not measured in this run."
@@ -122,7 +123,7 @@ def table(results: dict[str, Any], cells: list[str], *, spread: bool, reads: boo
 
 
 def _note(results: dict[str, Any], cell: str, name: str, notes: list[str]) -> str:
-    """A number for the reason why there is no figure, and the reason below the table."""
+    """A reference to the footnote that says why there is no result; adds the footnote if new."""
     reason = results["cells"].get(cell, {}).get(name, {}).get("reason")
     if reason is None:
         return "-"
@@ -136,29 +137,29 @@ def _note(results: dict[str, Any], cell: str, name: str, notes: list[str]) -> st
 
 
 def ratios(results: dict[str, Any]) -> str:
-    """Ours against the fastest of the others, cell by cell: above 1 we are faster."""
+    """fastdecode's speed divided by the fastest peer's, by cell; above 1, fastdecode is faster."""
     lines = ["| | " + " | ".join(TITLES[c] for c in MAIN) + " |", "|---|" + "---:|" * len(MAIN)]
     for group, ours in OURS.items():
         row = []
         for cell in MAIN:
             mine, best = median(results, cell, ours), best_peer(results, cell, group)
             row.append(f"{best[1] / mine:.2f}x {best[0]}" if mine and best else "-")
-        lines.append(f"| {ours} against the fastest peer | " + " | ".join(row) + " |")
+        lines.append(f"| {ours}, ratio to the fastest peer | " + " | ".join(row) + " |")
         row = []
         for cell in MAIN:
             mine, other = median(results, cell, ours), median(results, cell, REFERENCE)
             row.append(f"{other / mine:.2f}x" if mine and other else "-")
-        lines.append("| ... against transformers in float32 | " + " | ".join(row) + " |")
+        lines.append("| ... ratio to transformers in float32 | " + " | ".join(row) + " |")
         row = []
         for cell in MAIN:
             mine, read = median(results, cell, ours), read_ms(results, cell, ours)
             row.append(f"{read / mine:.0%}" if mine and read and cell.endswith("k-1") else "")
-        lines.append("| ... share of the read bandwidth | " + " | ".join(row) + " |")
+        lines.append("| ... reading the weights once, share of a step | " + " | ".join(row) + " |")
     return "\n".join(lines)
 
 
 def lost(results: dict[str, Any]) -> list[str]:
-    """Cells in which somebody is faster than ours of the same group."""
+    """The cells in which a peer is faster than fastdecode in the same group."""
     found = []
     for cell in [*CELLS, "first-token"]:
         for group, ours in OURS.items():
@@ -169,13 +170,16 @@ def lost(results: dict[str, Any]) -> list[str]:
 
 
 def sameness(results: dict[str, Any]) -> str:
-    """How often greedy text, beams and scores came out as transformers', of float32 alone."""
+    """How many outputs equal those of transformers in float32: greedy texts, beams and scores."""
     groups = {
         "greedy": [c for c in CELLS if c.startswith("greedy")],
-        "beam 4": ["beam-1", "beam-8"],
+        "4 beams": ["beam-1", "beam-8"],
         "scores within 0.001": ["score-256"],
     }
-    lines = ["| as transformers | " + " | ".join(groups) + " |", "|---|" + "---:|" * len(groups)]
+    lines = [
+        "| equal to transformers | " + " | ".join(groups) + " |",
+        "|---|" + "---:|" * len(groups),
+    ]
     for name in PEERS:
         row = []
         for cells in groups.values():
@@ -188,9 +192,9 @@ def sameness(results: dict[str, Any]) -> str:
 
 
 def memory(results: dict[str, Any]) -> str:
-    """Peak resident memory: once loaded, after one row, after 32."""
+    """Peak resident memory of each peer up to the first token, and with a batch of 32."""
     cells = ("greedy-1", "top-k-32")
-    lines = ["| MB resident at most | to the first token | 32 rows |", "|---|---:|---:|"]
+    lines = ["| peak resident memory, MB | up to the first token | batch 32 |", "|---|---:|---:|"]
     for name in PEERS:
         first = results["cells"].get("first-token", {}).get(name, {}).get("peak_mb")
         more = results["cells"].get(cells[1], {}).get(name, {}).get("peak_mb")
@@ -201,28 +205,30 @@ def memory(results: dict[str, Any]) -> str:
 
 
 def machine(results: dict[str, Any]) -> str:
-    """One sentence about the machine, one about the versions."""
+    """The date, the machine, and the versions of the libraries."""
     m = results["machine"]
     reads = results["read"].get(OURS["float32"])
     speed = ""
     if reads:
         rate = reads["bytes"] / statistics.median(reads["seconds"]) / 1e9
-        speed = f"; it reads {rate:.0f} GB/s from memory (one pass over the float32 weights)"
+        speed = f"; memory bandwidth {rate:.0f} GB/s (one pass over the float32 weights)"
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     return (
-        f"{results['date']}: {m['cpu']} (family {m['family']}, model {m['model']}: "
-        f"{', '.join(m['features'])}), {m['threads']} threads, {m['last_level_cache']} of last "
-        f"level cache, {m['memory_gb']} GB, {m['system']}, Python {m['python']}{speed}. {versions}."
+        f"Measured {results['date']} on an {m['cpu']} (family {m['family']}, model {m['model']}: "
+        f"{', '.join(m['features'])}), {m['threads']} threads, {m['last_level_cache']} last-level "
+        f"cache, {m['memory_gb']} GB of memory, {m['system']}, Python {m['python']}{speed}. "
+        f"Versions: {versions}."
     )
 
 
 def short(results: dict[str, Any]) -> str:
-    """What the README shows."""
+    """The section of README.md."""
     return "\n\n".join(
         (
-            f"Milliseconds a step: top-k 50 with 1, 8 and 32 rows, and beam search with 4 beams "
-            f"for 1 and 8 prompts. GPT-2 124M, {_where(results)}; medians, the fastest of each "
-            "group in bold.",
+            f"Milliseconds per decoding step, lower is better: top-k 50 with batches of 1, 8 and "
+            f"32 sequences, and beam search with 4 beams for 1 and 8 prompts. GPT-2 124M, "
+            f"{_where(results)}, {results['date']}; medians, the fastest of each group in bold. "
+            '"Reading the weights once" is the time of one pass over fastdecode\'s weights.',
             table(results, list(MAIN), spread=False),
         )
     )
@@ -235,36 +241,36 @@ def _where(results: dict[str, Any]) -> str:
 
 
 def full(results: dict[str, Any]) -> str:
-    """What docs/benchmarks.md shows."""
+    """The section of docs/benchmarks.md."""
     parts = [machine(results)]
     for mode in ("greedy", "top-k", "top-p"):
         name = {"greedy": "Greedy", "top-k": "Top-k 50", "top-p": "Top-p 0.9"}[mode]
-        parts += [f"### {name}, milliseconds a step by rows"]
+        parts += [f"### {name}: milliseconds per step, by batch size"]
         parts += [table(results, [f"{mode}-{n}" for n in (1, 8, 32)], spread=True)]
-    parts += ["### Beam search, milliseconds a step by prompts, and 16 samples of a long prompt"]
+    parts += ["### Beam search and 16 samples of one long prompt: milliseconds per step"]
     parts += [table(results, ["beam-1", "beam-8", "samples-16"], spread=True)]
-    parts += ["### Whole jobs, seconds"]
+    parts += ["### Whole jobs: seconds"]
     parts += [table(results, ["queue-256", "score-256", "first-token"], spread=True, reads=False)]
-    parts += ["### fastdecode by the fastest peer", ratios(results)]
-    parts += ["### The same work", sameness(results)]
+    parts += ["### Speed relative to the fastest peer", ratios(results)]
+    parts += ["### Agreement with transformers", sameness(results)]
     parts += ["### Memory", memory(results)]
     return "\n\n".join(parts)
 
 
 def chart(results: dict[str, Any], path: Path, *, dark: bool) -> None:
-    """Tokens a second, by rows and group; ours in colour."""
+    """Draw tokens per second by batch size and group, with fastdecode highlighted."""
     import matplotlib
 
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
 
-    plt.rcParams["svg.hashsalt"] = "fastdecode"  # the same file from the same figures
+    plt.rcParams["svg.hashsalt"] = "fastdecode"  # the same results give the same file
     ink, quiet, accent, soft = (
         ("#e6edf3", "#57606a", "#f0883e", "#8d5524")
         if dark
         else ("#1f2328", "#c3c9d1", "#d1570a", "#f0b48a")
     )
-    groups = ("float32", "8 bits")
+    groups = ("float32", "8-bit")
     cells = ("top-k-1", "top-k-8", "top-k-32")
     heights = [sum(_shown(results, cells, p, g) for p in PEERS.values()) for g in groups]
     figure, axes = plt.subplots(
@@ -294,9 +300,8 @@ def chart(results: dict[str, Any], path: Path, *, dark: bool) -> None:
             for spine in axis.spines.values():
                 spine.set_visible(False)
             if line == 0:
-                rows = CELLS[cell].rows
-                axis.set_title(f"{rows} row{'s' * (rows > 1)}", color=ink, fontsize=10)
-    figure.suptitle("Tokens a second, top-k 50, GPT-2 124M", color=ink, fontsize=11)
+                axis.set_title(TITLES[cell], color=ink, fontsize=10)
+    figure.suptitle("Tokens per second, top-k 50, GPT-2 124M", color=ink, fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, transparent=True, metadata={"Date": None})
     plt.close(figure)
@@ -307,23 +312,25 @@ def _shown(results: dict[str, Any], cells: tuple[str, ...], peer: Peer, group: s
 
 
 def insert(path: Path, name: str, text: str) -> None:
-    """Put the text between a file's markers.
+    """Replace the text between a pair of markers in a file.
 
     Raises:
-        ValueError: where the file has no such markers.
+        ValueError: if the file has no such markers.
     """
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
     old = path.read_text(encoding="utf-8")
     pattern = re.compile(f"(?<={re.escape(begin)}).*?(?={re.escape(end)})", re.DOTALL)
     if not pattern.search(old):
-        raise ValueError(f"{path} has no markers for {name!r}")
+        raise ValueError(f"{path} has no markers named {name!r}")
     path.write_text(pattern.sub(lambda _: f"{text}\n", old, count=1), encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path, nargs="?", help="default: the newest")
-    parser.add_argument("--print", action="store_true", help="print, and write nothing")
+    parser.add_argument("results", type=Path, nargs="?", help="results file; default: the newest")
+    parser.add_argument(
+        "--print", action="store_true", help="print the tables instead of writing files"
+    )
     arguments = parser.parse_args()
     written = sorted((ROOT / "benchmarks/results").glob("*.json"), key=lambda p: p.stat().st_mtime)
     results = json.loads((arguments.results or written[-1]).read_text())

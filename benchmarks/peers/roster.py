@@ -12,7 +12,7 @@ class Peer:
     name: str
     module: str
     variant: str
-    group: str  # "float32", "16 bits", "8 bits" or "4 bits": who is compared with whom
+    group: str  # "float32", "16-bit", "8-bit" or "4-bit": who is compared with whom
     ours: bool = False
 
 
@@ -28,17 +28,17 @@ PEERS = {
         Peer("ONNX Runtime GenAI float32", "onnxruntime_peer", "float32", "float32"),
         Peer("fastdecode torch float32", "fastdecode_peer", "torch/float32", "float32", True),
         Peer("fastdecode native float32", "fastdecode_peer", "native/float32", "float32", True),
-        Peer("llama.cpp f16", "llamacpp_peer", "f16", "16 bits"),
-        Peer("OpenVINO GenAI bfloat16", "openvino_peer", "bfloat16", "16 bits"),
-        Peer("fastdecode native bfloat16", "fastdecode_peer", "native/bfloat16", "16 bits", True),
-        Peer("CTranslate2 int8", "ctranslate2_peer", "int8", "8 bits"),
-        Peer("llama.cpp q8_0", "llamacpp_peer", "q8_0", "8 bits"),
-        Peer("llama.cpp q4_0", "llamacpp_peer", "q4_0", "4 bits"),
-        Peer("OpenVINO GenAI int8", "openvino_peer", "int8", "8 bits"),
-        Peer("OpenVINO GenAI int8, SDPA", "openvino_peer", "int8/SDPA", "8 bits"),
-        Peer("ONNX Runtime GenAI int8", "onnxruntime_peer", "int8", "8 bits"),
-        Peer("ONNX Runtime GenAI int4", "onnxruntime_peer", "int4", "4 bits"),
-        Peer("fastdecode native int8", "fastdecode_peer", "native/int8", "8 bits", True),
+        Peer("llama.cpp f16", "llamacpp_peer", "f16", "16-bit"),
+        Peer("OpenVINO GenAI bfloat16", "openvino_peer", "bfloat16", "16-bit"),
+        Peer("fastdecode native bfloat16", "fastdecode_peer", "native/bfloat16", "16-bit", True),
+        Peer("CTranslate2 int8", "ctranslate2_peer", "int8", "8-bit"),
+        Peer("llama.cpp q8_0", "llamacpp_peer", "q8_0", "8-bit"),
+        Peer("llama.cpp q4_0", "llamacpp_peer", "q4_0", "4-bit"),
+        Peer("OpenVINO GenAI int8", "openvino_peer", "int8", "8-bit"),
+        Peer("OpenVINO GenAI int8, SDPA", "openvino_peer", "int8/SDPA", "8-bit"),
+        Peer("ONNX Runtime GenAI int8", "onnxruntime_peer", "int8", "8-bit"),
+        Peer("ONNX Runtime GenAI int4", "onnxruntime_peer", "int4", "4-bit"),
+        Peer("fastdecode native int8", "fastdecode_peer", "native/int8", "8-bit", True),
     )
 }
 REFERENCE = "transformers"

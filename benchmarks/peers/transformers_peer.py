@@ -46,7 +46,7 @@ class Side:
         ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts])
         mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
         if self.compiled and (request["mode"] == "beam" or request["op"] == "queue"):
-            raise Unsupported("compiles anew for every shape, for minutes")
+            raise Unsupported("recompiles for every new shape, which takes minutes")
         torch.manual_seed(request["seed"])
         more = {"cache_implementation": "static"} if self.compiled else {}
         output = self.model.generate(
@@ -67,7 +67,7 @@ class Side:
 
     def score(self, texts: Sequence[Sequence[int]]) -> list[float]:
         if self.compiled:
-            raise Unsupported("compiles anew for every shape, for minutes")
+            raise Unsupported("recompiles for every new shape, which takes minutes")
         found = [0.0] * len(texts)
         for batch in by_length(texts, 8):
             longest = max(len(texts[i]) for i in batch)
