@@ -9,9 +9,9 @@ import torch
 from conftest import make_tokenizer
 from fastdecode import Beam, Decoder, Sample
 from fastdecode.decoding.beam_search import BeamSearch
+from fastdecode.decoding.continuation_search import enumerate_continuations
 from fastdecode.decoding.request import Prompt, Request, Timer
 from fastdecode.options.keywords import read
-from fastdecode.results.continuations import enumerate_continuations
 from searches import near, search, small_vocabulary_model, transformers_search
 
 

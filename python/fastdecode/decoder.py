@@ -292,7 +292,7 @@ class Decoder(Reader):
         (ids,) = self._tokens([prompt])
         checks.fits([ids], self.engine.context, vocab)
         job = Prompt(0, ids, 0, *self._room(0, len(ids), count, None))
-        from fastdecode.results.continuations import enumerate_continuations
+        from fastdecode.decoding.continuation_search import enumerate_continuations
 
         return enumerate_continuations(
             self.engine, self.tokenizer, prompt, job, float(min_probability), eos

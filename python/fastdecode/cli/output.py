@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
-import math
 import sys
 from typing import Any
 
 from fastdecode.display.tables import printable
+from fastdecode.jobs.records import line
 
 __all__ = ["emit", "line", "printable", "show", "tolerant"]
-
-
-def line(record: dict[str, Any]) -> str:
-    """A record as one line of JSON, in ASCII, so that no reader finds a line end inside it.
-
-    A number that JSON does not have (the perplexity of nothing) is null.
-    """
-    return json.dumps({name: _number(value) for name, value in record.items()}, allow_nan=False)
 
 
 def emit(record: dict[str, Any]) -> None:
@@ -41,7 +32,3 @@ def tolerant() -> None:
     """Where standard output cannot encode a character, it gets a question mark, not an error."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-
-
-def _number(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 from fastdecode.cli.output import emit, printable, tolerant
+from fastdecode.jobs.records import Record
 from fastdecode.results.step import Step
 
 
@@ -88,34 +89,6 @@ class InOrder:
         self._sink.end(reason)
         self._front += 1
         self._begun = False
-
-
-class Record:
-    """One text as it grows, and then as one object of JSON."""
-
-    def __init__(self, prompt: str, first: Step, logprobs: int | None) -> None:
-        """Begin with the first step; `logprobs` as for `fastdecode.generate`."""
-        self._logprobs = logprobs
-        self._fields: dict[str, Any] = {"prompt": prompt, "text": "", "token_ids": []}
-        self._fields |= {"finish_reason": None, "seed": first.seed}
-        self._fields |= {"stream": first.stream, "sample": first.sample}
-        if logprobs is not None:
-            self._fields["logprobs"] = []
-        if logprobs:
-            self._fields["alternatives"] = []
-
-    def step(self, step: Step) -> None:
-        """Add a token."""
-        self._fields["text"] += step.text
-        self._fields["token_ids"].append(int(step.token_id))
-        if self._logprobs is not None:
-            self._fields["logprobs"].append(step.logprob)
-        if self._logprobs:
-            self._fields["alternatives"].append(step.alternatives)
-
-    def ended(self, finish_reason: str | None) -> dict[str, Any]:
-        """The whole object."""
-        return self._fields | {"finish_reason": finish_reason}
 
 
 class Json:

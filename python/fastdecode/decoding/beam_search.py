@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fastdecode._core import Beam, BeamOutcome, BeamState
+from fastdecode.decoding.beam_trees import beam_tree
 from fastdecode.decoding.request import Prompt, Request, Timer
 from fastdecode.decoding.scheduler import batches
 from fastdecode.decoding.sequence import TokenSequence
@@ -112,7 +113,7 @@ class BeamSearch:
     def _finished(self, state: BeamState, index: int) -> list[TokenSequence]:
         prompt = self._prompts[index]
         if self._trace:
-            self.trees[prompt.index] = BeamTree.of(state, index, prompt, self._request.tokenizer)
+            self.trees[prompt.index] = beam_tree(state, index, prompt, self._request.tokenizer)
         return self._sequences(state, index)
 
     def _sequences(self, state: BeamState, index: int) -> list[TokenSequence]:

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdecode import core
+from fastdecode.decoding import tracing
 from fastdecode.decoding.batch import Batch
 from fastdecode.decoding.request import Prompt, Request, Timer
 from fastdecode.decoding.scheduler import Scheduler, by_length, in_order
 from fastdecode.decoding.sequence import TokenSequence
 from fastdecode.models.engines.base import CachedBatch, Engine, JoinableBatch
 from fastdecode.options.strategies import Beam, choose
-from fastdecode.results import trace as traces
 
 # Waiting sequences join once this share of the batch is free, so that several prompts are
 # prefilled together (benchmarks/ragged.py compares other shares).
@@ -122,7 +122,7 @@ class Decoding:
         clock = perf_counter()
         place = batch.place(request)
         if request.trace:
-            tokens, mus, seen = traces.choose(logits, self._strategy, request.pieces, **place)
+            tokens, mus, seen = tracing.choose(logits, self._strategy, request.pieces, **place)
             for sequence, trace in zip(batch.sequences, seen, strict=True):
                 sequence.traces.append(trace)
         else:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from html import escape
+from typing import TYPE_CHECKING
 
 from fastdecode.display.tree_text import standing, visible
-from fastdecode.results.beam_tree import BeamTree, Branch
+
+if TYPE_CHECKING:
+    from fastdecode.results.beam_tree import BeamTree, Branch
 
 _COLUMN = 140
 _ROW = 30

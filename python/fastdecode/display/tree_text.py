@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fastdecode.results.beam_tree import BeamTree, Branch
-
 if TYPE_CHECKING:
     from rich.tree import Tree
+
+    from fastdecode.results.beam_tree import BeamTree, Branch
 
 _STYLES = {"best": "bold green", "returned": "bold", "kept": "", "pruned": "dim"}
 

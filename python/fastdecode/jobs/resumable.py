@@ -24,8 +24,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from fastdecode import core
-from fastdecode.cli.output import line
-from fastdecode.cli.sinks import Record
+from fastdecode.jobs.records import Record, line
 from fastdecode.options import checks
 from fastdecode.options.strategies import Strategy, describe
 

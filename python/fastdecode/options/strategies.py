@@ -103,6 +103,13 @@ def spoken(strategy: OneByOne) -> str:
     return ", ".join(parts) or "the whole distribution"
 
 
+def as_sample(strategy: OneByOne | None) -> Sample:
+    """A strategy as the parameters of a draw: greedy is temperature 0, None the plain softmax."""
+    if strategy is None:
+        return Sample()
+    return Sample(temperature=0.0) if isinstance(strategy, Greedy) else strategy
+
+
 def restore(data: dict[str, Any]) -> Strategy:
     """The strategy that `describe` described.
 

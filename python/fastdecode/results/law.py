@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastdecode import core
 from fastdecode.core import Draws, Sample
-from fastdecode.options.strategies import Greedy, OneByOne, as_u32
+from fastdecode.options.strategies import OneByOne, as_sample, as_u32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,13 +79,6 @@ class Law:
             place["histories"] = [as_u32(list(self.history))]
             place["prompt_lengths"] = as_u32([len(self.history)])
         return place
-
-
-def as_sample(strategy: OneByOne | None) -> Sample:
-    """A strategy as the parameters of a draw: greedy is temperature 0, None the plain softmax."""
-    if strategy is None:
-        return Sample()
-    return Sample(temperature=0.0) if isinstance(strategy, Greedy) else strategy
 
 
 def entropy(weights: NDArray[np.uint64]) -> float:

@@ -52,8 +52,9 @@ def open_engine(model: Any, name: str = "auto", dtype: Any = None) -> Engine:
             neither the native engine nor the model has.
     """
     _check_name(name)
-    from fastdecode.models.engines.gpt2.engine import GPT2Engine, is_plain_gpt2
+    from fastdecode.models.engines.gpt2.engine import GPT2Engine
     from fastdecode.models.engines.native import LoadedEngine, runs_natively
+    from fastdecode.models.engines.plain_gpt2 import is_plain_gpt2
     from fastdecode.models.engines.transformers import TorchEngine
 
     own, asked = str(dtype_name(model.dtype)), dtype_name(dtype)

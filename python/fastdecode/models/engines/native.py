@@ -17,7 +17,7 @@ def runs_natively(model: Any) -> bool:
     """Whether `LoadedEngine` can run `model`."""
     import torch
 
-    from fastdecode.models.engines.gpt2.engine import is_plain_gpt2
+    from fastdecode.models.engines.plain_gpt2 import is_plain_gpt2
 
     return (
         is_plain_gpt2(model, (torch.float32, torch.float16, torch.bfloat16))
@@ -133,9 +133,9 @@ class LoadedEngine(NativeEngine):
         return _as_ids(value)
 
     def _packed(self) -> NativeGpt2:
-        from fastdecode.models.engines.gpt2.engine import versions
+        from fastdecode.models.engines.plain_gpt2 import parameter_versions
 
-        version = versions(self._model)
+        version = parameter_versions(self._model)
         if version != self._version:
             self._native = NativeGpt2.from_arrays(
                 self._model.config.to_json_string(use_diff=False),

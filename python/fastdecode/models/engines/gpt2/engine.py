@@ -6,7 +6,6 @@ al., 2019); only the order of the same operations differs, so logits agree up to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,47 +15,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from fastdecode.models.engines.gpt2.branching import BranchingBatch
+from fastdecode.models.engines.plain_gpt2 import parameter_versions
 from fastdecode.models.engines.transformers import TorchBatch, TorchEngine, left_padded
 
 # From two rows up to here the transposed weights are the faster ones; a single row and a prefill
 # go through the weights as they are stored.
 _TRANSPOSED_ROWS = 128
-
-
-def is_plain_gpt2(
-    model: Any, dtypes: Sequence[torch.dtype] = (torch.float32, torch.float64)
-) -> bool:
-    """Whether `model` is GPT-2 on the CPU without extras, in one of `dtypes`.
-
-    `GPT2Engine` computes what such a model computes, in float32 and float64.
-    """
-    config = model.config
-    kind = type(model)
-    if (kind.__module__, kind.__name__) != (
-        "transformers.models.gpt2.modeling_gpt2",
-        "GPT2LMHeadModel",
-    ):
-        return False
-    head = model.lm_head
-    return bool(
-        model.device.type == "cpu"
-        and model.dtype in dtypes
-        and config.activation_function == "gelu_new"
-        and config.scale_attn_weights
-        and not config.scale_attn_by_inverse_layer_idx
-        and not config.reorder_and_upcast_attn
-        and not config.add_cross_attention
-        and type(head) is torch.nn.Linear
-        and head.bias is None
-        and all(p.dtype == model.dtype and p.device.type == "cpu" for p in model.parameters())
-        # A hook, an adapter or a quantised layer would be passed by.
-        and not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
-        and all(
-            type(linear).__name__ == "Conv1D"
-            for block in model.transformer.h
-            for linear in (block.attn.c_attn, block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj)
-        )
-    )
 
 
 class _Linear:
@@ -181,7 +145,7 @@ class GPT2Engine(TorchEngine):
 
     def _load(self) -> None:
         """Take the weights from the model, again where they have changed since the last time."""
-        version = versions(self.model)
+        version = parameter_versions(self.model)
         if version == self._version:
             return
         self._blocks = [
@@ -200,8 +164,3 @@ class GPT2Engine(TorchEngine):
 
 def _norm(x: torch.Tensor, module: Any) -> torch.Tensor:
     return F.layer_norm(x, module.normalized_shape, module.weight, module.bias, module.eps)
-
-
-def versions(model: Any) -> list[tuple[int, int]]:
-    """What changes when a parameter of `model` is replaced or written to."""
-    return [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in model.parameters()]

@@ -1,0 +1,49 @@
+"""Records: generated texts as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from fastdecode.results.step import Step
+
+
+def line(record: dict[str, Any]) -> str:
+    """A record as one line of JSON, in ASCII, so that no reader finds a line end inside it.
+
+    A number that JSON does not have (the perplexity of nothing) is null.
+    """
+    return json.dumps({name: _number(value) for name, value in record.items()}, allow_nan=False)
+
+
+class Record:
+    """One text as it grows, and then as one object of JSON."""
+
+    def __init__(self, prompt: str, first: Step, logprobs: int | None) -> None:
+        """Begin with the first step; `logprobs` as for `fastdecode.generate`."""
+        self._logprobs = logprobs
+        self._fields: dict[str, Any] = {"prompt": prompt, "text": "", "token_ids": []}
+        self._fields |= {"finish_reason": None, "seed": first.seed}
+        self._fields |= {"stream": first.stream, "sample": first.sample}
+        if logprobs is not None:
+            self._fields["logprobs"] = []
+        if logprobs:
+            self._fields["alternatives"] = []
+
+    def step(self, step: Step) -> None:
+        """Add a token."""
+        self._fields["text"] += step.text
+        self._fields["token_ids"].append(int(step.token_id))
+        if self._logprobs is not None:
+            self._fields["logprobs"].append(step.logprob)
+        if self._logprobs:
+            self._fields["alternatives"].append(step.alternatives)
+
+    def ended(self, finish_reason: str | None) -> dict[str, Any]:
+        """The whole object."""
+        return self._fields | {"finish_reason": finish_reason}
+
+
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
