@@ -23,7 +23,9 @@ pub use law::{Draw, Law};
 pub use level::Level;
 pub use pipeline::sampler::{DrawContext, Sampler, Workspace};
 pub use pipeline::{Pipeline, Request};
-pub use processors::{DryParams, History, ProcessorParams, ProcessorWorkspace, Processors};
+pub use processors::{
+    DryParams, History, ProcessorParams, ProcessorWorkspace, Processors, SequenceHistory,
+};
 pub use rng::key::{Key, RNG_VERSION};
 pub use rng::{key, philox};
 pub use row::logits::{Elements, Logits};

@@ -6,7 +6,7 @@ const INF: f32 = f32::INFINITY;
 
 /// All tokens are the prompt's.
 fn after(tokens: &[u32]) -> History<'_> {
-    History { tokens, prompt: tokens.len() }
+    History::new(tokens, tokens.len())
 }
 
 fn refusal(params: ProcessorParams) -> String {
@@ -133,7 +133,7 @@ fn rows_and_histories_that_are_refused() {
          leave padding out"
     );
     assert_eq!(
-        refusal_at(params.clone(), 10, History { prompt: 3, ..history }),
+        refusal_at(params.clone(), 10, History::new(history.tokens(), 3)),
         "history[0] has 2 tokens, fewer than the 3 of its prompt; \
          a history is the prompt and what was generated"
     );

@@ -175,7 +175,7 @@ fn edits_as_transformers_does() {
             ..ProcessorParams::default()
         });
         let mut row = case.row;
-        let history = History { tokens: case.tokens, prompt: case.prompt };
+        let history = History::new(case.tokens, case.prompt);
         processors.unwrap().apply(&mut row, history, &mut workspace).unwrap();
         assert_eq!(row, case.processed, "case {index}");
     }

@@ -113,7 +113,7 @@ impl Asked {
         let mu = self.mus.get(row).copied().filter(|mu| !mu.is_nan());
         let tokens = self.histories.get(row).map_or(&[][..], Vec::as_slice);
         let prompt = self.prompts.get(row).map_or(tokens.len(), |&prompt| prompt as usize);
-        Request { context: DrawContext { key, mu }, history: History { tokens, prompt } }
+        Request { context: DrawContext { key, mu }, history: History::new(tokens, prompt) }
     }
 }
 

@@ -141,7 +141,7 @@ impl BeamState {
         let read = |index: usize, row: &[f32], workspace: &mut _| {
             let history = histories
                 .get(index)
-                .map_or(History::default(), |(tokens, prompt)| History { tokens, prompt: *prompt });
+                .map_or(History::default(), |(tokens, prompt)| History::new(tokens, *prompt));
             let allowed = allowed.and_then(|allowed| allowed[index].as_deref());
             reader.read(row, history, allowed, workspace)
         };

@@ -174,7 +174,7 @@ mod tests {
         let mut tokens = vec![];
         for position in 0..4 {
             let context = DrawContext::from(Key { position, ..Key::default() });
-            let history = History { tokens: &tokens, prompt: 0 };
+            let history = History::new(&tokens, 0);
             let row = [3.0, 4.0, 2.0, 1.0];
             let draw = greedy.sample(&row, Request { context, history }, &mut workspace).unwrap();
             tokens.push(draw.token);

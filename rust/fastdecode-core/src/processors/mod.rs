@@ -11,6 +11,7 @@
 
 mod allowed;
 mod dry;
+mod history;
 mod penalties;
 mod repeats;
 mod sequences;
@@ -21,6 +22,8 @@ use crate::error::{Error, Result};
 use allowed::Allowed;
 use dry::Dry;
 pub use dry::DryParams;
+use history::Counts;
+pub use history::{History, SequenceHistory};
 use penalties::Penalties;
 use repeats::Repeats;
 use sequences::Sequences;
@@ -74,15 +77,6 @@ impl Default for ProcessorParams {
     }
 }
 
-/// The tokens of a row's sequence so far, without padding.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct History<'a> {
-    /// The prompt's, then the generated ones.
-    pub tokens: &'a [u32],
-    /// How many of them are the prompt's.
-    pub prompt: usize,
-}
-
 /// Checked processors; made once, used for every row and step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Processors {
@@ -104,6 +98,7 @@ pub struct Processors {
 pub struct ProcessorWorkspace {
     repeats: Repeats,
     tally: Tally,
+    counts: Counts,
 }
 
 /// A number for each of some tokens.
@@ -209,12 +204,12 @@ impl Processors {
         workspace: &mut ProcessorWorkspace,
     ) -> Result<()> {
         self.check(row.len())?;
-        let tokens = history.tokens;
-        let generated = if self.needs_history() { generated(history, row.len())? } else { 0 };
-        let ProcessorWorkspace { repeats, tally } = workspace;
+        let tokens = history.tokens();
+        let generated = if self.needs_history() { history.generated(row.len())? } else { 0 };
+        let ProcessorWorkspace { repeats, tally, counts } = workspace;
         self.bias.apply(row, tokens);
         if !self.penalties.is_off() {
-            self.penalties.apply(row, tokens, tally);
+            self.penalties.apply(row, history, counts);
         }
         if self.dry.is_some() || self.ngram > 0 {
             repeats.measure(tokens);
@@ -256,16 +251,6 @@ impl Processors {
         }
         Error::AllBanned { row, edits: processors.join(", ") }
     }
-}
-
-/// How many tokens of a history are generated, once all of it is checked.
-fn generated(history: History<'_>, vocabulary: usize) -> Result<usize> {
-    let History { tokens, prompt } = history;
-    if let Some(position) = tokens.iter().position(|&token| token as usize >= vocabulary) {
-        let token = tokens[position];
-        return Err(Error::HistoryToken { row: 0, position, token, size: vocabulary });
-    }
-    tokens.len().checked_sub(prompt).ok_or(Error::Prompt { row: 0, prompt, size: tokens.len() })
 }
 
 /// The largest token id of each argument, under the argument's name.

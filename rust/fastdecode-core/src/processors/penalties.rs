@@ -1,6 +1,6 @@
 //! Penalties on the tokens that occur: repetition, frequency, presence.
 
-use super::{Tally, change};
+use super::{Counts, History, change};
 use crate::error::{Error, Result};
 
 /// In single precision, as the logits are.
@@ -29,13 +29,18 @@ impl Penalties {
         self.repetition == 1.0 && self.frequency == 0.0 && self.presence == 0.0
     }
 
-    pub(super) fn apply(self, row: &mut [f32], tokens: &[u32], counts: &mut Tally) {
+    pub(super) fn apply(self, row: &mut [f32], history: History<'_>, counts: &mut Counts) {
+        let (known, rest) = history.counted();
         counts.clear();
-        for &token in tokens {
-            *counts.entry(token).or_insert(0) += 1;
+        counts.extend(rest);
+        // Each token once, so the order of the counts cannot be seen.
+        for (token, count) in known.into_iter().flat_map(Counts::iter) {
+            if counts.of(token) == 0 {
+                change(row, token, |logit| self.penalised(logit, count as f32));
+            }
         }
-        // Each token once, so the map's order cannot be seen.
-        for (&token, &count) in &*counts {
+        for (token, count) in counts.iter() {
+            let count = count + known.map_or(0, |known| known.of(token));
             change(row, token, |logit| self.penalised(logit, count as f32));
         }
     }

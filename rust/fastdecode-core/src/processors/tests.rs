@@ -16,13 +16,13 @@ fn processed(params: &ProcessorParams, row: &[f32], history: History<'_>) -> Vec
 
 /// All tokens are the prompt's.
 fn after(tokens: &[u32]) -> History<'_> {
-    History { tokens, prompt: tokens.len() }
+    History::new(tokens, tokens.len())
 }
 
 // The rules once more, one token after the other.
 
 fn plain(params: &ProcessorParams, row: &[f32], history: History<'_>) -> Vec<f32> {
-    let History { tokens, prompt } = history;
+    let (tokens, prompt) = (history.tokens(), history.prompt());
     (0..)
         .zip(row)
         .map(|(token, &logit)| plain_token(params, token, logit, tokens, prompt))
@@ -180,7 +180,7 @@ proptest! {
     fn agrees_with_the_plain_rules(
         params in edit_params(), row in rows(), (tokens, prompt) in histories(),
     ) {
-        let history = History { tokens: &tokens, prompt };
+        let history = History::new(&tokens, prompt);
         let processed = processed(&params, &row, history);
         prop_assert_eq!(bits(&processed), bits(&plain(&params, &row, history)));
         for (before, after) in row.iter().zip(&processed) {
@@ -193,7 +193,7 @@ proptest! {
     fn nothing_else_matters(
         params in edit_params(), other in histories(), row in rows(), (tokens, prompt) in histories(),
     ) {
-        let history = History { tokens: &tokens, prompt };
+        let history = History::new(&tokens, prompt);
         let expected = processed(&params, &row, history);
         let mut reversed = params;
         reversed.logit_bias.reverse();
@@ -217,13 +217,13 @@ proptest! {
     #[test]
     fn says_what_it_needs(params in edit_params(), row in rows(), (tokens, prompt) in histories()) {
         let processors = Processors::new(params.clone()).unwrap();
-        let processed = processed(&params, &row, History { tokens: &tokens, prompt });
+        let processed = processed(&params, &row, History::new(&tokens, prompt));
         if processors.is_empty() {
             prop_assert_eq!(bits(&processed), bits(&row));
         }
         if !processors.needs_history() {
             let mut again = row;
-            let nonsense = History { tokens: &[u32::MAX], prompt: 7 };
+            let nonsense = History::new(&[u32::MAX], 7);
             processors.apply(&mut again, nonsense, &mut ProcessorWorkspace::default()).unwrap();
             prop_assert_eq!(bits(&processed), bits(&again));
         }
