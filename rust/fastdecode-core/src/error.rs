@@ -33,6 +33,9 @@ pub enum Error {
         /// The row of the batch.
         row: usize,
     },
+    /// An environment variable with a value that cannot be used.
+    #[error(transparent)]
+    Setting(#[from] fastdecode_simd::SettingError),
     /// A row without tokens.
     #[error("logits have a vocabulary of size 0; the last axis must hold at least one token")]
     EmptyVocabulary,

@@ -5,9 +5,7 @@
 
 pub mod beam;
 pub mod error;
-pub mod lanes;
 pub mod law;
-pub mod level;
 pub mod math;
 pub mod pipeline;
 pub mod processors;
@@ -17,10 +15,10 @@ pub mod truncation;
 
 pub use beam::{Beam, BeamParams, BeamState};
 pub use error::{Error, Result};
+pub use fastdecode_simd::Level;
 pub use law::ledger::Ledger;
 pub use law::logprob;
 pub use law::{Draw, Law};
-pub use level::Level;
 pub use pipeline::sampler::{DrawContext, Sampler, Workspace};
 pub use pipeline::{Pipeline, Request};
 pub use processors::{

@@ -1,7 +1,8 @@
 //! Threads for many short parallel phases in quick succession.
 //!
-//! Workers sleep between sessions and are woken once for each. Within a session they watch a word for
-//! the next phase: a forward pass has a hundred phases, each shorter than waking a thread takes.
+//! Within a session the workers watch a word for the next phase: a forward pass has a hundred phases,
+//! each shorter than waking a thread takes. Between sessions they sleep, but not at once, because a
+//! session often follows closely upon another.
 //!
 //! Each thread has its own share of a phase's tasks, in a cache line of its own, and takes from other
 //! shares only after its own. One counter for all tasks would move between distant cores with every
@@ -17,10 +18,14 @@ use std::hint::spin_loop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
-use std::thread::{Thread, yield_now};
+use std::thread::{Thread, park, yield_now};
+use std::time::{Duration, Instant};
 
 /// After this many looks at a word a thread yields its core before each further look.
 const LOOKS: u32 = 2000;
+
+/// How long a worker stays awake after a session: about as long as waking it would take.
+const LINGER: Duration = Duration::from_micros(50);
 
 /// The current phase: a type-erased `&(dyn Fn(usize) + Sync)` and the number of its tasks.
 #[derive(Clone, Copy)]
@@ -299,7 +304,18 @@ impl Shared {
 fn work(shared: &Shared, own: usize) {
     let claims = &shared.shares[own].claims;
     let mut seen = 0;
-    while !shared.quit.load(Ordering::Acquire) {
+    loop {
+        let session_ended = Instant::now();
+        while own >= shared.awake.load(Ordering::Acquire) {
+            if shared.quit.load(Ordering::Acquire) {
+                return;
+            }
+            if session_ended.elapsed() < LINGER {
+                spin_loop();
+            } else {
+                park();
+            }
+        }
         let mut looks = 0;
         while own < shared.awake.load(Ordering::Relaxed) {
             let phase = claims.load(Ordering::Acquire) & !u64::from(u32::MAX);
@@ -320,7 +336,6 @@ fn work(shared: &Shared, own: usize) {
             seen = phase;
             looks = 0;
         }
-        std::thread::park();
     }
 }
 

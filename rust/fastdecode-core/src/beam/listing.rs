@@ -5,11 +5,11 @@ use super::search::Outcome;
 use super::tree::{ROOT, Tree};
 use crate::error::{Error, Result};
 use crate::law::logprob::logsumexp;
-use crate::level::Level;
 use crate::math::ln::ln_real;
 use crate::pipeline::sampler::Workspace;
 use crate::row::logits::Logits;
 use crate::row::select;
+use fastdecode_simd::Level;
 
 /// A search for all complete continuations (ended by an end-of-sequence token or by the limit)
 /// with at least a given probability. A continuation is never likelier than its beginning, so

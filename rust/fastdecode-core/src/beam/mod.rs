@@ -25,11 +25,11 @@ pub use search::{Outcome, Prompt};
 pub use trace::{Expansion, Fate};
 pub use tree::{Node, Tree};
 
+use fastdecode_simd::Level;
 use open::{Reader, Row};
 use search::Search;
 
 use crate::error::{Error, Result};
-use crate::level::Level;
 use crate::processors::History;
 use crate::row::logits::Logits;
 

@@ -7,11 +7,11 @@ use super::gumbel::Noisy;
 use super::params::{Beam, Choice};
 use crate::error::{Error, Result};
 use crate::law::logprob::logsumexp;
-use crate::level::Level;
 use crate::pipeline::sampler::Workspace;
 use crate::processors::History;
 use crate::row::scan::survey;
 use crate::row::select;
+use fastdecode_simd::Level;
 
 /// A beam with one more token.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,10 +1,10 @@
 //! Shannon entropy of a law, from integer sums alone, so that lanes, padding and the form a law is
 //! kept in cannot change it.
 
-use crate::lanes::{HALF_BITS, LANES, Lanes, kernel};
 use crate::law::weight::{Halves, Real, Scale, WEIGHT_BITS};
 use crate::law::{BLOCK, Bounds, Law};
 use crate::math::ln::ln;
+use fastdecode_simd::{HALF_BITS, LANES, Lanes, kernel};
 use std::cmp::Ordering;
 
 /// A token's depth is its distance below the maximum in octaves, in these units (a power of two,
@@ -144,7 +144,7 @@ mod tests {
     use super::Entropy;
     use crate::law::Law;
     use crate::law::weight::Scale;
-    use crate::level::Level;
+    use fastdecode_simd::Level;
 
     #[test]
     fn of_known_laws() {

@@ -12,12 +12,11 @@
 //!   stability of numerical algorithms", 2002, section 4.2).
 
 use crate::error::Result;
-use crate::lanes::{LANES, Lanes, kernel};
 use crate::law::groups::{Groups, SPANS, STRETCH};
 use crate::law::weight::{Real, Scale, WEIGHT_BITS};
-use crate::level::Level;
 use crate::math::exp::exp;
 use crate::row::scan::{Peaks, SPAN, Tops, checked_max, make_room};
+use fastdecode_simd::{LANES, Lanes, Level, kernel};
 use std::f64::consts::LN_2;
 
 /// Half a unit in the last place of a float's mantissa.
@@ -191,12 +190,11 @@ impl<L: Lanes> Total<L> {
 #[cfg(test)]
 mod tests {
     use super::{Total, between, survey_weighing};
-    use crate::lanes::{Lanes, kernel};
     use crate::law::Law;
     use crate::law::groups::Groups;
     use crate::law::weight::Scale;
-    use crate::level::Level;
     use crate::row::scan::survey;
+    use fastdecode_simd::{Lanes, Level, kernel};
 
     /// Logits from `base` down to `base - spread`, with a few that are banned or alone at the top.
     fn row(len: usize, base: f32, spread: f32, top: f32) -> Vec<f32> {

@@ -1,9 +1,8 @@
 //! What a weighing pass over a row remembers of it: groups of tokens, for each its largest logit and
 //! its mass. They tell about where a nucleus ends.
 
-use crate::lanes::{LANES, Lanes, kernel, sum_of};
-use crate::level::Level;
 use crate::row::scan::{SPAN, Tops};
+use fastdecode_simd::{LANES, Lanes, Level, kernel, sum_of};
 
 /// Spans whose tokens in one lane are a group.
 pub(crate) const SPANS: usize = 4;
@@ -84,7 +83,7 @@ mod tests {
     use super::Groups;
     use crate::law::estimate::survey_weighing;
     use crate::law::weight::Scale;
-    use crate::level::Level;
+    use fastdecode_simd::Level;
 
     fn bound(row: &[f32], share: f64) -> (Groups, Option<f32>) {
         let mut groups = Groups::default();

@@ -4,10 +4,10 @@
 use crate::error::{Error, Result};
 use crate::law::Law;
 use crate::law::weight::{Scale, WEIGHT_BITS};
-use crate::level::Level;
 use crate::math::ln::ln;
 use crate::pipeline::sampler::Workspace;
 use crate::row::scan::survey;
+use fastdecode_simd::Level;
 
 /// ln of the sum of the exponentials of a row, in nats.
 ///

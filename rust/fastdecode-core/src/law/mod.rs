@@ -8,10 +8,9 @@ pub mod logprob;
 pub mod weight;
 
 use crate::error::{Error, Result};
-use crate::lanes::{LANES, Lanes, kernel};
 use crate::law::weight::{CAPACITY, Halves, Real, Scale, weight};
-use crate::level::Level;
 use crate::row::order::Candidate;
+use fastdecode_simd::{LANES, Lanes, Level, kernel};
 
 /// Tokens whose weights are summed together, so that a draw looks into one block only.
 pub(crate) const BLOCK: usize = 512;
@@ -237,7 +236,7 @@ pub(crate) fn first_above(weights: impl IntoIterator<Item = u64>, ticket: u64) -
 }
 
 kernel! {
-    fn whole_sum(row: &[f32], max: f32, scale: Scale, sums: &mut [u64]) -> () = whole_sum_body;
+    fn whole_sum(row: &[f32], max: f32, scale: Scale, sums: &mut [u64]) = whole_sum_body;
 }
 kernel! {
     pub(crate) fn span_sum(span: &[f32], bounds: Bounds, max: f32, scale: Scale) -> u64 = span_sum_body;
@@ -245,7 +244,7 @@ kernel! {
 kernel! {
     pub(crate) fn span_fill(
         span: &[f32], bounds: Bounds, max: f32, scale: Scale, out: &mut [u64],
-    ) -> () = span_fill_body;
+    ) = span_fill_body;
 }
 
 #[inline(always)]

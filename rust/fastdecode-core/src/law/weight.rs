@@ -5,10 +5,10 @@
 //! that is drawn from is exactly `w / W`. The largest weight is 2^42 and a row has fewer than 2^22
 //! tokens, so a total fits in 64 bits.
 
-use crate::lanes::{HALF_BITS, HIGH_BIAS, LANES, LOW_BIAS, Lanes, kernel};
 use crate::law::Bounds;
 use crate::math::ln::ln;
 use crate::row::order::Candidate;
+use fastdecode_simd::{HALF_BITS, HIGH_BIAS, LANES, LOW_BIAS, Lanes, kernel};
 use std::f64::consts::LN_2;
 
 /// The weight of the likeliest token is 2 to this power.
@@ -188,7 +188,7 @@ kernel! {
     /// multiply-add is a call.
     pub(crate) fn weigh(
         tokens: &[Candidate], max: f32, scale: Scale, out: &mut Vec<u64>,
-    ) -> () = weigh_body;
+    ) = weigh_body;
 }
 
 #[inline(always)]
@@ -289,8 +289,7 @@ impl<L: Lanes> Halves<L> {
 #[cfg(test)]
 mod tests {
     use super::{Halves, Real, Scale, WEIGHT_BITS, weight};
-    use crate::lanes::{LANES, Lanes, kernel};
-    use crate::level::Level;
+    use fastdecode_simd::{LANES, Lanes, Level, kernel};
 
     const ONE: f64 = (1u64 << WEIGHT_BITS) as f64;
 

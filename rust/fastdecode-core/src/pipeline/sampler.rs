@@ -1,12 +1,10 @@
 //! The pipeline from a row of logits to a token.
 
 use crate::error::{Error, Result};
-use crate::lanes::LANES;
 use crate::law::estimate::survey_weighing;
 use crate::law::groups::Groups;
 use crate::law::weight::Scale;
 use crate::law::{BLOCK, Draw, Law};
-use crate::level::Level;
 use crate::math::exp::exp;
 use crate::math::ln::ln;
 use crate::processors::ProcessorWorkspace;
@@ -16,6 +14,7 @@ use crate::row::scan::{Tops, survey};
 use crate::truncation::nucleus::{self, target_mass};
 use crate::truncation::params::{DynamicTemperature, Params};
 use crate::truncation::survivors::{Listed, Survivors};
+use fastdecode_simd::{LANES, Level};
 
 /// Checked parameters; made once, used for every row and step.
 #[derive(Debug, Clone, Copy, PartialEq)]

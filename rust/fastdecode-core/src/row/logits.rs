@@ -1,10 +1,8 @@
 //! A batch of rows as it lies in the caller's memory, and the parallel loop over it.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
+use fastdecode_simd::{DisjointSlice, Pool};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
@@ -47,20 +45,8 @@ thread_local! {
     static OF_THREAD: RefCell<OfThread> = RefCell::default();
 }
 
-/// Below this many logits a second thread costs more than it saves (about 10 us of work).
+/// Below this many logits a second thread costs more than it saves.
 const WORTH_A_THREAD: usize = 1 << 15;
-
-/// The caller waits so long for the others before it sleeps. They have a few rows left at most,
-/// and to sleep and to be woken takes as long.
-const AWAKE: Duration = Duration::from_micros(50);
-
-/// Waits until `done`, without sleeping, but no longer than [`AWAKE`].
-fn wait_awake(done: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !done() && start.elapsed() < AWAKE {
-        std::hint::spin_loop();
-    }
-}
 
 impl Logits<'_> {
     /// Calls `work(row index, row, workspace)` for each row, in parallel where there is enough
@@ -82,43 +68,25 @@ impl Logits<'_> {
             })
         };
         let rows_each = (WORTH_A_THREAD / self.vocabulary).max(1);
-        let threads = rayon::current_num_threads().min(self.rows / rows_each);
+        let chunks = self.rows / rows_each;
+        let pool = Pool::global();
+        let threads = if chunks < 2 { 1 } else { pool.threads()?.min(chunks) };
         if threads < 2 {
             return (0..self.rows).map(one).collect();
         }
-        // The caller takes part and begins at once: handed to the pool as a whole, the rows waited for
-        // two threads, while the caller, which has them in its cache, slept. What is left is that a
-        // sleeping thread takes a while to wake up (25 to 40 us on a virtual machine).
-        let next = AtomicUsize::new(0);
-        let found = Mutex::new(Vec::with_capacity(self.rows));
-        let take_part = || {
-            let mut mine = Vec::with_capacity(self.rows);
-            loop {
-                let first = next.fetch_add(rows_each, Ordering::Relaxed);
-                if first >= self.rows {
-                    break;
-                }
-                let end = self.rows.min(first + rows_each);
-                mine.extend((first..end).map(|index| (index, one(index))));
+        let mut results: Vec<Option<Result<T>>> = (0..self.rows).map(|_| None).collect();
+        let places = DisjointSlice::new(&mut results);
+        pool.session(threads).run(self.rows.div_ceil(rows_each), |task| {
+            let rows = task * rows_each..self.rows.min((task + 1) * rows_each);
+            // SAFETY: the ranges of two tasks do not overlap.
+            let places = unsafe { places.part(rows.clone()) };
+            for (index, place) in rows.zip(places) {
+                *place = Some(one(index));
             }
-            found.lock().unwrap_or_else(PoisonError::into_inner).append(&mut mine);
-        };
-        let done = AtomicUsize::new(0);
-        rayon::in_place_scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(|_| {
-                    take_part();
-                    done.fetch_add(1, Ordering::Relaxed);
-                });
-            }
-            take_part();
-            wait_awake(|| done.load(Ordering::Relaxed) == threads - 1);
         });
         // Every row is tried before the first refusal is picked, so that the message does not
         // depend on which thread was faster.
-        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        found.sort_unstable_by_key(|(index, _)| *index);
-        found.into_iter().map(|(_, result)| result).collect()
+        results.into_iter().flatten().collect()
     }
 
     /// A row as single precision: borrowed where it is already, else widened exactly.

@@ -2,10 +2,9 @@
 //! groups, which tell every later pass where to look.
 
 use crate::error::{Error, Result};
-use crate::lanes::{LANES, Lanes, kernel};
 use crate::law::weight::MAX_VOCABULARY;
-use crate::level::Level;
 use crate::pipeline::sampler::Workspace;
+use fastdecode_simd::{LANES, Lanes, Level, kernel};
 
 /// Logits under one entry of [`Tops`].
 pub(crate) const SPAN: usize = 8 * LANES;

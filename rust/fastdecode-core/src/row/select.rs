@@ -5,11 +5,10 @@
 //! groups that reach the bound.
 
 use crate::error::{Error, Result};
-use crate::lanes::{LANES, Lanes, kernel};
-use crate::level::Level;
 use crate::pipeline::sampler::Workspace;
 use crate::row::order::Candidate;
 use crate::row::scan::{SPAN, Tops, survey};
+use fastdecode_simd::{LANES, Lanes, Level, kernel};
 
 /// The first `k` tokens of a surveyed row in the total order, listed by id; all of them where
 /// there are fewer. `folded` and `keys` are workspace.
@@ -102,7 +101,7 @@ fn unsortable(place: i64) -> f32 {
 }
 
 kernel! {
-    fn fold_tops(tops: &[[f32; LANES]], fold: usize, out: &mut Tops) -> () = fold_body;
+    fn fold_tops(tops: &[[f32; LANES]], fold: usize, out: &mut Tops) = fold_body;
 }
 kernel! {
     /// How many groups have an entry of at least `bound`.
@@ -112,7 +111,7 @@ kernel! {
     /// Every token of the row whose logit reaches `bound`, in the order of ids.
     pub(crate) fn gather(
         row: &[f32], tops: &[[f32; LANES]], bound: f32, out: &mut Vec<Candidate>,
-    ) -> () = gather_body;
+    ) = gather_body;
 }
 
 #[inline(always)]

@@ -10,7 +10,6 @@
 //! The total itself is mostly not needed exactly, either: see [`crate::law::estimate`]. Where the nucleus
 //! would end at different tokens for the least and the most that the total can be, it is worked out.
 
-use crate::lanes::{LANES, Lanes, kernel, sum_of};
 use crate::law::Law;
 use crate::law::estimate::Between;
 use crate::law::groups::Groups;
@@ -19,6 +18,7 @@ use crate::row::order::Candidate;
 use crate::row::scan::Tops;
 use crate::row::select::count_reaching;
 use crate::truncation::picked::Picked;
+use fastdecode_simd::{LANES, Lanes, kernel, sum_of};
 
 /// The least mass that reaches a share `p` of `total`, neither below zero: `ceil(p * total)`,
 /// exactly, and at least one.
@@ -249,7 +249,7 @@ fn pivot(
 }
 
 kernel! {
-    fn sample_weights(row: &[f32], max: f32, scale: Scale, out: &mut Tops) -> () = sample_body;
+    fn sample_weights(row: &[f32], max: f32, scale: Scale, out: &mut Tops) = sample_body;
 }
 kernel! {
     /// The sum of those weights that are less than `least`.
@@ -278,14 +278,13 @@ fn mass_below_body<L: Lanes>(on: L, weights: &[[f32; LANES]], least: f32) -> f32
 #[cfg(test)]
 mod tests {
     use super::{SAMPLED, Space, keep, prefix, target_mass};
-    use crate::lanes::LANES;
     use crate::law::Law;
     use crate::law::estimate::survey_weighing;
     use crate::law::groups::Groups;
     use crate::law::weight::Scale;
-    use crate::level::Level;
     use crate::row::order::Candidate;
     use crate::row::scan::survey;
+    use fastdecode_simd::{LANES, Level};
 
     /// Rows whose sample knows nothing of the nucleus: too few tokens are picked at first, or all.
     #[test]

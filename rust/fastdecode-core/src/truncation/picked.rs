@@ -1,10 +1,9 @@
 //! Tokens picked out of a row by their logits, in the order of ids.
 
-use crate::lanes::{LANES, Lanes, kernel};
 use crate::law::{BLOCK, Bounds, Law, first_above, span_fill, span_sum};
-use crate::level::Level;
 use crate::row::order::Candidate;
 use crate::row::scan::{SPAN, Tops};
+use fastdecode_simd::{LANES, Lanes, Level, kernel};
 
 /// Logits and ids apart, as vectors want them.
 #[derive(Debug, Default)]
@@ -115,15 +114,15 @@ impl Picked {
 }
 
 kernel! {
-    fn pick_few(row: &[f32], tops: &[[f32; LANES]], bound: f32, out: &mut Picked) -> () =
+    fn pick_few(row: &[f32], tops: &[[f32; LANES]], bound: f32, out: &mut Picked) =
         pick_few_body;
 }
 kernel! {
-    fn pick_many(row: &[f32], tops: &[[f32; LANES]], bound: f32, out: &mut Picked) -> () =
+    fn pick_many(row: &[f32], tops: &[[f32; LANES]], bound: f32, out: &mut Picked) =
         pick_many_body;
 }
 kernel! {
-    fn filter(tokens: &mut Picked, low: f32, high: f32) -> () = filter_body;
+    fn filter(tokens: &mut Picked, low: f32, high: f32) = filter_body;
 }
 
 /// 0, 1, 2, ...
@@ -229,9 +228,9 @@ fn filter_body<L: Lanes>(on: L, tokens: &mut Picked, low: f32, high: f32) {
 #[cfg(test)]
 mod tests {
     use super::Picked;
-    use crate::level::Level;
     use crate::row::order::Candidate;
     use crate::row::scan::survey;
+    use fastdecode_simd::Level;
 
     #[test]
     fn picks_and_filters_as_a_plain_loop() {

@@ -6,7 +6,6 @@
 //! integers.
 
 use crate::error::Result;
-use crate::lanes::{LANES, Lanes, kernel};
 use crate::law::entropy::{Distances, Entropy, depth};
 use crate::law::estimate::Between;
 use crate::law::weight::{Halves, Real, Scale, weigh, weight};
@@ -16,6 +15,7 @@ use crate::row::order::Candidate;
 use crate::row::scan;
 use crate::row::select;
 use crate::truncation::nucleus::{self, target_mass};
+use fastdecode_simd::{LANES, Lanes, kernel};
 
 /// A listed survivor.
 #[derive(Debug, Clone, Copy)]

@@ -194,6 +194,24 @@ pub trait Lanes: Copy {
     }
 }
 
+/// The sum of all lanes of `vectors` vectors, each given by its number. It keeps four sums, so that one
+/// addition need not wait for the one before.
+#[inline(always)]
+pub fn sum_of<L: Lanes>(on: L, vectors: usize, mut vector: impl FnMut(usize) -> L::V) -> f32 {
+    let mut sums = [on.splat(0.0); 4];
+    let fours = vectors / sums.len() * sums.len();
+    for i in (0..fours).step_by(sums.len()) {
+        for (j, sum) in sums.iter_mut().enumerate() {
+            *sum = on.add(*sum, vector(i + j));
+        }
+    }
+    for i in fours..vectors {
+        sums[0] = on.add(sums[0], vector(i));
+    }
+    let sum = on.add(on.add(sums[0], sums[1]), on.add(sums[2], sums[3]));
+    on.array(sum).into_iter().sum()
+}
+
 /// The chosen elements of `from`, one by one.
 #[inline(always)]
 fn compress_each<T: Copy>(from: [T; LANES], mut bits: u16, to: &mut [T; LANES]) -> usize {

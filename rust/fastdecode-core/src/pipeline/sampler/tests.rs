@@ -1,12 +1,12 @@
 //! The whole map from tickets to tokens, against the pipeline in other words.
 
+use fastdecode_simd::Level;
 use proptest::prelude::*;
 
 use super::{DrawContext, Sampler, Workspace};
 use crate::error::Error;
 use crate::law::entropy::{Entropy, depth};
 use crate::law::weight::{Scale, WEIGHT_BITS, weight};
-use crate::level::Level;
 use crate::math::exp::exp;
 use crate::math::ln::ln;
 use crate::rng::key::{Key, Purpose};
@@ -210,7 +210,7 @@ proptest! {
     #[test]
     fn levels_agree(row in rows(), sampler in samplers(), context in contexts()) {
         let mut workspace = Workspace::default();
-        let portable = sampler.with_level(Level::Portable);
+        let portable = sampler.with_level(Level::PORTABLE);
         let weights = portable.weights(&row, context, &mut workspace).unwrap();
         let draw = portable.sample(&row, context, &mut workspace).unwrap();
         for level in Level::available() {
