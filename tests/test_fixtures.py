@@ -8,7 +8,6 @@ from pathlib import Path
 
 import fastdecode
 import pytest
-from fastdecode.generations import Generations
 from fixtures import make
 
 FOLDER = Path(__file__).with_name("fixtures")
@@ -49,7 +48,7 @@ def test_saved_runs_replay(path):
 
 @pytest.mark.parametrize("path", found("*/runs/*.json"))
 def test_saved_runs_are_saved_again_as_they_were(path, tmp_path):
-    Generations.load(path).save(tmp_path / "again.json")
+    fastdecode.Generations.load(path).save(tmp_path / "again.json")
     then = json.loads(path.read_text("utf-8"))
     now = json.loads((tmp_path / "again.json").read_text("utf-8"))
     assert then.keys() <= now.keys()

@@ -120,6 +120,9 @@ def restore(data: dict[str, Any]) -> Strategy:
     name = fields.pop("name", None)
     if name == "greedy":
         return Greedy()
+    if fields.get("logit_bias") is not None:
+        # JSON has no tuples, which the token ids of a bias are.
+        fields["logit_bias"] = [(tuple(ids), value) for ids, value in fields["logit_bias"]]
     if name == "sample":
         return Sample(**fields)
     if name == "beam":
