@@ -42,7 +42,7 @@ def measure(folder: Path, dtype: str, rows: int, length: int, new: int) -> dict[
     for _ in Decoding(engine, Request(jobs, 1, Greedy(), 0, rows, (), (), None, None), Timer()):
         pass
     return {
-        "weights": engine._packed().nbytes,
+        "weights": engine.packed().nbytes,
         "cache": rows * (length + new) * engine.bytes_per_token,
         "loaded": loaded,
         "peak": resident("VmHWM") - before,

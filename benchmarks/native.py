@@ -52,7 +52,7 @@ def main() -> None:
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(n_layer=arguments.layers)).eval()
     engine = native.LoadedEngine(model)
-    packed = engine._packed()
+    packed = engine.packed()
     sides = {
         "transformers": TorchEngine(model),
         "torch step": GPT2Engine(model),

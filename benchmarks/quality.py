@@ -60,7 +60,7 @@ def perplexities(books: Path) -> None:
         loss, tops = -math.fsum(logprobs) / count, np.concatenate(likeliest)
         if not base:
             base, best = loss, tops
-        size = f"{decoder.engine._packed().nbytes:,}" if engine == "native" else ""
+        size = f"{decoder.engine.packed().nbytes:,}" if engine == "native" else ""
         print(
             f"| {engine} {dtype} | {loss:.5f} | {math.exp(loss):.3f} "
             f"| {math.exp(loss - base) - 1:+.3%} | {(tops == best).mean():.2%} | {size} |"

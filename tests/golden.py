@@ -72,6 +72,6 @@ if __name__ == "__main__":
     for dtype in ("float32", "bfloat16", "int8"):
         decoder = Decoder.from_pretrained("demo", engine="native", dtype=dtype)
         found[dtype] = measure(decoder)
-        native = decoder.engine._packed()
+        native = decoder.engine.packed()
     path = {"level": native.level, "threads": native.threads, "torch": "torch" in sys.modules}
     print(json.dumps({"path": path, "found": found, "rng": fastdecode.core.RNG_VERSION}))

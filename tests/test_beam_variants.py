@@ -9,9 +9,9 @@ import torch
 from conftest import make_tokenizer
 from fastdecode import Beam, Decoder, Sample
 from fastdecode.decoding.beam_search import BeamSearch
-from fastdecode.decoding.continuation_search import enumerate_continuations
 from fastdecode.decoding.request import Prompt, Request, Timer
 from fastdecode.options.keywords import read
+from fastdecode.scoring.continuations import enumerate_continuations
 from searches import near, search, small_vocabulary_model, transformers_search
 
 
@@ -27,7 +27,7 @@ def test_allowed_function(decoder):
     )
     assert {i for i, _ in seen} == {0, 1}
     for item in found:
-        first = len(decoder._tokens([item.prompt])[0])
+        first = len(decoder.encode([item.prompt])[0])
         for place, token in enumerate(item.token_ids, start=first):
             assert token in ([40, 41, 42] if place % 2 else [50, 51])
 
@@ -200,7 +200,7 @@ def test_stochastic_beams_of_a_truncated_law(decoder):
     beam = Beam(4, stochastic=True, sample=Sample(0.7, top_k=3), num_return_sequences=4)
     found = decoder.generate("Once", strategy=beam, seed=6, max_new_tokens=5, eos_token_id=[])
     assert len({tuple(item.token_ids) for item in found}) == 4
-    ids = decoder._tokens(["Once"])[0]
+    ids = decoder.encode(["Once"])[0]
     for item in found:
         logits = decoder.model(torch.tensor([ids + item.token_ids])).logits[0, len(ids) - 1 : -1]
         law = fastdecode.core.distribution(logits.detach().float().numpy(), Sample(0.7, top_k=3))

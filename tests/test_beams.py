@@ -143,7 +143,7 @@ def test_scores_are_the_models(decoder):
     )
     assert len(found) == 15
     for item in found:
-        ids = decoder._tokens([item.prompt])[0]
+        ids = decoder.encode([item.prompt])[0]
         whole = torch.tensor([ids + item.token_ids])
         logits = decoder.model(whole).logits[0, len(ids) - 1 : -1].detach().float()
         logprobs = fastdecode.core.token_logprobs(logits, item.token_ids)

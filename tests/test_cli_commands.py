@@ -139,7 +139,7 @@ def test_on_other_threads_and_instructions_it_is_the_same(saved, level):
 
 def fastdecode_level():
     engine = fastdecode.Decoder.from_pretrained("demo").engine
-    return engine._packed().level
+    return engine.packed().level
 
 
 def test_another_token_is_named(saved, run):

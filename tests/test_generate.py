@@ -14,7 +14,7 @@ def transformers_greedy(decoder, prompts, count):
     """transformers' own greedy tokens, up to the first EOS, for each prompt."""
     found = []
     for first in range(0, len(prompts), 50):
-        ids = decoder._tokens(prompts[first : first + 50])
+        ids = decoder.encode(prompts[first : first + 50])
         width = max(map(len, ids))
         output = decoder.model.generate(
             torch.tensor([[0] * (width - len(row)) + row for row in ids]),
@@ -90,7 +90,7 @@ def test_both_engines_agree(tokenizer):
     lean, plain = (Decoder(model, tokenizer, engine=e) for e in ("torch", "transformers"))
     assert type(lean.engine).__name__ == "GPT2Engine"
     assert type(plain.engine).__name__ == "TorchEngine"
-    ids = lean._tokens(ragged(9))
+    ids = lean.encode(ragged(9))
     rows, logits = lean.engine.start(ids, [2, 1, 1, 3, 1, 1, 1, 1, 1])
     others, expected = plain.engine.start(ids, [2, 1, 1, 3, 1, 1, 1, 1, 1])
     for step in range(6):
@@ -116,7 +116,7 @@ def test_each_prompt_is_prefilled_once(engine, tokenizer, monkeypatch):
     monkeypatch.setattr(decoder.engine, "prefill", watched)
     prompts = ["Once", "It was", "wood"]
     assert len(decoder.generate(prompts, n=5, do_sample=True)) == 15
-    assert sorted(seen) == sorted(map(tuple, decoder._tokens(prompts)))
+    assert sorted(seen) == sorted(map(tuple, decoder.encode(prompts)))
 
 
 def test_prefill_in_chunks(decoder, monkeypatch):
@@ -144,7 +144,7 @@ def test_weights_that_change_are_seen(tokenizer):
 def test_continuing_a_run_gives_the_same_draws(decoder):
     """A token's randomness hangs on its position, so a run can go on from its own tokens."""
     whole = decoder.generate("Once upon", seed=3, do_sample=True, max_new_tokens=6, eos_token_id=[])
-    ids = decoder._tokens(["Once upon"])[0]
+    ids = decoder.encode(["Once upon"])[0]
     _, logits = decoder.engine.start([ids + whole[0].token_ids[:3]], [1])
     draws = fastdecode.core.sample(
         logits, Sample(), seed=3, streams=[0], samples=[0], positions=[len(ids) + 3]
@@ -169,7 +169,7 @@ def test_keywords_and_strategies_agree(decoder):
 
 def test_how_it_ends(decoder):
     prompt = "Once upon"
-    length = len(decoder._tokens([prompt])[0])
+    length = len(decoder.encode([prompt])[0])
     first = decoder.generate(prompt, max_new_tokens=5, eos_token_id=[])[0]
     assert (first.finish_reason, len(first.token_ids)) == ("length", 5)
     full = decoder.generate(prompt, max_new_tokens=500, eos_token_id=[])[0]
@@ -192,7 +192,7 @@ def test_empty_prompts(decoder):
 def test_logprobs(decoder):
     prompts = ragged(3)
     for found in decoder.generate(prompts, logprobs=3, max_new_tokens=4, seed=1, do_sample=True):
-        ids = decoder._tokens([found.prompt])[0]
+        ids = decoder.encode([found.prompt])[0]
         with torch.no_grad():
             logits = decoder.model(torch.tensor([ids + found.token_ids])).logits[0]
         rows = torch.log_softmax(logits[len(ids) - 1 : -1], -1)

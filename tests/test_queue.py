@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fastdecode
-import fastdecode.decoder as module
+import fastdecode.decoding.arguments as module
 import numpy as np
 import pytest
 import torch
@@ -155,20 +155,18 @@ def test_results_come_in_the_order_of_the_prompts(native):
 def test_the_cache_is_bounded_without_a_batch_size(native, monkeypatch):
     """A long prompt among short ones does not make the batch small."""
     engine = WatchedEngine(native.engine)
-    watched = Decoder.__new__(Decoder)
-    watched._set(engine, native.tokenizer, native.model)
+    watched = Decoder(engine, native.tokenizer)
     monkeypatch.setattr(module, "_CACHE_BYTES", 120 * engine.bytes_per_token)
     prompts = ["Once"] * 40 + ["It was the best of times, it was the worst"]
     found = watched.generate(prompts, max_new_tokens=4, eos_token_id=[])
-    longest = max(len(native._tokens([prompt])[0]) + 4 for prompt in prompts)
+    longest = max(len(native.encode([prompt])[0]) + 4 for prompt in prompts)
     assert 120 // longest < engine.most < 32
     assert found == native.generate(prompts, max_new_tokens=4, eos_token_id=[], seed=found.seed)
 
 
 def test_interrupted_after_a_refill(native, monkeypatch):
     engine = WatchedEngine(native.engine)
-    watched = Decoder.__new__(Decoder)
-    watched._set(engine, native.tokenizer, native.model)
+    watched = Decoder(engine, native.tokenizer)
     prompts, options = ragged(12), {"seed": 1, "max_new_tokens": 6, "batch_size": 4}
     whole = native.generate(prompts, eos_token_id=[], logprobs=0, **options)
     step, calls = Watched.step, 0
@@ -211,8 +209,7 @@ def test_interrupted_between_a_probability_and_its_token(native, monkeypatch):
 
 def test_ten_thousand_prompts(native):
     engine = WatchedEngine(native.engine)
-    watched = Decoder.__new__(Decoder)
-    watched._set(engine, native.tokenizer, native.model)
+    watched = Decoder(engine, native.tokenizer)
     prompts = ragged(10_000, longest=2)
     found = watched.generate(prompts, max_new_tokens=2)
     assert engine.most == 32

@@ -27,7 +27,7 @@ def test_stream_is_generate(decoder):
         assert [s.logprob for s in mine] == pytest.approx(generation.logprobs, abs=1e-6)
         assert [s.finish_reason for s in mine[:-1]] == [None] * (len(mine) - 1)
         assert mine[-1].finish_reason == generation.finish_reason
-        start = len(decoder._tokens([generation.prompt])[0])
+        start = len(decoder.encode([generation.prompt])[0])
         assert [s.position for s in mine] == list(range(start, start + len(mine)))
         assert prompts[mine[0].prompt_index] == generation.prompt
 
@@ -108,7 +108,7 @@ def test_stop_strings_across_token_borders(decoder, length):
             count = len(stopped.token_ids)
             assert stopped.token_ids == free.token_ids[:count]
             # It stops with the token that completes the stop string.
-            ids = decoder._tokens([prompt])[0]
+            ids = decoder.encode([prompt])[0]
             assert stop not in continuation(TOKENIZER, ids, free.token_ids[: count - 1])
         steps = decoder.stream(prompt, max_new_tokens=16, eos_token_id=[], stop=[stop, "\0\0"])
         assert "".join(step.text for step in steps) == cut

@@ -42,7 +42,7 @@ def test_a_trace_changes_nothing(decoder, keywords):
 def test_the_numbers_are_next_tokens(decoder, keywords):
     """Each step is what next_token says behind the text so far."""
     generation = decoder.generate(ragged(1), seed=3, trace=True, eos_token_id=[], **keywords)[0]
-    ids = decoder._tokens([generation.prompt])[0]
+    ids = decoder.encode([generation.prompt])[0]
     sampling = set(keywords) - {"n", "stop", "repetition_penalty"}
     for step in generation.steps:
         trace = step.trace

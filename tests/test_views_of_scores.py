@@ -42,7 +42,7 @@ def test_ranks_are_places_in_the_order(decoder):
 
 
 def test_ranks_of_ties_go_by_token_id(decoder):
-    from fastdecode.decoding.scoring import _ranks
+    from fastdecode.scoring.windows import _ranks
 
     rows = np.array([[1, 3, 3, 3, 0]] * 5, dtype=np.float32)
     assert _ranks(rows, [0, 1, 2, 3, 4]) == [4, 1, 2, 3, 5]
@@ -88,7 +88,7 @@ def test_generations_have_their_own_context(decoder):
 @settings(max_examples=30, **SLOW_START)
 @given(st.integers(1, 64), st.integers(2, 300), st.integers(0, 80), st.integers(0, 1))
 def test_windows_score_each_token_once_with_the_context_promised(stride, length, before, bos):
-    from fastdecode.decoding.scoring import Task, _windows
+    from fastdecode.scoring.windows import Task, _windows
 
     task = Task("texts[0]", [0] * (before + bos), [1] * length)
     whole = before + bos + length

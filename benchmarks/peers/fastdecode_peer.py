@@ -60,7 +60,7 @@ class Side:
 
     def weight_bytes(self) -> int:
         """What that reads."""
-        return int(self.decoder.engine._packed().nbytes)
+        return int(self.decoder.engine.packed().nbytes)
 
 
 def _texts(prompts: Sequence[Sequence[int]]) -> list[str]:

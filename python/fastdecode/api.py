@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
+
+from fastdecode.options.keyword_types import (
+    GenerateArguments,
+    StrategyKeywords,
+    StreamArguments,
+    documented,
+)
 
 if TYPE_CHECKING:
     import os
@@ -23,63 +29,9 @@ if TYPE_CHECKING:
     from fastdecode.results.tokens import Tokens, Vocabulary
 
 DEFAULT_MODEL = "openai-community/gpt2"
-_MOST_LOADED = 3
-_loaded: OrderedDict[tuple[str, str, str | None, str | None], Decoder] = OrderedDict()
 
 
-def resolve(
-    model: Any,
-    tokenizer: Any = None,
-    *,
-    engine: str = "auto",
-    dtype: Any = None,
-    revision: str | None = None,
-) -> Decoder:
-    """The decoder that `model` stands for; the last few loaded by name are kept.
-
-    Args:
-        model: a `Decoder`, a hub name, a folder, "demo", or a transformers model.
-        tokenizer: the tokenizer of a transformers model; not for the others.
-        engine: as for `Decoder`; a `Decoder` has its own.
-        dtype: as for `Decoder`; a `Decoder` has its own.
-        revision: for a model that is loaded from the hub.
-
-    Raises:
-        TypeError: for another kind of model, or for a tokenizer, engine or dtype where none
-            belongs.
-    """
-    from fastdecode.decoder import Decoder
-    from fastdecode.models.engines import dtype_name
-
-    if isinstance(model, Decoder | str) or hasattr(model, "__fspath__"):
-        if tokenizer is not None:
-            raise TypeError("tokenizer= goes with a transformers model object; leave it out here")
-        if isinstance(model, Decoder):
-            if engine != "auto" or dtype is not None:
-                raise TypeError(
-                    "engine= and dtype= go with a name, a folder or a transformers model; "
-                    f"{model!r} has its own"
-                )
-            return model
-        key = (str(model), engine, dtype_name(dtype), revision)
-        if key not in _loaded:
-            _loaded[key] = Decoder.from_pretrained(
-                key[0], engine=engine, dtype=dtype, revision=revision
-            )
-        _loaded.move_to_end(key)
-        while len(_loaded) > _MOST_LOADED:
-            _loaded.popitem(last=False)
-        return _loaded[key]
-    if tokenizer is None and hasattr(model, "forward"):
-        raise TypeError("a model object needs tokenizer=... beside it, or use Decoder(model, tok)")
-    if tokenizer is None:
-        raise TypeError(
-            "model must be a hub name, a folder, a Decoder or a transformers model, "
-            f"not {type(model).__name__}"
-        )
-    return Decoder(model, tokenizer, engine=engine, dtype=dtype)
-
-
+@documented(GenerateArguments)
 def generate(
     prompts: str | Sequence[str],
     *,
@@ -87,18 +39,7 @@ def generate(
     tokenizer: Any = None,
     engine: str = "auto",
     dtype: Any = None,
-    strategy: Strategy | None = None,
-    max_new_tokens: int | None = None,
-    n: int = 1,
-    seed: int | None = None,
-    streams: Sequence[int] | None = None,
-    stop: str | Sequence[str] | None = None,
-    logprobs: int | None = None,
-    trace: bool = False,
-    logits_processor: Any = None,
-    progress: bool | None = None,
-    batch_size: int | None = None,
-    **keywords: Any,
+    **arguments: Unpack[GenerateArguments],
 ) -> Generations:
     """Continue each prompt.
 
@@ -142,23 +83,11 @@ def generate(
         ValueError: for a bad value, a prompt without room in the context, an unknown model.
         Interrupted: at Ctrl-C, within one step; its `generations` has what there is.
     """
-    return resolve(model, tokenizer, engine=engine, dtype=dtype).generate(
-        prompts,
-        strategy=strategy,
-        max_new_tokens=max_new_tokens,
-        n=n,
-        seed=seed,
-        streams=streams,
-        stop=stop,
-        logprobs=logprobs,
-        trace=trace,
-        logits_processor=logits_processor,
-        progress=progress,
-        batch_size=batch_size,
-        **keywords,
-    )
+    decoder = _decoder(model, tokenizer, engine=engine, dtype=dtype)
+    return decoder.generate(prompts, **arguments)
 
 
+@documented(StreamArguments)
 def stream(
     prompt: str | Sequence[str],
     *,
@@ -166,16 +95,7 @@ def stream(
     tokenizer: Any = None,
     engine: str = "auto",
     dtype: Any = None,
-    strategy: Strategy | None = None,
-    max_new_tokens: int | None = None,
-    n: int = 1,
-    seed: int | None = None,
-    streams: Sequence[int] | None = None,
-    stop: str | Sequence[str] | None = None,
-    logprobs: int | None = None,
-    trace: bool = False,
-    batch_size: int | None = None,
-    **keywords: Any,
+    **arguments: Unpack[StreamArguments],
 ) -> Iterator[Step]:
     """Yield a `Step` a token, as they come; several prompts or samples are interleaved.
 
@@ -183,21 +103,11 @@ def stream(
     best sequence, each as soon as it is settled: when every beam, live or finished, begins with it.
     Arguments are checked at the call, not at the first step. Leaving the iterator stops the work.
     """
-    return resolve(model, tokenizer, engine=engine, dtype=dtype).stream(
-        prompt,
-        strategy=strategy,
-        max_new_tokens=max_new_tokens,
-        n=n,
-        seed=seed,
-        streams=streams,
-        stop=stop,
-        logprobs=logprobs,
-        trace=trace,
-        batch_size=batch_size,
-        **keywords,
-    )
+    decoder = _decoder(model, tokenizer, engine=engine, dtype=dtype)
+    return decoder.stream(prompt, **arguments)
 
 
+@documented(StrategyKeywords)
 def next_token(
     prompt: str,
     k: int = 10,
@@ -206,7 +116,7 @@ def next_token(
     seed: int | None = None,
     model: Any = DEFAULT_MODEL,
     tokenizer: Any = None,
-    **keywords: Any,
+    **keywords: Unpack[StrategyKeywords],
 ) -> Candidates:
     """The `k` likeliest next tokens behind `prompt`, and what a strategy keeps of them.
 
@@ -228,7 +138,9 @@ def next_token(
         TypeError: for a wrong type or an unknown keyword.
         ValueError: for a bad value, or a prompt without room in the context.
     """
-    return resolve(model, tokenizer).next_token(prompt, k, strategy=strategy, seed=seed, **keywords)
+    return _decoder(model, tokenizer).next_token(
+        prompt, k, strategy=strategy, seed=seed, **keywords
+    )
 
 
 def enumerate_continuations(
@@ -257,7 +169,7 @@ def enumerate_continuations(
     Raises:
         ValueError: for a bad value, or a prompt without room in the context.
     """
-    return resolve(model, tokenizer).enumerate_continuations(
+    return _decoder(model, tokenizer).enumerate_continuations(
         prompt,
         max_new_tokens=max_new_tokens,
         min_probability=min_probability,
@@ -301,7 +213,7 @@ def score(
         ValueError: for a text longer than the context, and where the tokenizer lacks the token
             that `bos` or `eos` asks for.
     """
-    return resolve(model, tokenizer).score(
+    return _decoder(model, tokenizer).score(
         texts,
         context=context,
         bos=bos,
@@ -339,7 +251,7 @@ def compare(
     Raises:
         ValueError: for fewer than two texts, an empty one, or one longer than the context.
     """
-    return resolve(model, tokenizer).compare(
+    return _decoder(model, tokenizer).compare(
         texts, context=context, bos=bos, eos=eos, per_token=per_token, alternatives=alternatives
     )
 
@@ -409,7 +321,7 @@ def classify(
         ValueError: for labels that are empty, repeated or fewer than two, for prompts or priors
             that do not match them, for an empty text or one longer than the context.
     """
-    return resolve(model, tokenizer).classify(
+    return _decoder(model, tokenizer).classify(
         text,
         labels,
         prompts=prompts,
@@ -440,7 +352,7 @@ def surprising(
     Raises:
         ValueError: for an empty text, and as for `score`.
     """
-    return resolve(model, tokenizer).surprising(
+    return _decoder(model, tokenizer).surprising(
         texts,
         context=context,
         bos=bos,
@@ -453,12 +365,12 @@ def surprising(
 
 def tokens(text: str, *, model: Any = DEFAULT_MODEL, tokenizer: Any = None) -> Tokens:
     """What `text` is cut into: ids, pieces and bytes. Nothing is put before or behind it."""
-    return resolve(model, tokenizer).tokens(text)
+    return _decoder(model, tokenizer).tokens(text)
 
 
 def vocabulary(*, model: Any = DEFAULT_MODEL, tokenizer: Any = None) -> Vocabulary:
     """All tokens of the model's tokenizer: `vocabulary(model="demo")[100:110]` shows ten."""
-    return resolve(model, tokenizer).vocabulary
+    return _decoder(model, tokenizer).vocabulary
 
 
 def replay(
@@ -517,3 +429,9 @@ def verify(
     return replays.verify(
         path, model=model, tokenizer=tokenizer, engine=engine, dtype=dtype, tolerance=tolerance
     )
+
+
+def _decoder(model: Any, tokenizer: Any, *, engine: str = "auto", dtype: Any = None) -> Decoder:
+    from fastdecode.loaded import resolve
+
+    return resolve(model, tokenizer, engine=engine, dtype=dtype)

@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
-from fastdecode import core
-from fastdecode.decoding.beam_search import BeamSearch, SettledText
-from fastdecode.decoding.loop import Decoding
-from fastdecode.decoding.request import Prompt, Request, Timer
-from fastdecode.decoding.sequence import TokenSequence
-from fastdecode.display.progress import progress_bar
-from fastdecode.errors import Interrupted
+from fastdecode.models.codec import Codec
 from fastdecode.models.engines.base import Engine
-from fastdecode.models.environment import environment
-from fastdecode.options import checks, keywords
-from fastdecode.options.strategies import Beam, Strategy, describe
-from fastdecode.reader import Reader
-from fastdecode.results.generations import Generation, Generations, Stats
-from fastdecode.results.step import Step
+from fastdecode.models.loading import open_object, open_pretrained
+from fastdecode.models.pieces import Pieces
+from fastdecode.options import checks
+from fastdecode.options.keyword_types import (
+    GenerateArguments,
+    StrategyKeywords,
+    StreamArguments,
+    documented,
+)
 
 if TYPE_CHECKING:
+    from fastdecode.options.strategies import Strategy
+    from fastdecode.results.candidates import Candidates
+    from fastdecode.results.classification import Classification, Classifications
+    from fastdecode.results.comparison import Comparison
     from fastdecode.results.continuations import Continuations
+    from fastdecode.results.generations import Generation, Generations
+    from fastdecode.results.scores import Scores
+    from fastdecode.results.step import Step
+    from fastdecode.results.surprises import Surprises
+    from fastdecode.results.tokens import Tokens, Vocabulary
+    from fastdecode.scoring.texts import TextScorer
 
-_DEFAULT_NEW_TOKENS = 20
-_MOST_ROWS = 32
-_CACHE_BYTES = 2**30
 
-
-class Decoder(Reader):
+class Decoder:
     """A causal language model and its tokenizer, ready to decode.
+
+    Attributes:
+        engine: computes logits from tokens.
+        tokenizer: a transformers tokenizer, or one that behaves like it.
+        model: the transformers model; None where the native engine has read the files by itself.
+        name: the name or folder it was loaded from, or None.
+        revision: the hub revision it was loaded from, or None.
 
     Example:
         >>> decoder = Decoder.from_pretrained("demo")
@@ -44,35 +54,21 @@ class Decoder(Reader):
 
         Args:
             model: the model. The native engine copies its weights once; the model keeps its own,
-                and its changes are followed.
+                and the engine follows their changes. An engine object runs as it is.
             tokenizer: its tokenizer.
             engine: as for `from_pretrained`.
-            dtype: "float32", "bfloat16" or "int8": what the native engine keeps the weights as.
-                None is the model's own dtype, and then a model that is not in float32 runs in
-                torch unless engine="native".
+            dtype: "float32", "bfloat16" or "int8": the format in which the native engine keeps
+                the weights. None is the model's own dtype, and then a model that is not in float32
+                runs in torch unless engine="native".
 
         Raises:
             TypeError: where the tokenizer is missing or the model is no causal language model.
-            ValueError: for an engine or a dtype that there is not for this model.
+            ValueError: for an engine or a dtype that this model cannot run with.
         """
-        if not callable(getattr(tokenizer, "decode", None)):
-            raise TypeError(
-                f"tokenizer must be a transformers tokenizer, not {type(tokenizer).__name__}; "
-                "a model object needs tokenizer=... beside it"
-            )
-        if not hasattr(model, "get_output_embeddings") or model.get_output_embeddings() is None:
-            raise TypeError(
-                f"model must be a transformers causal language model, not {type(model).__name__}"
-            )
-        from fastdecode.models.engines import open_engine
-
-        self._set(open_engine(model, engine, dtype), tokenizer, model)
-
-    def _set(self, engine: Engine, tokenizer: Any, model: Any) -> None:
-        # None where the native engine has read the files by itself, without transformers.
-        self.model = model
-        self.tokenizer = tokenizer
-        self.engine = engine
+        loaded = open_object(model, tokenizer, engine=engine, dtype=dtype)
+        self.engine: Engine = loaded.engine
+        self.tokenizer: Any = loaded.tokenizer
+        self.model: Any = loaded.model
         self.name: str | None = None
         self.revision: str | None = None
 
@@ -91,63 +87,29 @@ class Decoder(Reader):
         Args:
             name_or_path: which model. A model in the local cache is not looked up on the hub.
             engine: "native" is the Rust engine, for plain GPT-2 on the CPU; "torch" a lean GPT-2
-                step in torch where that fits, else the model's own forward pass; "transformers"
-                always the latter. "auto" is the first of them that can run what is asked for.
-                Files on this machine that "native" can run are read by it, without importing
-                torch; `Decoder.model` is then None.
+                step in torch where that applies, else the model's own forward pass; "transformers"
+                always the latter. "auto" is the first of them that can run the model. Files on
+                this machine that "native" can run are read by it, without importing torch;
+                `Decoder.model` is then None.
             device: a torch device; None is the CPU.
             dtype: a torch dtype or its name, or "int8"; None is float32. The native engine keeps
                 its weights as "float32", "bfloat16" or "int8" and computes in float32, so that
                 "bfloat16" rounds the weights alone; with engine="torch" it rounds everything.
-                "int8", weights in 8 bits with a scale for each output, is in the native engine
-                alone.
+                "int8" (8-bit weights with a scale for each output) needs the native engine.
             revision: a hub revision.
 
         Raises:
+            TypeError: where `name_or_path` is not a string.
             ValueError: for an unknown model, an unreachable hub, damaged weights, and an engine or
-                dtype that there is not for the model.
+                dtype that the model cannot run with.
         """
         if not isinstance(name_or_path, str):
             raise TypeError(f"name_or_path must be a string, not {type(name_or_path).__name__}")
-        from fastdecode.models.checkpoints import load
-        from fastdecode.models.engines import dtype_name, prefers_native
-
-        native = prefers_native(engine, device, dtype)
-        kept = (dtype_name(dtype) or "float32") if native else None
-        if kept is not None:
-            decoder = cls._native(name_or_path, revision, kept, required=engine == "native")
-            if decoder is not None:
-                return decoder
-        if kept == "int8":
-            dtype = None
-        model, tokenizer = load(name_or_path, device=device, dtype=dtype, revision=revision)
-        decoder = cls(model, tokenizer, engine=engine, dtype=kept)
-        decoder.name, decoder.revision = name_or_path, revision
-        return decoder
-
-    @classmethod
-    def _native(
-        cls, name_or_path: str, revision: str | None, dtype: str, *, required: bool
-    ) -> Decoder | None:
-        """From files that the native engine can run, or None, or its refusal if `required`."""
-        from fastdecode.models.checkpoints import files_of
-        from fastdecode.models.engines.native import NativeEngine
-        from fastdecode.models.tokenizer import FileTokenizer
-
-        with files_of(name_or_path, revision) as folder:
-            if folder is None:
-                return None
-            try:
-                engine = NativeEngine.from_folder(folder, dtype)
-                tokenizer = FileTokenizer(folder)
-            except ValueError as error:
-                # What it refuses transformers may read, or refuse in its own words.
-                if required:
-                    raise ValueError(f"model={name_or_path!r}: {error}") from error
-                return None
-        decoder = cls.__new__(cls)
-        decoder._set(engine, tokenizer, None)
-        decoder.name, decoder.revision = name_or_path, revision
+        loaded = open_pretrained(
+            name_or_path, engine=engine, device=device, dtype=dtype, revision=revision
+        )
+        decoder = cls(loaded.engine, loaded.tokenizer)
+        decoder.model, decoder.name, decoder.revision = loaded.model, name_or_path, revision
         return decoder
 
     def __repr__(self) -> str:
@@ -155,123 +117,148 @@ class Decoder(Reader):
         name = self.name or type(self.model).__name__
         return f"Decoder({name!r}, engine={self.engine.name!r}, dtype={self.engine.dtype!r})"
 
+    @cached_property
+    def codec(self) -> Codec:
+        """Turns texts into tokens, with the conventions of the package."""
+        return Codec(self.tokenizer)
+
+    @property
+    def pieces(self) -> Pieces:
+        """The tokens one by one, as bytes and in readable form."""
+        return self.codec.pieces
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """All tokens of the tokenizer; a slice of it shows ids, pieces and bytes."""
+        from fastdecode.results.tokens import Vocabulary
+
+        return Vocabulary(self.pieces)
+
+    @property
+    def _scorer(self) -> TextScorer:
+        from fastdecode.scoring.texts import TextScorer
+
+        return TextScorer(self.engine, self.codec)
+
+    @overload
+    def encode(  # type: ignore[overload-overlap]
+        self, text: str
+    ) -> list[int]: ...
+    @overload
+    def encode(self, text: Sequence[str]) -> list[list[int]]: ...
+    def encode(self, text: str | Sequence[str]) -> list[int] | list[list[int]]:
+        """The token ids of a prompt, with the special tokens that the tokenizer adds by itself.
+
+        Args:
+            text: a text, or several. An empty one becomes the tokenizer's BOS token.
+
+        Returns:
+            A list of ids, or a list of lists for several texts.
+
+        Raises:
+            TypeError: for anything but strings.
+            ValueError: for an empty text where the tokenizer has no BOS token.
+        """
+        ids = self.codec.prompts(checks.prompts(text, "text"))
+        return ids[0] if isinstance(text, str) else ids
+
+    def tokens(self, text: str) -> Tokens:
+        """Cut `text` into tokens: ids, pieces and bytes. No special token is added.
+
+        Raises:
+            TypeError: where `text` is not a string.
+        """
+        from fastdecode.results.tokens import Token, Tokens
+
+        ids = self.codec.plain([checks.string("text", text)])[0]
+        return Tokens((Token.of(self.pieces, i) for i in ids), text)
+
+    @documented(GenerateArguments)
     def generate(
-        self,
-        prompts: str | Sequence[str],
-        *,
-        strategy: Strategy | None = None,
-        max_new_tokens: int | None = None,
-        n: int = 1,
-        seed: int | None = None,
-        streams: Sequence[int] | None = None,
-        stop: str | Sequence[str] | None = None,
-        logprobs: int | None = None,
-        trace: bool = False,
-        logits_processor: Any = None,
-        progress: bool | None = None,
-        batch_size: int | None = None,
-        **more: Any,
+        self, prompts: str | Sequence[str], **arguments: Unpack[GenerateArguments]
     ) -> Generations:
-        """Continue each prompt; see `fastdecode.generate`, which has the same arguments."""
-        request, texts, call = self._request(
-            prompts,
-            strategy=strategy,
-            max_new_tokens=max_new_tokens,
-            n=n,
-            seed=seed,
-            streams=streams,
-            stop=stop,
-            logprobs=logprobs,
-            trace=trace,
-            logits_processor=logits_processor,
-            batch_size=batch_size,
-            more=more,
-        )
-        timer, begun = Timer(), perf_counter()
-        done: list[TokenSequence] = []
-        interrupted = False
-        bar = progress_bar(progress, len(request.prompts), "generate", each=request.n)
-        strategy = request.strategy
-        run = (
-            BeamSearch(self.engine, request, strategy, timer, trace)
-            if isinstance(strategy, Beam)
-            else Decoding(self.engine, request, timer)
-        )
-        try:
-            for rows in run:
-                ended = [row for row in rows if row.reason is not None]
-                done += ended
-                if bar is not None and ended:
-                    bar.update(len(ended))
-        except KeyboardInterrupt:
-            interrupted = True
-            noted = set(map(id, done))
-            done += [row for row in run.in_progress() if id(row) not in noted]
-        finally:
-            if bar is not None:
-                bar.close()
-        done.sort(key=lambda row: (row.prompt.index, row.sample))
-        items = [self._generation(row, texts[row.prompt.index], request) for row in done]
-        count = sum(len(row.ids) for row in done)
-        stats = Stats.of(count, perf_counter() - begun, timer.forward, timer.core)
-        generations = Generations(items, stats, call, environment(self.engine))
-        if isinstance(run, BeamSearch):
-            generations.trees = [tree for _, tree in sorted(run.trees.items())]
-        if interrupted:
-            raise Interrupted(generations)
-        return generations
+        """Continue each prompt.
 
+        Given the same logits, a token depends on (seed, stream, sample, position) alone, so the
+        result of a prompt is the same alone, in any batch and in any order, up to the rounding of
+        the forward pass (which the native engine rules out as well).
+
+        Args:
+            prompts: a string or several. An empty string begins at the tokenizer's BOS token; an
+                empty sequence gives an empty result.
+            **arguments: as for `fastdecode.generate`, which describes each of them.
+
+        Returns:
+            Generations in the order of the prompts, then of the samples.
+
+        Raises:
+            TypeError: for a wrong type or an unknown keyword.
+            ValueError: for a bad value, or a prompt without room in the context.
+            Interrupted: at Ctrl-C, within one step; its `generations` has the texts so far.
+        """
+        from fastdecode.decoding.arguments import check_call
+        from fastdecode.decoding.generation import generate
+
+        origin = {"model": self.name, "revision": self.revision}
+        call = check_call(self.engine, self.codec, prompts, arguments, origin=origin)
+        return generate(self.engine, call, arguments.get("progress"))
+
+    @documented(StreamArguments)
     def stream(
+        self, prompt: str | Sequence[str], **arguments: Unpack[StreamArguments]
+    ) -> Iterator[Step]:
+        """Yield a `Step` for each token as it is generated; several texts are interleaved.
+
+        The tokens are those of `generate` with the same arguments. A beam search yields the tokens
+        of its best sequence, each as soon as every beam, live or finished, begins with it.
+        Leaving the iterator stops the work.
+
+        Args:
+            prompt: a string or several.
+            **arguments: as for `fastdecode.generate`, which describes each of them.
+
+        Raises:
+            TypeError: at the call, not at the first step, for a wrong type or an unknown keyword.
+            ValueError: at the call, for a bad value, a prompt without room in the context, or a
+                beam search that does not have a single best sequence.
+        """
+        from fastdecode.decoding.arguments import check_call
+        from fastdecode.decoding.generation import stream
+
+        if arguments.get("logprobs") is None:
+            arguments["logprobs"] = 0
+        call = check_call(self.engine, self.codec, prompt, arguments, text_by_step=True)
+        return stream(self.engine, call.request)
+
+    @documented(StrategyKeywords)
+    def next_token(
         self,
-        prompt: str | Sequence[str],
+        prompt: str,
+        k: int = 10,
         *,
         strategy: Strategy | None = None,
-        max_new_tokens: int | None = None,
-        n: int = 1,
         seed: int | None = None,
-        streams: Sequence[int] | None = None,
-        stop: str | Sequence[str] | None = None,
-        logprobs: int | None = None,
-        trace: bool = False,
-        batch_size: int | None = None,
-        **more: Any,
-    ) -> Iterator[Step]:
-        """Yield a `Step` a token; see `fastdecode.stream`, which has the same arguments."""
-        request, _, _ = self._request(
-            prompt,
-            strategy=strategy,
-            max_new_tokens=max_new_tokens,
-            n=n,
-            seed=seed,
-            streams=streams,
-            stop=stop,
-            logprobs=0 if logprobs is None else logprobs,
-            trace=trace,
-            logits_processor=None,
-            batch_size=batch_size,
-            more=more,
-            text_by_step=True,
-        )
-        if isinstance(request.strategy, Beam):
-            return self._stream_beam(request, request.strategy)
-        return (
-            _step(row, request) for rows in Decoding(self.engine, request, Timer()) for row in rows
-        )
+        **keywords: Unpack[StrategyKeywords],
+    ) -> Candidates:
+        """The `k` likeliest next tokens after `prompt`, and which of them a strategy keeps.
 
-    def _stream_beam(self, request: Request, beam: Beam) -> Iterator[Step]:
-        """What is settled of each prompt's best sequence, as soon as it is."""
-        checks.streamable(beam)
-        return self._settled_steps(
-            request, BeamSearch(self.engine, request, beam, Timer(), trace=False)
-        )
+        Args:
+            prompt: the text; an empty one begins at the tokenizer's BOS token.
+            k: the number of candidates, 1 to the size of the vocabulary.
+            strategy: `Greedy()` or `Sample(...)`; None: built from the keywords, or the model's
+                own distribution where there is none.
+            seed: for the draws, 0..2**64-1; `xtc`, which tosses coins before it cuts, needs one.
+            **keywords: a strategy by transformers' names: `temperature`, `top_k`, `top_p`, ...
 
-    def _settled_steps(self, request: Request, search: BeamSearch) -> Iterator[Step]:
-        streams = {prompt.index: SettledText(request, prompt) for prompt in request.prompts}
-        for ended in search:
-            for row in ended:
-                yield from streams[row.prompt.index].grow(row.ids, row.logprobs, row.reason)
-            for prompt, ids, logprobs in search.settled():
-                yield from streams[prompt.index].grow(ids, logprobs, None)
+        Raises:
+            TypeError: for a wrong type or an unknown keyword.
+            ValueError: for a bad value, or a prompt without room in the context.
+        """
+        from fastdecode.scoring.next_token import next_token
+
+        return next_token(
+            self.engine, self.codec, prompt, k, strategy=strategy, seed=seed, more=keywords
+        )
 
     def enumerate_continuations(
         self,
@@ -281,184 +268,170 @@ class Decoder(Reader):
         min_probability: float,
         eos_token_id: int | Sequence[int] | None = None,
     ) -> Continuations:
-        """All likely continuations; see `fastdecode.enumerate_continuations`."""
-        if not isinstance(prompt, str):
-            raise TypeError(f"prompt must be a string, not {type(prompt).__name__}")
-        if isinstance(min_probability, bool) or not isinstance(min_probability, int | float):
-            raise TypeError(f"min_probability must be a number, not {min_probability!r}")
-        count = checks.integer("max_new_tokens", max_new_tokens, 1)
-        vocab = self.engine.vocab_size
-        eos = self.engine.eos_ids if eos_token_id is None else checks.eos(eos_token_id, vocab)
-        (ids,) = self._tokens([prompt])
-        checks.fits([ids], self.engine.context, vocab)
-        job = Prompt(0, ids, 0, *self._room(0, len(ids), count, None))
-        from fastdecode.decoding.continuation_search import enumerate_continuations
+        """List every continuation of `prompt` that is at least as likely as `min_probability`.
 
-        return enumerate_continuations(
-            self.engine, self.tokenizer, prompt, job, float(min_probability), eos
+        Args:
+            prompt: the text to continue.
+            max_new_tokens: a continuation is complete with this many tokens, or where it ends.
+            min_probability: above 0 and at most 1. Work and memory grow as its inverse.
+            eos_token_id: tokens that end a continuation; None: those of the model.
+
+        Raises:
+            TypeError: for a wrong type.
+            ValueError: for a bad value, or a prompt without room in the context.
+        """
+        from fastdecode.scoring.continuations import continuations
+
+        return continuations(
+            self.engine,
+            self.codec,
+            prompt,
+            max_new_tokens=max_new_tokens,
+            min_probability=min_probability,
+            eos_token_id=eos_token_id,
         )
 
-    def _request(
+    def score(
         self,
-        prompts: str | Sequence[str],
+        texts: str | Sequence[str] | Generation | Sequence[Generation],
         *,
-        strategy: Strategy | None,
-        max_new_tokens: int | None,
-        n: int,
-        seed: int | None,
-        streams: Sequence[int] | None,
-        stop: str | Sequence[str] | None,
-        logprobs: int | None,
-        trace: bool,
-        logits_processor: Any,
-        batch_size: int | None,
-        more: dict[str, Any],
-        text_by_step: bool = False,
-    ) -> tuple[Request, list[str], dict[str, Any]]:
-        """Check every argument and lay out the run; nothing has been computed before this."""
-        said = keywords.read(more, strategy, n)
-        if logits_processor is not None:
-            raise ValueError("logits_processor is not available in this version of fastdecode")
-        texts = checks.prompts(prompts)
-        if said.n is not None:
-            if n != 1:
-                raise ValueError("n and num_return_sequences are one thing; give one of the two")
-            n = checks.integer("num_return_sequences", said.n, 1, checks.U32)
-        n = checks.integer("n", n, 1, checks.U32)
-        if said.stop_strings is not None:
-            if stop is not None:
-                raise ValueError("stop and stop_strings are one thing; give one of the two")
-            stop = said.stop_strings
-        stops = checks.stops(stop)
-        seed = checks.seed(seed)
-        chosen_streams = checks.streams(streams, len(texts))
-        vocab, context = self.engine.vocab_size, self.engine.context
-        if logprobs is not None:
-            logprobs = checks.integer("logprobs", logprobs, 0, vocab)
-            if logprobs > 0 and isinstance(said.strategy, Beam):
-                raise ValueError(
-                    f"logprobs={logprobs} asks for alternatives, which a beam search notes with "
-                    "trace=True; logprobs=0 gives the log-probability of each token"
-                )
-        elif trace and not isinstance(said.strategy, Beam):
-            logprobs = 0
-        eos = (
-            self.engine.eos_ids
-            if said.eos_token_id is None
-            else checks.eos(said.eos_token_id, vocab)
-        )
-        chosen = self._fitted(said.strategy, eos)
-        if max_new_tokens is not None:
-            max_new_tokens = checks.integer("max_new_tokens", max_new_tokens, 1)
-        if said.max_length is not None:
-            checks.integer("max_length", said.max_length, 1)
-        ids = self._tokens(texts)
-        checks.fits(ids, context, vocab)
-        jobs = [
-            Prompt(i, tokens, stream, *self._room(i, len(tokens), max_new_tokens, said.max_length))
-            for i, (tokens, stream) in enumerate(zip(ids, chosen_streams, strict=True))
-        ]
-        cache_tokens = None
-        if batch_size is None:
-            batch_size = _MOST_ROWS
-            fit = _CACHE_BYTES // self.engine.bytes_per_token
-            if self.engine.joins and not isinstance(chosen, Beam):
-                cache_tokens = fit
-            else:
-                longest = max((job.longest for job in jobs), default=1)
-                batch_size = int(min(max(fit // longest, 1), _MOST_ROWS))
-        request = Request(
-            prompts=jobs,
-            n=n,
-            strategy=chosen,
-            seed=seed,
-            batch_size=checks.integer("batch_size", batch_size, 1),
-            eos_ids=eos,
-            stops=stops,
-            logprobs=logprobs,
-            tokenizer=self.tokenizer,
-            text_by_step=text_by_step,
-            # A beam search keeps a tree instead.
-            trace=trace and not isinstance(chosen, Beam),
-            pieces=self.pieces if trace else None,
-            cache_tokens=cache_tokens,
-        )
-        call = {
-            "model": self.name,
-            "revision": self.revision,
-            "engine": self.engine.name,
-            "dtype": self.engine.dtype,
-            "prompts": texts,
-            "strategy": describe(said.strategy),
-            "max_new_tokens": max_new_tokens,
-            "max_length": said.max_length,
-            "n": n,
-            "seed": seed,
-            "streams": chosen_streams,
-            "stop": list(stops),
-            "logprobs": logprobs,
-            "trace": trace,
-            "batch_size": request.batch_size,
-            "eos_token_id": list(eos),
-            "rng": core.RNG_VERSION,
-        }
-        return request, texts, call
+        context: str = "",
+        bos: bool = True,
+        eos: bool = True,
+        stride: int | None = None,
+        alternatives: int = 0,
+        progress: bool | None = None,
+    ) -> Scores:
+        """The log-probability of each text, in nats: sum, mean, token by token, and perplexity.
 
-    def _room(
-        self, row: int, length: int, max_new_tokens: int | None, max_length: int | None
-    ) -> tuple[int, str]:
-        """How many tokens a prompt of `length` may grow by, and what stops it there."""
-        if max_new_tokens is not None or max_length is None:
-            limit = _DEFAULT_NEW_TOKENS if max_new_tokens is None else max_new_tokens
-        else:
-            limit = max_length - length
-            if limit < 1:
-                raise ValueError(
-                    f"prompts[{row}] has {length} tokens, which leaves no room within "
-                    f"max_length={max_length}; raise it, or use max_new_tokens"
-                )
-        context = self.engine.context
-        if context is not None and context - length < limit:
-            return context - length, "context"
-        return limit, "length"
+        Args:
+            texts: a string or several; or generations, whose own tokens are scored after their
+                prompts (`bos` and `eos` then add nothing).
+            context: text before each of them: a condition, which is not scored.
+            bos: begin with the tokenizer's BOS token, as a condition.
+            eos: score the EOS token at the end as well.
+            stride: new tokens of each window, for texts longer than the model's context, which
+                are refused without it.
+            alternatives: how many of the likeliest tokens to record at each place.
+            progress: a progress bar on stderr: True, False, or None for many texts on a terminal.
 
-    def _generation(self, row: TokenSequence, prompt: str, request: Request) -> Generation:
-        text = row.text(self.tokenizer)
-        if row.reason is None and row.cursor is not None and row.cutter is not None:
-            # An interrupted row still holds back what could have begun a stop string.
-            text += row.cutter.flush() + row.cursor.finish()
-        # An interrupt may come between the note of a token's probability and the token.
-        count = len(row.ids)
-        return Generation(
-            text=text,
-            token_ids=row.ids,
-            prompt=prompt,
-            logprobs=row.logprobs[:count] if request.logprobs is not None else None,
-            score=row.score,
-            inclusion=row.inclusion,
-            finish_reason=row.reason or "interrupted",
-            seed=request.seed,
-            stream=row.prompt.stream,
-            sample=row.sample,
-            alternatives=row.alternatives[:count] if request.logprobs else None,
-            steps=[_step(row, request, i) for i in range(count)] if request.trace else None,
+        Raises:
+            TypeError: for a wrong type.
+            ValueError: for a text longer than the context, and where the tokenizer lacks the token
+                that `bos` or `eos` needs.
+        """
+        return self._scorer.score(
+            texts,
+            context=context,
+            bos=bos,
+            eos=eos,
+            stride=stride,
+            alternatives=alternatives,
+            progress=progress,
         )
 
+    def compare(
+        self,
+        texts: Sequence[str],
+        *,
+        context: str = "",
+        bos: bool = True,
+        eos: bool = True,
+        per_token: bool = False,
+        alternatives: int = 3,
+    ) -> Comparison:
+        """Which of some texts is likelier, by how many nats, and at which token that is decided.
 
-def _step(row: TokenSequence, request: Request, index: int = -1) -> Step:
-    """The step of the row's token `index`, the last one if not said otherwise."""
-    index %= len(row.ids)
-    last = index == len(row.ids) - 1
-    return Step(
-        text=row.pieces[index] if row.pieces else "",
-        token_id=row.ids[index],
-        position=len(row.prompt.ids) + index,
-        stream=row.prompt.stream,
-        sample=row.sample,
-        prompt_index=row.prompt.index,
-        logprob=row.logprobs[index],
-        finish_reason=row.reason if last else None,
-        seed=request.seed,
-        alternatives=row.alternatives[index] if row.alternatives else None,
-        trace=row.traces[index] if row.traces else None,
-    )
+        Args:
+            texts: two or more, none of them empty.
+            context: text before each of them: a condition, which is not scored.
+            bos: begin with the tokenizer's BOS token, as a condition.
+            eos: score the EOS token at the end as well.
+            per_token: rank by the mean log-probability of a token, not by the sum.
+            alternatives: how many of the likeliest tokens to record at each place.
+
+        Raises:
+            TypeError: for a wrong type.
+            ValueError: for fewer than two texts, an empty one, or one longer than the context.
+        """
+        return self._scorer.compare(
+            texts, context=context, bos=bos, eos=eos, per_token=per_token, alternatives=alternatives
+        )
+
+    def classify(
+        self,
+        texts: str | Sequence[str],
+        labels: Sequence[str],
+        *,
+        prompts: str | Sequence[str] | Mapping[str, str] | None = None,
+        priors: Sequence[float] | Mapping[str, float] | None = None,
+        separator: str = " ",
+        bos: bool = True,
+        eos: bool = False,
+        progress: bool | None = None,
+    ) -> Classification | Classifications:
+        """Which label a text belongs to: p(label | text) by Bayes' rule from p(text | label).
+
+        Args:
+            texts: a text, or several for `Classifications`; none of them empty.
+            labels: two names or more, each once.
+            prompts: the text before it for each label: a template with `{label}` in it, a
+                sequence in the order of the labels, or a mapping by label. None: "{label}:".
+            priors: how likely each label is before the text is read, above zero, in a sequence or
+                a mapping; they need not sum to 1. None: all equal.
+            separator: between prompt and text, and scored with the text.
+            bos: begin with the tokenizer's BOS token, as a condition.
+            eos: score the EOS token at the end as well.
+            progress: a progress bar on stderr: True, False, or None for many texts on a terminal.
+
+        Raises:
+            TypeError: for a wrong type.
+            ValueError: for labels that are empty, repeated or fewer than two, for prompts or priors
+                that do not match them, for an empty text or one longer than the context.
+        """
+        return self._scorer.classify(
+            texts,
+            labels,
+            prompts=prompts,
+            priors=priors,
+            separator=separator,
+            bos=bos,
+            eos=eos,
+            progress=progress,
+        )
+
+    def surprising(
+        self,
+        texts: Sequence[str],
+        *,
+        context: str = "",
+        bos: bool = True,
+        eos: bool = True,
+        stride: int | None = None,
+        alternatives: int = 0,
+        progress: bool | None = None,
+    ) -> Surprises:
+        """The texts by their mean surprisal, in nats per token, the most surprising first.
+
+        Args:
+            texts: a sequence of texts, none of them empty.
+            context: as for `score`.
+            bos: as for `score`.
+            eos: as for `score`.
+            stride: as for `score`.
+            alternatives: as for `score`.
+            progress: as for `score`.
+
+        Raises:
+            TypeError: for a wrong type.
+            ValueError: for an empty text, and as for `score`.
+        """
+        return self._scorer.surprising(
+            texts,
+            context=context,
+            bos=bos,
+            eos=eos,
+            stride=stride,
+            alternatives=alternatives,
+            progress=progress,
+        )

@@ -201,7 +201,7 @@ def opened(model: Mapping[str, Any]) -> Any:
     Raises:
         ValueError: as for `fastdecode.Decoder.from_pretrained`.
     """
-    from fastdecode.api import resolve
+    from fastdecode.loaded import resolve
 
     quiet_loading(model["model"])
     return resolve(model["model"], engine=str(model["engine"]), dtype=model.get("dtype"))

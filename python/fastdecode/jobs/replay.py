@@ -6,17 +6,16 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastdecode import core
+from fastdecode.decoder import Decoder
+from fastdecode.loaded import resolve
 from fastdecode.options.strategies import restore
 from fastdecode.results.generations import Generation, Generations
 from fastdecode.results.scores import one_line
-
-if TYPE_CHECKING:
-    from fastdecode.decoder import Decoder
 
 # Log-probabilities of the same tokens may be this far apart: ten times what another order of
 # additions does to a forward pass in float32, a hundredth of what another model does.
@@ -161,9 +160,6 @@ def rerun(
         ValueError: where it was drawn with another generator, was constrained by a function, or
             names no model and none is given.
     """
-    from fastdecode.api import resolve
-    from fastdecode.decoder import Decoder
-
     call = dict(saved.call)
     name, revision, rng = call.pop("model"), call.pop("revision"), call.pop("rng")
     # Files of earlier versions name no engine.
@@ -296,7 +292,7 @@ def _parted(
 ) -> Difference:
     """Another token at `step`: both, and how likely the model holds either."""
     some = [token for token in ids if token is not None]
-    before = decoder._tokens([saved.prompt])[0] + saved.token_ids[:step]
+    before = decoder.encode(saved.prompt) + saved.token_ids[:step]
     now = dict.fromkeys(some)
     context = decoder.engine.context
     if context is None or len(before) < context + 1:

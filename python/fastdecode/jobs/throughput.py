@@ -113,7 +113,7 @@ def measure(
     sizes = [checks.integer("batch", size, 1) for size in batches]
     repeats = checks.integer("repeats", repeats, 1)
     context = decoder.engine.context
-    length = len(decoder._tokens([prompt])[0])
+    length = len(decoder.encode(prompt))
     if context is not None and length + max_new_tokens > context:
         raise ValueError(
             f"the prompt and {max_new_tokens} new tokens are more than the model's context of "

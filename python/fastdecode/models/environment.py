@@ -26,7 +26,7 @@ def environment(engine: Engine) -> dict[str, Any]:
         "dtype": engine.dtype,
     }
     if isinstance(engine, NativeEngine):
-        native = engine._packed()
+        native = engine.packed()
         return found | {"threads": native.threads, "level": native.level}
     torch, transformers = sys.modules.get("torch"), sys.modules.get("transformers")
     if torch is not None:

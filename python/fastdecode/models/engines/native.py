@@ -62,12 +62,12 @@ class NativeEngine:
     @property
     def context(self) -> int | None:
         """The most tokens a sequence may have."""
-        return self._packed().context
+        return self.packed().context
 
     @property
     def vocab_size(self) -> int:
         """The width of a row of logits."""
-        return self._packed().vocab_size
+        return self.packed().vocab_size
 
     @property
     def eos_ids(self) -> tuple[int, ...]:
@@ -82,27 +82,28 @@ class NativeEngine:
     @property
     def dtype(self) -> str:
         """What its weights are kept as; it computes in float32."""
-        return self._packed().dtype
+        return self.packed().dtype
 
     @property
     def bytes_per_token(self) -> int:
         """Memory of one token of one row in the KV cache, in bytes."""
-        return self._packed().bytes_per_token
+        return self.packed().bytes_per_token
 
     def start(
         self, prompts: Sequence[Sequence[int]], repeats: Sequence[int]
     ) -> tuple[NativeRows, NDArray[np.float32]]:
         """Prefill each prompt once; see `base.Engine`. Repeats share the prompt's cache."""
-        rows = self._packed().rows()
+        rows = self.packed().rows()
         return rows, rows.join([list(prompt) for prompt in prompts], list(repeats))
 
     def all_logits(self, sequences: Sequence[Sequence[int]]) -> Iterator[NDArray[np.float32]]:
         """Logits behind every token; see `base.Engine`."""
-        native = self._packed()
+        native = self.packed()
         for sequence in sequences:
             yield native.all_logits(list(sequence))
 
-    def _packed(self) -> NativeGpt2:
+    def packed(self) -> NativeGpt2:
+        """The model in the form that the kernels read."""
         return self._native
 
 
@@ -122,7 +123,7 @@ class LoadedEngine(NativeEngine):
         self._model = model.eval()
         self._dtype = dtype
         self._version: list[tuple[int, int]] = []
-        super().__init__(self._packed())
+        super().__init__(self.packed())
 
     @property
     def eos_ids(self) -> tuple[int, ...]:
@@ -132,7 +133,8 @@ class LoadedEngine(NativeEngine):
             value = self._model.config.eos_token_id
         return _as_ids(value)
 
-    def _packed(self) -> NativeGpt2:
+    def packed(self) -> NativeGpt2:
+        """The model in the form that the kernels read, packed again where it has changed."""
         from fastdecode.models.engines.plain_gpt2 import parameter_versions
 
         version = parameter_versions(self._model)

@@ -1,0 +1,92 @@
+"""Opens a model: an engine and a tokenizer, from files or from objects the caller brings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastdecode.models.engines import dtype_name, open_engine, prefers_native
+from fastdecode.models.engines.base import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that is ready to run.
+
+    Attributes:
+        engine: computes logits from tokens.
+        tokenizer: a transformers tokenizer, or one that behaves like it.
+        model: the transformers model; None where an engine has read the files by itself.
+    """
+
+    engine: Engine
+    tokenizer: Any
+    model: Any = None
+
+
+def open_pretrained(
+    name_or_path: str,
+    *,
+    engine: str = "auto",
+    device: Any = None,
+    dtype: Any = None,
+    revision: str | None = None,
+) -> LoadedModel:
+    """Open "demo", a folder, or a model of the hub; see `Decoder.from_pretrained`."""
+    from fastdecode.models.checkpoints import load
+
+    native = prefers_native(engine, device, dtype)
+    kept = (dtype_name(dtype) or "float32") if native else None
+    if kept is not None:
+        found = _native(name_or_path, revision, kept, required=engine == "native")
+        if found is not None:
+            return found
+    if kept == "int8":
+        dtype = None
+    model, tokenizer = load(name_or_path, device=device, dtype=dtype, revision=revision)
+    return open_object(model, tokenizer, engine=engine, dtype=kept)
+
+
+def open_object(
+    model: Any, tokenizer: Any, *, engine: str = "auto", dtype: Any = None
+) -> LoadedModel:
+    """Open a transformers model, or an `Engine`, with its tokenizer; see `Decoder`.
+
+    Raises:
+        TypeError: for anything else, and where `engine` or `dtype` is given beside an `Engine`.
+        ValueError: for an engine or a dtype that the model cannot run with.
+    """
+    if not callable(getattr(tokenizer, "decode", None)):
+        raise TypeError(
+            f"tokenizer must be a transformers tokenizer, not {type(tokenizer).__name__}; "
+            "a model object needs tokenizer=... beside it"
+        )
+    if hasattr(model, "all_logits") and hasattr(model, "start"):
+        if engine != "auto" or dtype is not None:
+            raise TypeError(f"engine= and dtype= go with a model; {type(model).__name__} is one")
+        return LoadedModel(model, tokenizer)
+    if not hasattr(model, "get_output_embeddings") or model.get_output_embeddings() is None:
+        raise TypeError(
+            f"model must be a transformers causal language model, not {type(model).__name__}"
+        )
+    return LoadedModel(open_engine(model, engine, dtype), tokenizer, model)
+
+
+def _native(
+    name_or_path: str, revision: str | None, dtype: str, *, required: bool
+) -> LoadedModel | None:
+    """From files that the native engine can run; None, or its refusal if `required`."""
+    from fastdecode.models.checkpoints import files_of
+    from fastdecode.models.engines.native import NativeEngine
+    from fastdecode.models.tokenizer import FileTokenizer
+
+    with files_of(name_or_path, revision) as folder:
+        if folder is None:
+            return None
+        try:
+            return LoadedModel(NativeEngine.from_folder(folder, dtype), FileTokenizer(folder))
+        except ValueError as error:
+            # transformers may read what the native engine refuses, or refuse it in its own words.
+            if required:
+                raise ValueError(f"model={name_or_path!r}: {error}") from error
+            return None

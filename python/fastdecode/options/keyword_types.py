@@ -1,0 +1,168 @@
+"""The types of the keyword arguments of `generate`, `stream` and `next_token`, written once.
+
+The functions take them as `**arguments: Unpack[...]`, so that editors complete the names and type
+checkers refuse unknown names and wrong types. At run time `keywords.read` checks them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
+
+if TYPE_CHECKING:
+    from fastdecode.options.strategies import Strategy
+
+__all__ = [
+    "BeamKeywords",
+    "GenerateArguments",
+    "RunArguments",
+    "SamplingKeywords",
+    "StrategyKeywords",
+    "StreamArguments",
+    "TransformersKeywords",
+    "UnavailableKeywords",
+    "documented",
+]
+
+
+class SamplingKeywords(TypedDict, total=False):
+    """The parameters of `Sample`."""
+
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    typical_p: float | None
+    epsilon_cutoff: float | None
+    eta_cutoff: float | None
+    top_n_sigma: float | None
+    dynamic_temperature: Sequence[float] | None
+    mirostat: Sequence[float] | None
+    xtc: Sequence[float] | None
+    repetition_penalty: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    dry: Mapping[str, Any] | None
+    no_repeat_ngram_size: int | None
+    logit_bias: Any
+    bad_words: Sequence[Sequence[int]] | None
+    min_new_tokens: int | None
+    allowed: Sequence[int] | Callable[[int, list[int]], Sequence[int]] | None
+
+
+class BeamKeywords(TypedDict, total=False):
+    """transformers' names for the parameters of `Beam`."""
+
+    num_beams: int | None
+    num_beam_groups: int | None
+    length_penalty: float | None
+    early_stopping: bool | Literal["never"] | None
+    diversity_penalty: float | None
+
+
+class TransformersKeywords(TypedDict, total=False):
+    """transformers' names for what has another name here, and those that change nothing here."""
+
+    do_sample: bool | None
+    bad_words_ids: Sequence[Sequence[int]] | None
+    sequence_bias: Any
+    prefix_allowed_tokens_fn: Callable[[int, Any], Sequence[int]] | None
+    pad_token_id: int | None
+    use_cache: bool | None
+    return_dict_in_generate: bool | None
+
+
+class UnavailableKeywords(TypedDict, total=False):
+    """transformers' keywords that are accepted only with the value that switches them off."""
+
+    encoder_repetition_penalty: float | None
+    penalty_alpha: None
+    min_length: Literal[0] | None
+    suppress_tokens: None
+    begin_suppress_tokens: None
+    forced_bos_token_id: None
+    forced_eos_token_id: None
+    stopping_criteria: None
+    generation_config: None
+    assistant_model: None
+    guidance_scale: None
+    max_time: None
+    streamer: None
+    output_scores: Literal[False] | None
+    output_logits: Literal[False] | None
+    output_attentions: Literal[False] | None
+    output_hidden_states: Literal[False] | None
+
+
+class StrategyKeywords(
+    SamplingKeywords, BeamKeywords, TransformersKeywords, UnavailableKeywords, total=False
+):
+    """Keywords that say how a token is chosen."""
+
+
+class RunArguments(TypedDict, total=False):
+    """Arguments of a run that streams its tokens or not."""
+
+    strategy: Strategy | None
+    max_new_tokens: int | None
+    n: int
+    seed: int | None
+    streams: Sequence[int] | None
+    stop: str | Sequence[str] | None
+    logprobs: int | None
+    trace: bool
+    batch_size: int | None
+    num_return_sequences: int | None
+    max_length: int | None
+    eos_token_id: int | Sequence[int] | None
+    stop_strings: str | Sequence[str] | None
+
+
+class StreamArguments(RunArguments, StrategyKeywords, total=False):
+    """The keyword arguments of `stream`."""
+
+
+class GenerateArguments(RunArguments, StrategyKeywords, total=False):
+    """The keyword arguments of `generate`."""
+
+    logits_processor: Any
+    progress: bool | None
+
+
+# The values of those that are left out, where that is not None.
+DEFAULTS: dict[str, Any] = {"n": 1, "trace": False}
+
+# Accepted, but of no use to a reader of a signature.
+_UNLISTED = {*TransformersKeywords.__annotations__, *UnavailableKeywords.__annotations__}
+_UNLISTED.remove("do_sample")
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def documented(arguments: type) -> Callable[[_Function], _Function]:
+    """Let `inspect.signature` and `help` list the keyword arguments that a `**` parameter takes.
+
+    Args:
+        arguments: the typed dict that the parameter unpacks.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        own = inspect.signature(function)
+        *named, rest = own.parameters.values()
+        listed = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=DEFAULTS.get(name),
+                annotation=getattr(kind, "__forward_arg__", kind),
+            )
+            for name, kind in arguments.__annotations__.items()
+            if name not in _UNLISTED
+        ]
+        function.__signature__ = own.replace(  # type: ignore[attr-defined]
+            parameters=[*named, *listed, rest.replace(annotation=Any)]
+        )
+        return function
+
+    return decorate

@@ -1,0 +1,88 @@
+"""Every continuation of a prompt whose probability reaches a bound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastdecode._core import Listing
+from fastdecode.decoding.arguments import room
+from fastdecode.decoding.request import Prompt
+from fastdecode.decoding.text import continuation
+from fastdecode.models.codec import Codec
+from fastdecode.models.engines.base import Engine
+from fastdecode.options import checks
+from fastdecode.results.continuations import Continuation, Continuations
+
+
+def continuations(
+    engine: Engine,
+    codec: Codec,
+    prompt: str,
+    *,
+    max_new_tokens: int,
+    min_probability: float,
+    eos_token_id: int | Sequence[int] | None,
+) -> Continuations:
+    """Check the arguments of `Decoder.enumerate_continuations`, and enumerate.
+
+    Raises:
+        TypeError: for a wrong type.
+        ValueError: for a bad value, or a prompt without room in the context.
+    """
+    if not isinstance(prompt, str):
+        raise TypeError(f"prompt must be a string, not {type(prompt).__name__}")
+    if isinstance(min_probability, bool) or not isinstance(min_probability, int | float):
+        raise TypeError(f"min_probability must be a number, not {min_probability!r}")
+    count = checks.integer("max_new_tokens", max_new_tokens, 1)
+    vocab, context = engine.vocab_size, engine.context
+    eos = engine.eos_ids if eos_token_id is None else checks.eos(eos_token_id, vocab)
+    (ids,) = codec.prompts([prompt])
+    checks.fits([ids], context, vocab)
+    start = Prompt(0, ids, 0, *room(0, len(ids), count, None, context))
+    return enumerate_continuations(
+        engine, codec.tokenizer, prompt, start, float(min_probability), eos
+    )
+
+
+def enumerate_continuations(
+    engine: Engine, tokenizer: Any, prompt: str, start: Prompt, bound: float, eos: Sequence[int]
+) -> Continuations:
+    """Enumerate them level by level; every argument has been checked but `bound`.
+
+    Args:
+        engine: the model.
+        tokenizer: turns tokens into text.
+        prompt: the prompt's text.
+        start: the tokenized prompt.
+        bound: the minimum probability, which the core checks.
+        eos: tokens that end a continuation.
+    """
+    listing = Listing(bound, start.limit, eos)
+    batch, logits = engine.start([start.ids], [1])
+    while True:
+        step = listing.step(logits)
+        if listing.rows == 0:
+            break
+        tokens, parents = step.tokens, step.parents
+        if len(parents) != len(logits) or (parents != np.arange(len(parents))).any():
+            batch.keep(parents)
+        logits = batch.step(tokens)
+    return Continuations(
+        prompt,
+        bound,
+        (
+            Continuation(
+                text=continuation(tokenizer, start.ids, outcome.token_ids),
+                token_ids=outcome.token_ids,
+                probability=math.exp(outcome.score),
+                logprob=outcome.score,
+                logprobs=outcome.logprobs,
+                finish_reason="eos" if outcome.ending == "eos" else start.limit_reason,
+            )
+            for outcome in listing.outcomes()
+        ),
+    )

@@ -1,0 +1,214 @@
+"""The log-probabilities of texts, and what is concluded from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastdecode.display.flow import Alternative
+from fastdecode.display.progress import progress_bar
+from fastdecode.models.codec import Codec
+from fastdecode.models.engines.base import Engine
+from fastdecode.options import checks
+from fastdecode.results.classification import Classification, Classifications, read_labels
+from fastdecode.results.comparison import Comparison
+from fastdecode.results.generations import Generation
+from fastdecode.results.scores import Score, Scores
+from fastdecode.results.surprises import Surprises
+from fastdecode.scoring import windows
+from fastdecode.scoring.windows import Task
+
+
+@dataclass(frozen=True, slots=True)
+class TextScorer:
+    """Scores texts with a model. The arguments of its methods are those of `Decoder`'s.
+
+    Attributes:
+        engine: the model.
+        codec: its tokenizer.
+    """
+
+    engine: Engine
+    codec: Codec
+
+    def score(
+        self,
+        texts: str | Sequence[str] | Generation | Sequence[Generation],
+        *,
+        context: str,
+        bos: bool,
+        eos: bool,
+        stride: int | None,
+        alternatives: int,
+        progress: bool | None,
+    ) -> Scores:
+        """See `Decoder.score`."""
+        if isinstance(texts, Generation):
+            texts = [texts]
+        items: list[Any] = [texts] if isinstance(texts, str) else list(_iterable("texts", texts))
+        if items and all(isinstance(item, Generation) for item in items):
+            if context:
+                raise ValueError("context is the prompt where generations are scored; leave it out")
+            befores = self.codec.prompts([item.prompt for item in items])
+            tasks = [
+                Task(f"texts[{row}]", before, item.token_ids)
+                for row, (before, item) in enumerate(zip(befores, items, strict=True))
+            ]
+            items = [item.text for item in items]
+        else:
+            items = checks.prompts(items, "texts")
+            tasks = self._tasks([context] * len(items), items, bos=bos, eos=eos)
+        return Scores(self._scores(items, tasks, stride, alternatives, progress))
+
+    def compare(
+        self,
+        texts: Sequence[str],
+        *,
+        context: str,
+        bos: bool,
+        eos: bool,
+        per_token: bool,
+        alternatives: int,
+    ) -> Comparison:
+        """See `Decoder.compare`."""
+        if isinstance(texts, str):
+            raise TypeError("texts must be a sequence of two strings or more, not one string")
+        items = checks.filled("texts", texts)
+        if len(items) < 2:
+            raise ValueError(f"texts has {len(items)} entries; give at least two to compare")
+        tasks = self._tasks([context] * len(items), items, bos=bos, eos=eos)
+        scores = self._scores(items, tasks, None, alternatives, False)
+        return Comparison(list(scores), per_token=per_token)
+
+    def classify(
+        self,
+        texts: str | Sequence[str],
+        labels: Sequence[str],
+        *,
+        prompts: str | Sequence[str] | Mapping[str, str] | None,
+        priors: Sequence[float] | Mapping[str, float] | None,
+        separator: str,
+        bos: bool,
+        eos: bool,
+        progress: bool | None,
+    ) -> Classification | Classifications:
+        """See `Decoder.classify`."""
+        known = read_labels(labels, prompts, priors)
+        checks.string("separator", separator)
+        items = checks.filled("texts" if not isinstance(texts, str) else "text", texts)
+        tasks = self._tasks(
+            [label.prompt for _ in items for label in known],
+            [separator + item for item in items for _ in known],
+            bos=bos,
+            eos=eos,
+            names=[f"texts[{row}]" for row in range(len(items)) for _ in known],
+        )
+        shown = [item for item in items for _ in known]
+        scores = list(self._scores(shown, tasks, None, 0, progress))
+        count = len(known)
+        found = [
+            Classification(item, known, scores[row * count : (row + 1) * count])
+            for row, item in enumerate(items)
+        ]
+        return found[0] if isinstance(texts, str) else Classifications(found)
+
+    def surprising(
+        self,
+        texts: Sequence[str],
+        *,
+        context: str,
+        bos: bool,
+        eos: bool,
+        stride: int | None,
+        alternatives: int,
+        progress: bool | None,
+    ) -> Surprises:
+        """See `Decoder.surprising`."""
+        items = checks.filled("texts", texts)
+        tasks = self._tasks([context] * len(items), items, bos=bos, eos=eos)
+        for task in tasks:
+            if len(task.tokens) == task.unscored:
+                raise ValueError(
+                    f"{task.name} has one token and nothing before it, so there is nothing to "
+                    "score; use bos=True or eos=True"
+                )
+        return Surprises(list(self._scores(items, tasks, stride, alternatives, progress)))
+
+    def _tasks(
+        self,
+        contexts: Sequence[str],
+        texts: Sequence[str],
+        *,
+        bos: bool,
+        eos: bool,
+        names: Sequence[str] | None = None,
+    ) -> list[Task]:
+        """A task for each text after its context, between BOS and EOS where requested."""
+        for context in set(contexts):
+            checks.string("context", context)
+        start = [self.codec.special("bos")] if bos else []
+        end = [self.codec.special("eos")] if eos else []
+        distinct = sorted(set(contexts) - {""})
+        before = dict(zip(distinct, self.codec.plain(distinct), strict=True))
+        return [
+            Task(
+                f"texts[{row}]" if names is None else names[row],
+                start + before.get(context, []),
+                ids + end,
+            )
+            for row, (context, ids) in enumerate(
+                zip(contexts, self.codec.plain(texts), strict=True)
+            )
+        ]
+
+    def _scores(
+        self,
+        texts: Sequence[str],
+        tasks: Sequence[Task],
+        stride: int | None,
+        alternatives: int,
+        progress: bool | None,
+    ) -> Iterator[Score]:
+        """The score of each task, whose text is the one of `texts` at its place.
+
+        Every argument is checked before any work.
+        """
+        alternatives = checks.integer("alternatives", alternatives, 0, self.engine.vocab_size)
+        if stride is not None:
+            stride = checks.integer("stride", stride, 1)
+        for task in tasks:
+            checks.known(task.name, [*task.before, *task.tokens], self.engine.vocab_size)
+        windows.check(tasks, self.engine.context, stride)
+        meter = progress_bar(progress, len(tasks), "score")
+        done: Callable[[], object] = meter.update if meter is not None else lambda: None
+        try:
+            found = windows.run(
+                self.engine, tasks, stride=stride, alternatives=alternatives, done=done
+            )
+        finally:
+            if meter is not None:
+                meter.close()
+        readable = self.codec.pieces.readable
+        for text, task, item in zip(texts, tasks, found, strict=True):
+            yield Score.of(
+                text,
+                list(task.tokens),
+                item.logprobs,
+                item.ranks,
+                [readable(token) for token in task.tokens],
+                [
+                    None if some is None else [Alternative(i, readable(i), p) for i, p in some]
+                    for some in item.alternatives
+                ]
+                if alternatives
+                else None,
+            )
+
+
+def _iterable(name: str, value: Any) -> Iterable[Any]:
+    if isinstance(value, bytes | bytearray) or not isinstance(value, Iterable):
+        raise TypeError(
+            f"{name} must be a string or a sequence of strings, not {type(value).__name__}"
+        )
+    return value
