@@ -3,23 +3,25 @@
 //! Pure Rust over `&[f32]`; the Python binding is a crate of its own. See [`law::weight`] for the
 //! law that is drawn from, [`rng::key`] for the randomness, [`row::order`] for what happens on ties.
 
+mod batch;
 pub mod beam;
 pub mod error;
 pub mod law;
 pub mod math;
 pub mod pipeline;
 pub mod processors;
+pub mod queries;
 pub mod rng;
 pub mod row;
 pub mod truncation;
+mod workspace;
 
 pub use beam::{Beam, BeamParams, BeamState};
 pub use error::{Error, Result};
 pub use fastdecode_simd::Level;
-pub use law::ledger::Ledger;
-pub use law::logprob;
 pub use law::{Draw, Law};
-pub use pipeline::sampler::{DrawContext, Sampler, Workspace};
+pub use pipeline::ledger::Ledger;
+pub use pipeline::sampler::Sampler;
 pub use pipeline::{Pipeline, Request};
 pub use processors::{
     DryParams, History, ProcessorParams, ProcessorWorkspace, Processors, SequenceHistory,
@@ -28,5 +30,6 @@ pub use rng::key::{Key, RNG_VERSION};
 pub use rng::{key, philox};
 pub use row::logits::{Elements, Logits};
 pub use row::order::Candidate;
-pub use row::{scan, select};
+pub use truncation::context::DrawContext;
 pub use truncation::params::{DynamicTemperature, Mirostat, Params, Xtc};
+pub use workspace::Workspace;

@@ -1,8 +1,6 @@
 //! The functions of `fastdecode.core`.
 
-use fastdecode_core::{
-    Draw, DrawContext, Key, Level, Sampler, Workspace, logprob, philox, scan, select,
-};
+use fastdecode_core::{Draw, DrawContext, Key, Level, Sampler, Workspace, philox, queries};
 use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods};
 use pyo3::prelude::*;
 
@@ -42,7 +40,7 @@ pub fn argmax<'py>(
     let logits = array.logits();
     let level = Level::detect();
     let ids = detached(py, || {
-        logits.map(|_, row, workspace| Ok(i64::from(scan::argmax(level, row, workspace)?)))
+        logits.map(|_, row, workspace| Ok(i64::from(queries::argmax(level, row, workspace)?)))
     })?;
     shaped(py, ids, array.single, &[logits.rows])
 }
@@ -71,9 +69,8 @@ pub fn top_k<'py>(
     let array = Borrowed::new(logits)?;
     let logits = array.logits();
     let level = Level::detect();
-    let rows = detached(py, || {
-        logits.map(|_, row, workspace| select::checked_top_k(level, row, k, workspace))
-    })?;
+    let rows =
+        detached(py, || logits.map(|_, row, workspace| queries::top_k(level, row, k, workspace)))?;
     let values = rows.iter().flatten().map(|c| c.logit).collect();
     let ids = rows.iter().flatten().map(|c| i64::from(c.id)).collect();
     let shape = [logits.rows, k as usize];
@@ -171,7 +168,7 @@ pub fn log_softmax<'py>(
     logits: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
     let level = Level::detect();
-    per_token(py, logits, |row, workspace| logprob::log_softmax(level, row, workspace))
+    per_token(py, logits, |row, workspace| queries::log_softmax(level, row, workspace))
 }
 
 /// A value for each token of each row, of the law that the row is drawn from.
@@ -397,7 +394,7 @@ pub fn logsumexp<'py>(
     let logits = array.logits();
     let level = Level::detect();
     let sums =
-        detached(py, || logits.map(|_, row, workspace| logprob::logsumexp(level, row, workspace)))?;
+        detached(py, || logits.map(|_, row, workspace| queries::logsumexp(level, row, workspace)))?;
     shaped(py, sums, array.single, &[logits.rows])
 }
 
@@ -423,7 +420,7 @@ pub fn token_logprobs<'py>(
     let tokens = arguments::tokens(tokens, logits.rows)?;
     let values = detached(py, || {
         logits.map(|index, row, workspace| {
-            logprob::token_logprob(level, row, tokens[index], workspace)
+            queries::token_logprob(level, row, tokens[index], workspace)
         })
     })?;
     Ok(PyArray1::from_vec(py, values))

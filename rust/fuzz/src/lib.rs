@@ -3,7 +3,7 @@
 
 use fastdecode_core::{
     DrawContext, DynamicTemperature, Elements, Error, Key, Level, Logits, Mirostat, Params, Result,
-    Sampler, Workspace, Xtc, logprob, scan, select,
+    Sampler, Workspace, Xtc, queries,
 };
 use half::{bf16, f16};
 
@@ -123,8 +123,8 @@ pub fn row(data: &[u8]) {
     if let Some(error) = refusal(&row) {
         assert_eq!(drawn, Err(error.clone()));
         assert_eq!(sampler.weights(&row, context, &mut workspace), Err(error.clone()));
-        assert_eq!(scan::argmax(Level::detect(), &row, &mut workspace), Err(error.clone()));
-        assert_eq!(logprob::logsumexp(Level::detect(), &row, &mut workspace), Err(error));
+        assert_eq!(queries::argmax(Level::detect(), &row, &mut workspace), Err(error.clone()));
+        assert_eq!(queries::logsumexp(Level::detect(), &row, &mut workspace), Err(error));
         return;
     }
     let draw = drawn.unwrap();
@@ -164,13 +164,13 @@ fn plain_functions(row: &[f32], workspace: &mut Workspace) {
     let mut order: Vec<usize> = (0..row.len()).collect();
     // Adding zero makes -0.0 equal to 0.0 for the total order of floats.
     order.sort_by(|&a, &b| (row[b] + 0.0).total_cmp(&(row[a] + 0.0)).then(a.cmp(&b)));
-    assert_eq!(scan::argmax(level, row, workspace), Ok(order[0] as u32));
+    assert_eq!(queries::argmax(level, row, workspace), Ok(order[0] as u32));
     for k in [1, row.len() / 3 + 1, row.len()] {
-        let top = select::checked_top_k(level, row, i64::try_from(k).unwrap(), workspace).unwrap();
+        let top = queries::top_k(level, row, i64::try_from(k).unwrap(), workspace).unwrap();
         let ids: Vec<usize> = top.iter().map(|candidate| candidate.id as usize).collect();
         assert_eq!(ids, order[..k]);
     }
-    for logprob in logprob::log_softmax(level, row, workspace).unwrap() {
+    for logprob in queries::log_softmax(level, row, workspace).unwrap() {
         assert!(logprob <= 1e-6);
     }
 }

@@ -1,8 +1,9 @@
 //! Beams that compete with each other: all of a prompt's, or one group of a diverse beam search.
 
+use super::continuation::Continuation;
 use super::finished::{Ending, Finished, Hypothesis};
 use super::gumbel::{self, Noisy, Source};
-use super::open::{Continuation, Row, Scored};
+use super::open::{Row, Scored};
 use super::params::{Beam, Choice};
 use super::trace::{Expansion, Fate};
 use super::tree::Tree;

@@ -6,12 +6,14 @@
 //! and the maximum over the rest is the same, cut off above (Maddison, Tarlow and Minka, 2014). So
 //! each continuation costs one uniform number and one draw from the integer law of what is left.
 
-use super::open::Continuation;
+use super::continuation::Continuation;
 use crate::error::{Error, Result};
 use crate::math::exp::exp;
 use crate::math::ln::{ln, ln_real};
-use crate::pipeline::sampler::{DrawContext, Sampler, Workspace};
+use crate::pipeline::sampler::Sampler;
 use crate::rng::key::{Key, Purpose};
+use crate::truncation::context::DrawContext;
+use crate::workspace::Workspace;
 
 /// Bits of [`Key::sample`] for the number of a beam's draw; the beam's own number lies above.
 const DRAW_BITS: u32 = 20;
@@ -124,9 +126,10 @@ pub(super) fn inclusion(logprob: f64, threshold: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::{Noisy, Source, inclusion, largest, truncated_gumbel};
-    use crate::pipeline::sampler::{Sampler, Workspace};
+    use crate::pipeline::sampler::Sampler;
     use crate::rng::key::Key;
     use crate::truncation::params::Params;
+    use crate::workspace::Workspace;
 
     fn rows(count: u32, seed: u64, rows: &[&[f32]]) -> Vec<(Source, Noisy)> {
         let sampler = Sampler::new(Params::default()).unwrap();

@@ -4,11 +4,12 @@ use super::finished::Ending;
 use super::search::Outcome;
 use super::tree::{ROOT, Tree};
 use crate::error::{Error, Result};
-use crate::law::logprob::logsumexp;
 use crate::math::ln::ln_real;
-use crate::pipeline::sampler::Workspace;
+use crate::queries::logsumexp;
 use crate::row::logits::Logits;
 use crate::row::select;
+use crate::truncation::survivors::SurvivorWorkspace;
+use crate::workspace::Workspace;
 use fastdecode_simd::Level;
 
 /// A search for all complete continuations (ended by an end-of-sequence token or by the limit)
@@ -116,7 +117,7 @@ impl Listing {
     ) -> Result<Vec<(u32, f64)>> {
         let normaliser = logsumexp(self.level, row, workspace)?;
         let least = self.bound - before + normaliser;
-        let Workspace { tops, candidates, .. } = workspace;
+        let SurvivorWorkspace { tops, candidates, .. } = &mut workspace.survivors;
         select::gather(self.level, row, tops, (least as f32).next_down(), candidates);
         let likely = candidates.iter().filter(|candidate| {
             candidate.logit > f32::NEG_INFINITY && f64::from(candidate.logit) >= least

@@ -7,6 +7,7 @@
 //! One difference is meant: where there are fewer continuations than beams (a tiny vocabulary, or
 //! tight constraints), transformers fills up with copies that score -1e9; here fewer beams live.
 
+mod continuation;
 mod finished;
 mod group;
 mod gumbel;

@@ -1,42 +1,16 @@
 //! From a row of raw logits to the continuations of its beam. The (beams, vocabulary) table of
 //! log-probabilities is never built: a row gives its normaliser and its best few tokens.
 
-use std::cmp::Ordering;
-
 use super::gumbel::Noisy;
 use super::params::{Beam, Choice};
 use crate::error::{Error, Result};
-use crate::law::logprob::logsumexp;
-use crate::pipeline::sampler::Workspace;
 use crate::processors::History;
+use crate::queries::logsumexp;
 use crate::row::scan::survey;
 use crate::row::select;
+use crate::truncation::survivors::SurvivorWorkspace;
+use crate::workspace::Workspace;
 use fastdecode_simd::Level;
-
-/// A beam with one more token.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Continuation {
-    /// The beam's place among the rows of its prompt.
-    pub parent: u32,
-    pub token: u32,
-    /// The token's own log-probability under the model.
-    pub logprob: f64,
-    /// The sum that the search compares: log-probabilities less diversity penalties.
-    pub score: f64,
-    /// The perturbed log-probability, where the choice is random; otherwise unused.
-    pub gumbel: f64,
-}
-
-impl Continuation {
-    /// Larger score first, then the earlier beam, then the lower token id.
-    pub fn order(&self, other: &Self) -> Ordering {
-        // Adding zero turns -0.0 into 0.0.
-        (other.score + 0.0)
-            .total_cmp(&(self.score + 0.0))
-            .then(self.parent.cmp(&other.parent))
-            .then(self.token.cmp(&other.token))
-    }
-}
 
 /// A token of a row, with what it adds to a beam's sums.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -117,7 +91,7 @@ impl Reader<'_> {
         normaliser: f64,
         workspace: &mut Workspace,
     ) -> Result<Vec<Scored>> {
-        let Workspace { tops, folded, keys, candidates, .. } = workspace;
+        let SurvivorWorkspace { tops, folded, keys, candidates, .. } = &mut workspace.survivors;
         let (values, shift) = processed.unwrap_or((row, 0.0));
         if processed.is_some() {
             match survey(self.level, values, tops) {

@@ -1,8 +1,9 @@
 //! Shannon entropy of a law, from integer sums alone, so that lanes, padding and the form a law is
 //! kept in cannot change it.
 
+use crate::law::bounds::Bounds;
 use crate::law::weight::{Halves, Real, Scale, WEIGHT_BITS};
-use crate::law::{BLOCK, Bounds, Law};
+use crate::law::{BLOCK, Law};
 use crate::math::ln::ln;
 use fastdecode_simd::{HALF_BITS, LANES, Lanes, kernel};
 use std::cmp::Ordering;

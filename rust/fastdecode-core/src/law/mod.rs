@@ -1,16 +1,19 @@
 //! The law of one row: which tokens survive, their integer weights, their total, and the draw.
 
+pub(crate) mod bounds;
 pub(crate) mod entropy;
 pub(crate) mod estimate;
 pub(crate) mod groups;
-pub mod ledger;
-pub mod logprob;
+pub(crate) mod share;
 pub mod weight;
 
 use crate::error::{Error, Result};
+use crate::law::bounds::Bounds;
 use crate::law::weight::{CAPACITY, Halves, Real, Scale, weight};
+use crate::math::ln::ln;
 use crate::row::order::Candidate;
-use fastdecode_simd::{LANES, Lanes, Level, kernel};
+use fastdecode_simd::Level;
+use fastdecode_simd::{LANES, Lanes, kernel};
 
 /// Tokens whose weights are summed together, so that a draw looks into one block only.
 pub(crate) const BLOCK: usize = 512;
@@ -47,19 +50,11 @@ pub struct Draw {
     pub total: u64,
 }
 
-/// The logits that survive in a stretch of ids.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
-    pub low: f32,
-    pub high: f32,
-}
-
-impl Bounds {
-    pub const ALL: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY };
-
-    #[inline(always)]
-    pub fn contain(self, logit: f32) -> bool {
-        logit >= self.low && logit <= self.high
+impl Draw {
+    /// ln of the token's probability under the law it was drawn from, in nats.
+    #[must_use]
+    pub fn logprob(&self) -> f64 {
+        ln(self.weight) - ln(self.total)
     }
 }
 

@@ -5,17 +5,18 @@
 //! that is drawn from is exactly `w / W`. The largest weight is 2^42 and a row has fewer than 2^22
 //! tokens, so a total fits in 64 bits.
 
-use crate::law::Bounds;
+use crate::law::bounds::Bounds;
 use crate::math::ln::ln;
 use crate::row::order::Candidate;
+use crate::row::scan::MAX_VOCABULARY;
 use fastdecode_simd::{HALF_BITS, HIGH_BIAS, LANES, LOW_BIAS, Lanes, kernel};
 use std::f64::consts::LN_2;
 
 /// The weight of the likeliest token is 2 to this power.
 pub const WEIGHT_BITS: u32 = 42;
 
-/// Longest row for which a total surely fits in 64 bits.
-pub const MAX_VOCABULARY: usize = (1 << (64 - WEIGHT_BITS)) - 1;
+// The longest row's total fits in 64 bits.
+const _: () = assert!(MAX_VOCABULARY as u64 <= u64::MAX >> WEIGHT_BITS);
 
 /// `log2(e) / temperature`, which turns a difference of logits into octaves.
 ///
@@ -289,7 +290,8 @@ impl<L: Lanes> Halves<L> {
 #[cfg(test)]
 mod tests {
     use super::{Halves, Real, Scale, WEIGHT_BITS, weight};
-    use fastdecode_simd::{LANES, Lanes, Level, kernel};
+    use fastdecode_simd::Level;
+    use fastdecode_simd::{LANES, Lanes, kernel};
 
     const ONE: f64 = (1u64 << WEIGHT_BITS) as f64;
 

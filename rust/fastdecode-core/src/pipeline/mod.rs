@@ -1,14 +1,17 @@
 //! A strategy as a whole: the processors from a row's history, then the sampler.
 
+pub mod ledger;
 pub mod sampler;
 
 use crate::error::{Error, Result};
 use crate::law::Draw;
-use crate::law::ledger::Ledger;
-use crate::pipeline::sampler::{DrawContext, Sampler, Workspace};
 use crate::processors::{History, ProcessorParams, Processors};
 use crate::row::scan::survey;
+use crate::truncation::context::DrawContext;
 use crate::truncation::params::Params;
+use crate::workspace::Workspace;
+use ledger::Ledger;
+use sampler::Sampler;
 
 /// Checked processors and parameters; made once, used for every row and step.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,8 +83,8 @@ impl Pipeline {
             let (law, total) = self.sampler.law(processed, request.context, workspace)?;
             let ticket = request.context.key.ticket(total);
             let draw = law.draw(total, ticket, |ticket| law.find(ticket))?;
-            let max = survey(law.level, row, &mut workspace.tops)?;
-            let ledger = Ledger::new(row, max, &law, &draw, alternatives, workspace);
+            let max = survey(law.level, row, &mut workspace.survivors.tops)?;
+            let ledger = Ledger::new(row, max, &law, &draw, alternatives, &mut workspace.survivors);
             Ok((draw, ledger))
         })
     }
@@ -120,10 +123,11 @@ impl Pipeline {
 #[cfg(test)]
 mod tests {
     use super::{Pipeline, Request};
-    use crate::pipeline::sampler::{DrawContext, Workspace};
     use crate::processors::{History, ProcessorParams};
     use crate::rng::key::Key;
+    use crate::truncation::context::DrawContext;
     use crate::truncation::params::Params;
+    use crate::workspace::Workspace;
 
     fn pipeline(params: Params, processors: ProcessorParams) -> Pipeline {
         Pipeline::new(params, processors).unwrap()

@@ -2,58 +2,25 @@
 
 use crate::error::{Error, Result};
 use crate::law::estimate::survey_weighing;
-use crate::law::groups::Groups;
+use crate::law::share::target_mass;
 use crate::law::weight::Scale;
 use crate::law::{BLOCK, Draw, Law};
 use crate::math::exp::exp;
 use crate::math::ln::ln;
-use crate::processors::ProcessorWorkspace;
 use crate::rng::key::{Key, Purpose};
-use crate::row::order::Candidate;
-use crate::row::scan::{Tops, survey};
-use crate::truncation::nucleus::{self, target_mass};
+use crate::row::scan::survey;
+use crate::truncation::context::DrawContext;
 use crate::truncation::params::{DynamicTemperature, Params};
-use crate::truncation::survivors::{Listed, Survivors};
-use fastdecode_simd::{LANES, Level};
+use crate::truncation::survivors::{SurvivorWorkspace, Survivors};
+use crate::workspace::Workspace;
+use fastdecode_simd::LANES;
+use fastdecode_simd::Level;
 
 /// Checked parameters; made once, used for every row and step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampler {
     params: Params,
     level: Level,
-}
-
-/// Space reused between rows; one for each thread.
-#[derive(Debug, Default)]
-pub struct Workspace {
-    pub(crate) tops: Tops,
-    pub(crate) groups: Groups,
-    pub(crate) folded: Tops,
-    pub(crate) keys: Vec<u64>,
-    pub(crate) sums: Vec<u64>,
-    pub(crate) nucleus: nucleus::Space,
-    pub(crate) candidates: Vec<Candidate>,
-    pub(crate) weights: Vec<u64>,
-    pub(crate) list: Vec<Listed>,
-    pub(crate) distant: Vec<(u32, u64)>,
-    pub(crate) shuffled: Vec<(u32, u64)>,
-    pub(crate) processed: Vec<f32>,
-    pub(crate) processors: ProcessorWorkspace,
-}
-
-/// What decides a draw beside the row and the parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct DrawContext {
-    /// The randomness.
-    pub key: Key,
-    /// Mirostat's bound on surprisals, in bits; None at the start of a sequence.
-    pub mu: Option<f64>,
-}
-
-impl From<Key> for DrawContext {
-    fn from(key: Key) -> Self {
-        Self { key, mu: None }
-    }
 }
 
 impl Sampler {
@@ -126,8 +93,8 @@ impl Sampler {
         workspace: &mut Workspace,
     ) -> Result<Vec<Draw>> {
         let (law, total) = self.law(row, context, workspace)?;
-        law.sum(&mut workspace.sums);
-        let token_of = |ticket| law.token_at(&workspace.sums, ticket);
+        law.sum(&mut workspace.survivors.sums);
+        let token_of = |ticket| law.token_at(&workspace.survivors.sums, ticket);
         tickets.iter().map(|&ticket| law.draw(total, ticket, token_of)).collect()
     }
 
@@ -151,8 +118,8 @@ impl Sampler {
             return (0..count).map(|i| self.sample(row, of(i), workspace)).collect();
         }
         let (law, total) = self.law(row, context, workspace)?;
-        law.sum(&mut workspace.sums);
-        let token_of = |ticket| law.token_at(&workspace.sums, ticket);
+        law.sum(&mut workspace.survivors.sums);
+        let token_of = |ticket| law.token_at(&workspace.survivors.sums, ticket);
         (0..count).map(|i| law.draw(total, of(i).key.ticket(total), token_of)).collect()
     }
 
@@ -170,7 +137,7 @@ impl Sampler {
         workspace: &mut Workspace,
     ) -> Result<Vec<u32>> {
         let (law, mut total) = self.law(row, context, workspace)?;
-        law.sum(&mut workspace.sums);
+        law.sum(&mut workspace.survivors.sums);
         let mut drawn = vec![0u64; row.len().div_ceil(64)];
         let mut tokens = Vec::with_capacity(count);
         for i in 0..count {
@@ -178,11 +145,11 @@ impl Sampler {
                 return Err(Error::TooFewTokens { wanted: count, tokens: i as u64 });
             }
             let key = Key { sample: context.key.sample.wrapping_add(i as u32), ..context.key };
-            let token_of = |ticket| law.token_not_in(&workspace.sums, &drawn, ticket);
+            let token_of = |ticket| law.token_not_in(&workspace.survivors.sums, &drawn, ticket);
             let draw = law.draw(total, key.ticket(total), token_of)?;
             let token = draw.token as usize;
             drawn[token / 64] |= 1 << (token % 64);
-            workspace.sums[token / BLOCK] -= draw.weight;
+            workspace.survivors.sums[token / BLOCK] -= draw.weight;
             total -= draw.weight;
             tokens.push(draw.token);
         }
@@ -246,7 +213,8 @@ impl Sampler {
         workspace: &'s mut Workspace,
     ) -> Result<Survivors<'a, 's>> {
         let params = &self.params;
-        let Workspace { tops, groups, .. } = &mut *workspace;
+        let workspace = &mut workspace.survivors;
+        let SurvivorWorkspace { tops, groups, .. } = &mut *workspace;
         let (max, between) = if params.begins_with_mass() {
             survey_weighing(self.level, row, Scale::new(params.temperature), tops, groups)?
         } else {
@@ -321,14 +289,6 @@ impl DynamicTemperature {
 fn ln_of(fraction: f64) -> f64 {
     let unit = 1u64 << 53;
     ln(((fraction * unit as f64) as u64).max(1)) - ln(unit)
-}
-
-impl Draw {
-    /// ln of the token's probability under the law it was drawn from, in nats.
-    #[must_use]
-    pub fn logprob(&self) -> f64 {
-        ln(self.weight) - ln(self.total)
-    }
 }
 
 /// The standard deviation of a row's finite logits.

@@ -56,7 +56,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{Word, multiply_shift};
-    use crate::law::first_above;
 
     /// What a first word is turned into, or `None` where it is rejected.
     fn first_attempt<W: Word>(total: W, word: W, accepted: W) -> Option<W> {
@@ -133,7 +132,12 @@ mod tests {
             let mut counts = vec![0; weights.len()];
             for word in 0..=u16::MAX {
                 if let Some(ticket) = first_attempt(total as u16, word, u16::MAX) {
-                    counts[first_above(weights.iter().copied(), u64::from(ticket))] += 1;
+                    let mut sum = 0;
+                    let above = |weight: &u64| {
+                        sum += weight;
+                        sum > u64::from(ticket)
+                    };
+                    counts[weights.iter().position(above).unwrap()] += 1;
                 }
             }
             let words_each = (1 << 16) / total;

@@ -2,9 +2,11 @@
 //! groups, which tell every later pass where to look.
 
 use crate::error::{Error, Result};
-use crate::law::weight::MAX_VOCABULARY;
-use crate::pipeline::sampler::Workspace;
-use fastdecode_simd::{LANES, Lanes, Level, kernel};
+use fastdecode_simd::Level;
+use fastdecode_simd::{LANES, Lanes, kernel};
+
+/// The longest row that is accepted: a law's total weight fits in 64 bits up to it.
+pub const MAX_VOCABULARY: usize = (1 << 22) - 1;
 
 /// Logits under one entry of [`Tops`].
 pub(crate) const SPAN: usize = 8 * LANES;
@@ -44,15 +46,6 @@ pub(crate) fn checked_max(row: &[f32], max: f32, suspicious: bool) -> Result<f32
         return Err(Error::NothingAllowed { row: 0 });
     }
     Ok(max)
-}
-
-/// The first token in the total order.
-///
-/// # Errors
-/// NaN, +inf, an empty row, a row of -inf alone, or one beyond [`MAX_VOCABULARY`].
-pub fn argmax(level: Level, row: &[f32], workspace: &mut Workspace) -> Result<u32> {
-    let max = survey(level, row, &mut workspace.tops)?;
-    Ok(first_equal(level, row, &workspace.tops, max) as u32)
 }
 
 kernel! {

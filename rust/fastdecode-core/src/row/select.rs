@@ -4,11 +4,10 @@
 //! different elements reach it. So one pass takes the maxima, and a second looks only into the
 //! groups that reach the bound.
 
-use crate::error::{Error, Result};
-use crate::pipeline::sampler::Workspace;
 use crate::row::order::Candidate;
-use crate::row::scan::{SPAN, Tops, survey};
-use fastdecode_simd::{LANES, Lanes, Level, kernel};
+use crate::row::scan::{SPAN, Tops};
+use fastdecode_simd::Level;
+use fastdecode_simd::{LANES, Lanes, kernel};
 
 /// The first `k` tokens of a surveyed row in the total order, listed by id; all of them where
 /// there are fewer. `folded` and `keys` are workspace.
@@ -29,28 +28,6 @@ pub(crate) fn top_k(
         let (_, &mut last, _) = keys.select_nth_unstable(k - 1);
         out.retain(|candidate| candidate.key() <= last);
     }
-}
-
-/// [`top_k`] of a row straight from a caller, likeliest first.
-///
-/// # Errors
-/// NaN, +inf and rows without a finite entry, and [`Error::K`] for a `k` that is not between 1
-/// and the row's length.
-pub fn checked_top_k(
-    level: Level,
-    row: &[f32],
-    k: i64,
-    workspace: &mut Workspace,
-) -> Result<Vec<Candidate>> {
-    let size = row.len();
-    let wanted = usize::try_from(k).ok().filter(|k| (1..=size).contains(k));
-    let wanted = wanted.ok_or(Error::K { k, size })?;
-    let Workspace { tops, folded, keys, candidates, .. } = workspace;
-    survey(level, row, tops)?;
-    top_k(level, row, tops, wanted, folded, keys, candidates);
-    let mut best = candidates.clone();
-    best.sort_unstable_by(Candidate::order);
-    Ok(best)
 }
 
 /// The groups that the bound is taken from: this many times k. With m groups about k^2 / 2m more

@@ -3,16 +3,18 @@
 use fastdecode_simd::Level;
 use proptest::prelude::*;
 
-use super::{DrawContext, Sampler, Workspace};
+use super::Sampler;
 use crate::error::Error;
 use crate::law::entropy::{Entropy, depth};
+use crate::law::share::target_mass;
 use crate::law::weight::{Scale, WEIGHT_BITS, weight};
 use crate::math::exp::exp;
 use crate::math::ln::ln;
 use crate::rng::key::{Key, Purpose};
 use crate::row::order::Candidate;
-use crate::truncation::nucleus::target_mass;
+use crate::truncation::context::DrawContext;
 use crate::truncation::params::{DynamicTemperature, Mirostat, Params, Xtc};
+use crate::workspace::Workspace;
 
 fn sampler(temperature: f64, top_k: Option<i64>, top_p: Option<f64>) -> Sampler {
     Sampler::new(Params { temperature, top_k, top_p, ..Params::default() }).unwrap()
@@ -176,7 +178,7 @@ proptest! {
         let mut workspace = Workspace::default();
         let (law, total) = sampler.law(&row, context, &mut workspace).unwrap();
         let weights = plain_weights(&sampler, &row, context);
-        prop_assert_eq!(law.sum(&mut workspace.sums), total);
+        prop_assert_eq!(law.sum(&mut workspace.survivors.sums), total);
         prop_assert_eq!(&law.weights(), &weights);
         prop_assert_eq!(total, weights.iter().sum::<u64>());
         prop_assert_eq!(Entropy::of(&law).tokens, weights.iter().filter(|&&w| w > 0).count() as u64);
@@ -184,9 +186,9 @@ proptest! {
         for (id, &weight) in weights.iter().enumerate() {
             prop_assert_eq!(law.weight_of(id), weight);
             if weight > 0 {
-                prop_assert_eq!(law.token_at(&workspace.sums, cumulative), id);
+                prop_assert_eq!(law.token_at(&workspace.survivors.sums, cumulative), id);
                 cumulative += weight;
-                prop_assert_eq!(law.token_at(&workspace.sums, cumulative - 1), id);
+                prop_assert_eq!(law.token_at(&workspace.survivors.sums, cumulative - 1), id);
             }
         }
     }
@@ -197,12 +199,12 @@ proptest! {
         let mut workspace = Workspace::default();
         let draw = sampler.sample(&row, context, &mut workspace).unwrap();
         let (law, total) = sampler.law(&row, context, &mut workspace).unwrap();
-        law.sum(&mut workspace.sums);
+        law.sum(&mut workspace.survivors.sums);
         let ticket = context.key.ticket(total);
-        let again = law.draw(total, ticket, |ticket| law.token_at(&workspace.sums, ticket));
+        let again = law.draw(total, ticket, |ticket| law.token_at(&workspace.survivors.sums, ticket));
         prop_assert_eq!(Ok(draw), again);
         prop_assert_eq!(draw.token as usize, law.find(draw.ticket));
-        prop_assert_eq!(draw.token as usize, law.token_at(&workspace.sums, draw.ticket));
+        prop_assert_eq!(draw.token as usize, law.token_at(&workspace.survivors.sums, draw.ticket));
         prop_assert!(draw.weight > 0 && draw.logprob() <= 0.0);
     }
 

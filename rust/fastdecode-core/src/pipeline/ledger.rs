@@ -4,9 +4,9 @@ use crate::law::entropy::Entropy;
 use crate::law::weight::{Scale, WEIGHT_BITS};
 use crate::law::{Draw, Law};
 use crate::math::ln::ln;
-use crate::pipeline::sampler::Workspace;
 use crate::row::order::Candidate;
 use crate::row::select;
+use crate::truncation::survivors::SurvivorWorkspace;
 
 /// What led to a token, besides its [`Draw`].
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -36,7 +36,7 @@ impl Ledger {
         law: &Law,
         draw: &Draw,
         alternatives: usize,
-        workspace: &mut Workspace,
+        workspace: &mut SurvivorWorkspace,
     ) -> Self {
         let model = Law::whole(law.level, raw, max, Scale::new(1.0));
         let before = Entropy::of(&model);
@@ -45,7 +45,7 @@ impl Ledger {
         let after = Entropy::of(law);
         let whole = Law::whole(law.level, law.row, law.max, law.scale);
         let token = Candidate::new(raw[draw.token as usize], draw.token as usize);
-        let Workspace { tops, folded, keys, candidates, sums, .. } = workspace;
+        let SurvivorWorkspace { tops, folded, keys, candidates, sums, .. } = workspace;
         let mut likeliest = Vec::new();
         if alternatives > 0 {
             let wanted = alternatives.min(raw.len());

@@ -13,32 +13,13 @@
 use crate::law::Law;
 use crate::law::estimate::Between;
 use crate::law::groups::Groups;
+use crate::law::share::target_mass;
 use crate::law::weight::{Real, Scale, WEIGHT_BITS, weigh};
 use crate::row::order::Candidate;
 use crate::row::scan::Tops;
 use crate::row::select::count_reaching;
-use crate::truncation::picked::Picked;
+use crate::truncation::survivors::picked::Picked;
 use fastdecode_simd::{LANES, Lanes, kernel, sum_of};
-
-/// The least mass that reaches a share `p` of `total`, neither below zero: `ceil(p * total)`,
-/// exactly, and at least one.
-#[must_use]
-pub(crate) fn target_mass(p: f64, total: u64) -> u64 {
-    // p = mantissa * 2^-shift exactly, and the product has at most 117 bits.
-    // Zero may have a sign.
-    let bits = p.abs().to_bits();
-    let biased = (bits >> 52) as u32;
-    let fraction = bits & ((1 << 52) - 1);
-    let mantissa = if biased == 0 { fraction } else { fraction | 1 << 52 };
-    let shift = 1075 - biased.max(1);
-    let product = u128::from(mantissa) * u128::from(total);
-    if shift >= 128 {
-        return 1;
-    }
-    let floor = product >> shift;
-    let ceil = floor + u128::from(product & ((1 << shift) - 1) != 0);
-    (ceil as u64).clamp(1, total)
-}
 
 /// How many of a list in the total order reach `target`, with their mass.
 pub(crate) fn prefix(weights: impl IntoIterator<Item = u64>, target: u64) -> (usize, u64) {
@@ -54,9 +35,9 @@ pub(crate) fn prefix(weights: impl IntoIterator<Item = u64>, target: u64) -> (us
     (kept, mass)
 }
 
-/// Where to keep what is worked out.
+/// Memory that is reused from row to row.
 #[derive(Debug, Default)]
-pub(crate) struct Space {
+pub(crate) struct Workspace {
     /// The nucleus, once it is known.
     pub picked: Picked,
     rest: Picked,
@@ -85,27 +66,27 @@ pub(crate) fn keep(
     p: f64,
     (low, high): Between,
     groups: Option<&Groups>,
-    space: &mut Space,
+    workspace: &mut Workspace,
 ) -> u64 {
     let (least, most) = (target_mass(p, low), target_mass(p, high));
     let cut = low - least;
-    let mass = pick_at_least(law, tops, groups, (cut, high), most, space);
-    space.rest.copy(&space.picked);
-    let mut end = crossing(law, mass, least, space);
+    let mass = pick_at_least(law, tops, groups, (cut, high), most, workspace);
+    workspace.rest.copy(&workspace.picked);
+    let mut end = crossing(law, mass, least, workspace);
     if end.mass < most {
-        let target = target_mass(p, law.sum(&mut space.weights));
+        let target = target_mass(p, law.sum(&mut workspace.weights));
         // Not before the end that was found.
         let high = end.last.logit;
-        space.rest.copy(&space.picked);
-        space.rest.filter(law.level, f32::NEG_INFINITY, high);
-        let left = space.rest.mass(law);
+        workspace.rest.copy(&workspace.picked);
+        workspace.rest.filter(law.level, f32::NEG_INFINITY, high);
+        let left = workspace.rest.mass(law);
         let above = mass - left;
-        end = crossing(law, left, target - above, space);
+        end = crossing(law, left, target - above, workspace);
         end.mass += above;
     }
-    space.picked.filter(law.level, end.last.logit, f32::INFINITY);
+    workspace.picked.filter(law.level, end.last.logit, f32::INFINITY);
     if end.ties {
-        space.picked.drop_ties_after(end.last);
+        workspace.picked.drop_ties_after(end.last);
     }
     law.last = Some(end.last);
     end.mass
@@ -119,24 +100,24 @@ fn pick_at_least(
     groups: Option<&Groups>,
     (cut, total): (u64, u64),
     target: u64,
-    space: &mut Space,
+    workspace: &mut Workspace,
 ) -> u64 {
     if let Some(bound) = groups.and_then(|groups| bound_by_groups(law, groups, cut, total)) {
-        space.picked.pick(law.level, law.row, tops, bound, false);
-        let mass = space.picked.mass(law);
+        workspace.picked.pick(law.level, law.row, tops, bound, false);
+        let mass = workspace.picked.mass(law);
         if mass >= target {
             return mass;
         }
     }
-    pick_above(law, tops, cut, space);
-    let mass = space.picked.mass(law);
+    pick_above(law, tops, cut, workspace);
+    let mass = workspace.picked.mass(law);
     if mass >= target {
         return mass;
     }
     // What is below this weight, be it the whole row, is less than what may be cut.
     let least = cut / law.row.len() as u64;
-    space.picked.pick(law.level, law.row, tops, bound_of(least, law), true);
-    space.picked.mass(law)
+    workspace.picked.pick(law.level, law.row, tops, bound_of(least, law), true);
+    workspace.picked.mass(law)
 }
 
 /// A logit such that the tokens below it have about the mass `cut` of a `total`, or rather less.
@@ -148,15 +129,15 @@ fn bound_by_groups(law: &Law, groups: &Groups, cut: u64, total: u64) -> Option<f
 
 /// Picks the tokens from a logit on, which it returns, such that what is left out has about the mass
 /// `cut`, or rather less. `tops` are the row's, of which nothing has been cut.
-pub(crate) fn pick_above(law: &Law, tops: &Tops, cut: u64, space: &mut Space) -> f32 {
+pub(crate) fn pick_above(law: &Law, tops: &Tops, cut: u64, workspace: &mut Workspace) -> f32 {
     let Law { level, row, max, scale, .. } = *law;
-    sample_weights(level, row, max, scale, &mut space.sample);
+    sample_weights(level, row, max, scale, &mut workspace.sample);
     let allowed = (TO_BE_CUT * cut as f64 / SAMPLED as f64) as f32;
     let surely = (cut / row.len() as u64) as f32;
-    let least = largest(surely, |least| mass_below(level, &space.sample, least) <= allowed);
+    let least = largest(surely, |least| mass_below(level, &workspace.sample, least) <= allowed);
     let bound = bound_of(least as u64, law);
     let many = count_reaching(level, tops, bound) > tops.len() * LANES / 4;
-    space.picked.pick(level, row, tops, bound, many);
+    workspace.picked.pick(level, row, tops, bound, many);
     bound
 }
 
@@ -190,10 +171,10 @@ struct End {
     ties: bool,
 }
 
-/// Where `space.rest`, of so much `mass`, reaches `target`.
-fn crossing(law: &Law, mut mass: u64, target: u64, space: &mut Space) -> End {
+/// Where `workspace.rest`, of so much `mass`, reaches `target`.
+fn crossing(law: &Law, mut mass: u64, target: u64, workspace: &mut Workspace) -> End {
     let Law { level, max, scale, .. } = *law;
-    let Space { rest, listed, keys, weights, .. } = space;
+    let Workspace { rest, listed, keys, weights, .. } = workspace;
     let mut missing = target;
     while rest.len() > FEW
         && let Some(pivot) = pivot(law, rest, missing as f64 / mass as f64, listed, keys, weights)
@@ -277,14 +258,16 @@ fn mass_below_body<L: Lanes>(on: L, weights: &[[f32; LANES]], least: f32) -> f32
 
 #[cfg(test)]
 mod tests {
-    use super::{SAMPLED, Space, keep, prefix, target_mass};
+    use super::{SAMPLED, Workspace, keep, prefix};
     use crate::law::Law;
     use crate::law::estimate::survey_weighing;
     use crate::law::groups::Groups;
+    use crate::law::share::target_mass;
     use crate::law::weight::Scale;
     use crate::row::order::Candidate;
     use crate::row::scan::survey;
-    use fastdecode_simd::{LANES, Level};
+    use fastdecode_simd::LANES;
+    use fastdecode_simd::Level;
 
     /// Rows whose sample knows nothing of the nucleus: too few tokens are picked at first, or all.
     #[test]
@@ -309,10 +292,10 @@ mod tests {
                     let weights = all.iter().map(|x| law.weight_of(x.id as usize));
                     let (kept, mass) = prefix(weights, target);
                     for known in [(total, total), (total - total / 64, total + total / 64)] {
-                        let mut space = Space::default();
-                        let found = keep(&mut law, &tops, p, known, None, &mut space);
+                        let mut workspace = Workspace::default();
+                        let found = keep(&mut law, &tops, p, known, None, &mut workspace);
                         assert_eq!((found, law.last), (mass, Some(all[kept - 1])), "{p} {level:?}");
-                        assert_eq!(space.picked.len(), kept);
+                        assert_eq!(workspace.picked.len(), kept);
                         law.last = None;
                     }
                 }
@@ -344,27 +327,13 @@ mod tests {
                     let target = target_mass(p, total);
                     let weights = all.iter().map(|x| law.weight_of(x.id as usize));
                     let (kept, expected) = prefix(weights, target);
-                    let mut space = Space::default();
-                    let found = keep(&mut law, &tops, p, between, Some(&groups), &mut space);
+                    let mut workspace = Workspace::default();
+                    let found = keep(&mut law, &tops, p, between, Some(&groups), &mut workspace);
                     assert_eq!((found, law.last), (expected, Some(all[kept - 1])));
                     assert!(kept.abs_diff(place + 1) <= 1, "{last:?}");
                     law.last = None;
                 }
             }
         }
-    }
-
-    #[test]
-    fn target_is_the_exact_ceiling() {
-        assert_eq!(target_mass(0.5, 10), 5);
-        assert_eq!(target_mass(0.5, 11), 6);
-        assert_eq!(target_mass(1.0, u64::MAX), u64::MAX);
-        assert_eq!(target_mass(0.0, 10), 1);
-        assert_eq!(target_mass(-0.0, 10), 1);
-        assert_eq!(target_mass(f64::MIN_POSITIVE, u64::MAX), 1);
-        assert_eq!(target_mass(5e-324, 1), 1);
-        // The double 0.1 is a little more than a tenth, 0.7 a little less than seven.
-        assert_eq!(target_mass(0.1, 10), 2);
-        assert_eq!(target_mass(0.7, 10), 7);
     }
 }

@@ -5,16 +5,22 @@
 //! a truncation asks (a mass, a threshold, an entropy) is answered from either form, to the same
 //! integers.
 
+pub(crate) mod nucleus;
+pub(crate) mod picked;
+mod workspace;
+
+pub(crate) use workspace::SurvivorWorkspace;
+
 use crate::error::Result;
+use crate::law::bounds::Bounds;
 use crate::law::entropy::{Distances, Entropy, depth};
 use crate::law::estimate::Between;
+use crate::law::share::target_mass;
 use crate::law::weight::{Halves, Real, Scale, weigh, weight};
-use crate::law::{Bounds, Draw, Law, first_above};
-use crate::pipeline::sampler::Workspace;
+use crate::law::{Draw, Law, first_above};
 use crate::row::order::Candidate;
 use crate::row::scan;
 use crate::row::select;
-use crate::truncation::nucleus::{self, target_mass};
 use fastdecode_simd::{LANES, Lanes, kernel};
 
 /// A listed survivor.
@@ -42,7 +48,7 @@ pub(crate) struct Survivors<'a, 's> {
     total: Option<u64>,
     /// Whether `workspace.nucleus.picked` are the interval's tokens.
     picked: bool,
-    workspace: &'s mut Workspace,
+    workspace: &'s mut SurvivorWorkspace,
 }
 
 /// Tokens looked at one by one rather than by a pass over the row.
@@ -50,7 +56,7 @@ const SHORT_LIST: usize = 256;
 
 impl<'a, 's> Survivors<'a, 's> {
     /// Every token of a row that has been surveyed into `workspace.tops`.
-    pub fn all(law: Law<'a>, workspace: &'s mut Workspace) -> Self {
+    pub fn all(law: Law<'a>, workspace: &'s mut SurvivorWorkspace) -> Self {
         workspace.sums.clear();
         Self { law, form: Form::Interval, total: None, picked: false, workspace }
     }
@@ -70,7 +76,7 @@ impl<'a, 's> Survivors<'a, 's> {
             if k >= self.law.row.len() {
                 return;
             }
-            let Workspace { tops, folded, keys, candidates, .. } = &mut *self.workspace;
+            let SurvivorWorkspace { tops, folded, keys, candidates, .. } = &mut *self.workspace;
             select::top_k(self.law.level, self.law.row, tops, k, folded, keys, candidates);
             self.list_candidates();
         } else {
@@ -100,7 +106,7 @@ impl<'a, 's> Survivors<'a, 's> {
             return;
         }
         let known = between.unwrap_or_else(|| (self.total(), self.total()));
-        let Workspace { tops, groups, nucleus, .. } = &mut *self.workspace;
+        let SurvivorWorkspace { tops, groups, nucleus, .. } = &mut *self.workspace;
         let groups = between.is_some().then_some(&*groups);
         let mass = nucleus::keep(&mut self.law, tops, p, known, groups, nucleus);
         self.keep_picked(mass);
@@ -139,7 +145,7 @@ impl<'a, 's> Survivors<'a, 's> {
     /// The same for a row of which nothing was cut: what comes near to `least` is picked out first.
     fn pick_weights(&mut self, least: u64) {
         let Law { level, row, max, scale, .. } = self.law;
-        let Workspace { tops, nucleus, .. } = &mut *self.workspace;
+        let SurvivorWorkspace { tops, nucleus, .. } = &mut *self.workspace;
         let picked = &mut nucleus.picked;
         picked.pick(level, row, tops, nucleus::bound_of(least, &self.law).min(max), false);
         let lowest = lowest_reaching(level, picked.logits(), Bounds::ALL, max, scale, least);
@@ -185,7 +191,7 @@ impl<'a, 's> Survivors<'a, 's> {
             self.form = Form::Interval;
             cut /= 8;
         };
-        let Workspace { list, distant, .. } = &mut *self.workspace;
+        let SurvivorWorkspace { list, distant, .. } = &mut *self.workspace;
         let mut of_list = distant.iter();
         list.retain(|_| of_list.next().is_some_and(|(distance, _)| *distance <= limit));
     }
@@ -198,7 +204,7 @@ impl<'a, 's> Survivors<'a, 's> {
             return u32::MAX;
         }
         let Law { max, scale, .. } = self.law;
-        let Workspace { tops, nucleus, .. } = &mut *self.workspace;
+        let SurvivorWorkspace { tops, nucleus, .. } = &mut *self.workspace;
         let bound = nucleus::pick_above(&self.law, tops, cut, nucleus);
         self.list_picked();
         let next = depth(bound.next_down() - max, scale);
@@ -212,7 +218,7 @@ impl<'a, 's> Survivors<'a, 's> {
             return None;
         }
         let Law { max, scale, .. } = self.law;
-        let Workspace { list, distant, shuffled, .. } = &mut *self.workspace;
+        let SurvivorWorkspace { list, distant, shuffled, .. } = &mut *self.workspace;
         distant.clear();
         distant.extend(
             list.iter().map(|x| (distances.of(depth(x.candidate.logit - max, scale)), x.weight)),
@@ -341,7 +347,7 @@ impl<'a, 's> Survivors<'a, 's> {
         let Law { level, row, max, scale, first, last } = self.law;
         let loose = scale.logit_of(least, max);
         if self.groups_reaching(loose) <= SHORT_LIST {
-            let Workspace { tops, candidates, weights, .. } = &mut *self.workspace;
+            let SurvivorWorkspace { tops, candidates, weights, .. } = &mut *self.workspace;
             select::gather(level, row, tops, loose, candidates);
             weigh(level, candidates, max, scale, weights);
             let law = &self.law;
@@ -387,14 +393,14 @@ impl<'a, 's> Survivors<'a, 's> {
             return;
         }
         let bound = self.law.last.map_or(f32::NEG_INFINITY, |last| last.logit);
-        let Workspace { tops, candidates, .. } = &mut *self.workspace;
+        let SurvivorWorkspace { tops, candidates, .. } = &mut *self.workspace;
         select::gather(self.law.level, self.law.row, tops, bound, candidates);
         self.list_candidates();
     }
 
     /// Lists the tokens that have been picked out.
     fn list_picked(&mut self) {
-        let Workspace { candidates, nucleus, .. } = &mut *self.workspace;
+        let SurvivorWorkspace { candidates, nucleus, .. } = &mut *self.workspace;
         candidates.clear();
         candidates.extend(nucleus.picked.candidates());
         self.list_candidates();
@@ -403,7 +409,7 @@ impl<'a, 's> Survivors<'a, 's> {
     /// Lists `workspace.candidates`, as far as they survive and can be drawn.
     fn list_candidates(&mut self) {
         let law = &self.law;
-        let Workspace { candidates, list, weights, .. } = &mut *self.workspace;
+        let SurvivorWorkspace { candidates, list, weights, .. } = &mut *self.workspace;
         weigh(law.level, candidates, law.max, law.scale, weights);
         list.clear();
         list.extend(candidates.iter().zip(weights).filter_map(|(&candidate, &mut weight)| {

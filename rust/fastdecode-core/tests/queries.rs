@@ -3,7 +3,7 @@
 mod common;
 
 use common::rows;
-use fastdecode_core::logprob::{log_softmax, logsumexp, token_logprob};
+use fastdecode_core::queries::{log_softmax, logsumexp, token_logprob};
 use fastdecode_core::{Error, Level, Workspace};
 
 fn exact_logsumexp(row: &[f32]) -> f64 {

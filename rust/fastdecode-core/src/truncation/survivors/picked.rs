@@ -1,9 +1,11 @@
 //! Tokens picked out of a row by their logits, in the order of ids.
 
-use crate::law::{BLOCK, Bounds, Law, first_above, span_fill, span_sum};
+use crate::law::bounds::Bounds;
+use crate::law::{BLOCK, Law, first_above, span_fill, span_sum};
 use crate::row::order::Candidate;
 use crate::row::scan::{SPAN, Tops};
-use fastdecode_simd::{LANES, Lanes, Level, kernel};
+use fastdecode_simd::Level;
+use fastdecode_simd::{LANES, Lanes, kernel};
 
 /// Logits and ids apart, as vectors want them.
 #[derive(Debug, Default)]

@@ -1,0 +1,14 @@
+//! Memory that is reused from row to row.
+
+use crate::processors::ProcessorWorkspace;
+use crate::truncation::survivors::SurvivorWorkspace;
+
+/// What decoding a row needs besides the row; one for each thread. Nothing in it outlives a call:
+/// the same row gives the same result with any workspace.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    pub(crate) survivors: SurvivorWorkspace,
+    pub(crate) processors: ProcessorWorkspace,
+    /// The row after the logits processors.
+    pub(crate) processed: Vec<f32>,
+}
