@@ -13,13 +13,13 @@
 # %% [markdown]
 # # From prediction to generation
 #
-# A language model does one thing: it reads a text and says, for every token that it knows, how
-# likely that token is to come next. Everything else on this page (writing a story, ranking
+# A language model does one thing: it reads a text and estimates, for every token in its vocabulary,
+# how likely that token is to come next. Everything else on this page (writing a story, ranking
 # sentences, sorting reviews, spotting the odd line in a log) is built from that one answer. We
-# build each step by hand first, and then look at the one call that does it.
+# build each step by hand first, and then look at the one call that does the same.
 #
-# The page runs on the tiny model that comes with the package, without a network. To run it on
-# GPT-2, set `MODEL` to `"openai-community/gpt2"`, or the environment variable `FASTDECODE_MODEL`.
+# The page runs offline, on the tiny model that comes with the package. To run it on GPT-2, set
+# `MODEL`, or the environment variable `FASTDECODE_MODEL`, to `"openai-community/gpt2"`.
 
 # %%
 import os
@@ -37,15 +37,15 @@ decoder
 # %% [markdown]
 # ## Tokens
 #
-# The model does not read letters. A tokenizer cuts the text into pieces from a fixed list and
-# hands over their numbers. Frequent words are one piece, rare ones several. `␣` stands for a space,
-# which belongs to the word behind it.
+# The model does not read letters. A tokenizer splits the text into pieces from a fixed list, called
+# **tokens**, and passes their numbers (ids) to the model. A frequent word is a single token, a rare
+# one is several. `␣` stands for a space, which belongs to the word that follows it.
 
 # %%
 decoder.tokens("See you later, alligator.")
 
 # %% [markdown]
-# The list itself, the vocabulary, can be looked into like any sequence.
+# The list of all tokens is the vocabulary. It can be indexed and sliced like any sequence.
 
 # %%
 decoder.vocabulary[1000:1006]
@@ -53,10 +53,10 @@ decoder.vocabulary[1000:1006]
 # %% [markdown]
 # ## Logits
 #
-# Let us ask the model. In go the numbers of a text, out comes one row for each of them: a score for
-# every token of the vocabulary, as the model's opinion on what follows *that* token. Only the last
-# row is about the future; the others are about tokens that we already know (and will be useful when
-# we score texts).
+# Now we run the model. Its input is the token ids of a text. Its output has one row for each of
+# them: a score for every token of the vocabulary, which says how well that token would follow at
+# this place. Only the last row predicts something new; the other rows predict tokens that we
+# already know (and will be useful when we score texts).
 
 # %%
 ids = decoder.tokenizer([PROMPT])["input_ids"][0]
@@ -64,8 +64,8 @@ logits = next(iter(decoder.engine.all_logits([ids])))
 print(ids, "->", logits.shape)
 
 # %% [markdown]
-# These scores are called logits. They are plain numbers of any size. To read them as
-# probabilities, take the exponential of each and divide by the sum of them all, the **softmax**:
+# These scores are called **logits**. They can be any real numbers. To turn them into probabilities,
+# take the exponential of each and divide by the sum of all exponentials. This is the **softmax**:
 #
 # > p*ᵢ* = exp(l*ᵢ*) / Σ*ⱼ* exp(l*ⱼ*)
 
@@ -75,8 +75,8 @@ probabilities = np.exp(row - row.max()) / np.exp(row - row.max()).sum()  # answe
 print(f"sum {probabilities.sum():.6f}, largest {probabilities.max():.6f}")
 
 # %% [markdown]
-# (Taking off the largest logit first changes nothing in the result and keeps the exponentials small
-# enough for a computer.) The package has this too, as logarithms:
+# (Subtracting the largest logit first does not change the result, and keeps the exponentials from
+# overflowing.) The package computes the same as logarithms:
 
 # %%
 assert np.allclose(np.log(probabilities), core.log_softmax(logits)[-1])
@@ -84,7 +84,8 @@ assert np.allclose(np.log(probabilities), core.log_softmax(logits)[-1])
 # %% [markdown]
 # ## What comes next
 #
-# Sorted by probability, the top of the list is the model's prediction. By hand:
+# Sorted by probability, the tokens at the top of this next-token table are the model's prediction.
+# By hand:
 
 # %% tags=["exercise"]
 best = np.argsort(-probabilities, kind="stable")[:10]  # answer
@@ -92,7 +93,7 @@ for i in best:
     print(f"{probabilities[i]:.4f} {decoder.tokenizer.decode([int(i)])!r}")
 
 # %% [markdown]
-# And as one call:
+# The same with one call:
 
 # %%
 decoder.next_token(PROMPT)
@@ -100,13 +101,13 @@ decoder.next_token(PROMPT)
 # %% [markdown]
 # ## Always the likeliest: greedy decoding
 #
-# To write a text, choose a token, put it behind the text, and ask again. Choosing the likeliest
-# every time is called greedy decoding. Here is the whole loop:
+# To write a text, choose a token, append it to the text, and run the model again. Choosing the
+# likeliest token every time is called **greedy decoding**. Here is the whole loop:
 
 
 # %% tags=["exercise"]
 def next_row(ids):
-    """The logits of the token behind `ids`."""
+    """The logits of the token that follows `ids`."""
     return next(iter(decoder.engine.all_logits([ids])))[-1]
 
 
@@ -117,8 +118,8 @@ for _ in range(20):
 print(decoder.tokenizer.decode(text))
 
 # %% [markdown]
-# The loop reads the whole text anew at every step. `generate` keeps what it has read (the "KV
-# cache"), and gives the same tokens:
+# This loop runs the model on the whole text at every step. `generate` keeps the intermediate
+# results of earlier tokens (the "KV cache"), and gives the same tokens:
 
 # %%
 greedy = decoder.generate(PROMPT, max_new_tokens=20)
@@ -126,15 +127,15 @@ assert greedy[0].token_ids == text[len(ids) :][: len(greedy[0].token_ids)]
 greedy[0].text
 
 # %% [markdown]
-# Greedy text is safe, and soon repeats itself: the likeliest continuation of a phrase that has
-# just been said is often the same phrase.
+# Greedy text is safe, but it tends to repeat itself: the likeliest continuation of a phrase that
+# has just occurred is often the same phrase.
 #
 # ## A raffle: sampling
 #
-# Instead of taking the likeliest token, draw one: each token gets as many tickets as its
-# probability says, and one ticket is pulled. This is how a computer does it: line the tokens up,
-# add up their probabilities as you go (the *cumulative* column), take a random number between 0 and
-# 1, and see whose stretch it falls into.
+# Instead of taking the likeliest token, draw one at random: each token gets tickets in proportion
+# to its probability, and one ticket is drawn. A computer does it like this: put the tokens in a
+# row, add up their probabilities one by one (the *cumulative* column), take a random number between
+# 0 and 1, and see into which token's interval it falls.
 
 # %% tags=["exercise"]
 number = core.uniform(seed=10, position=len(ids))
@@ -143,8 +144,8 @@ winner = int(np.searchsorted(cumulative, number, side="right"))  # answer
 print(f"{number:.4f} falls on {decoder.tokenizer.decode([winner])!r}")
 
 # %% [markdown]
-# `draw` shows the same raffle. Inside, the package counts whole tickets rather than fractions, so
-# that the same seed gives the same winner on every computer.
+# `draw` shows the same raffle. Internally, the package counts whole tickets instead of fractions,
+# so the same seed gives the same winner on every computer.
 
 # %%
 raffle = decoder.next_token(PROMPT).draw(seed=10)
@@ -152,14 +153,15 @@ assert raffle.winner.id == winner
 raffle
 
 # %% [markdown]
-# Draw often enough, and each token comes as often as its probability says.
+# If you draw often enough, each token is drawn about as often as its probability predicts.
 
 # %%
 decoder.next_token(PROMPT).sample(200, seed=10)
 
 # %% [markdown]
-# Now the loop again, with a draw in place of the maximum. The draw depends on the seed and on the
-# position in the text, so every step gets a ticket of its own, and the whole text can be had again.
+# Now the loop again, with a draw instead of the maximum: the sampling loop. The draw depends on the
+# seed and on the position in the text, so every step draws a different ticket, and running the loop
+# again with the same seed reproduces the whole text.
 
 # %% tags=["exercise"]
 text = list(ids)
@@ -177,14 +179,15 @@ sampled[0].text
 # %% [markdown]
 # ## Taming the raffle
 #
-# Most tokens are nonsense at any given place. Each is very unlikely, but there are thousands of
-# them, and together they win more often than one would like. So the raffle is trimmed first:
+# Most tokens make no sense at any given place. Each of them is very unlikely, but there are
+# thousands, and together they win more often than one would like. So the distribution is adjusted
+# first:
 #
-# - **temperature** below 1 makes likely tokens likelier (divide the logits by it);
+# - **temperature** divides the logits; a value below 1 makes likely tokens likelier;
 # - **top-k** keeps the k likeliest tokens;
 # - **top-p** keeps the smallest set of likeliest tokens whose probabilities reach p.
 #
-# The table shows both sides: the model's probabilities, and what is left of them.
+# The table shows the model's probabilities, and the distribution that remains after these steps.
 
 # %%
 decoder.next_token(PROMPT, temperature=0.8, top_p=0.5)
@@ -192,15 +195,16 @@ decoder.next_token(PROMPT, temperature=0.8, top_p=0.5)
 # %% [markdown]
 # ## Several texts
 #
-# One prompt, several draws: sample 0, 1, 2 of the same seed. Each can be had again by itself.
+# With `n=3`, one prompt gives several sequences: samples 0, 1 and 2 of the same seed. Each of them
+# can be reproduced without the others.
 
 # %%
 several = decoder.generate(PROMPT, top_p=0.9, seed=10, n=3, max_new_tokens=25)
 several
 
 # %% [markdown]
-# With `trace=True`, nothing about a text stays hidden. The colour says how surprising each token
-# was to the model; point at a token to see what else could have come.
+# With `trace=True`, the result keeps every step. The colour shows how surprising each token was to
+# the model; hover over a token to see the alternatives.
 
 # %%
 traced = decoder.generate(PROMPT, top_p=0.9, seed=10, max_new_tokens=25, trace=True)
@@ -210,9 +214,9 @@ traced
 print(traced[0].explain())
 
 # %% [markdown]
-# The *surprisal* of a token is minus the logarithm of its probability. The *entropy* before it is
-# the surprisal to be expected: high where many continuations are possible, low inside a word or a
-# fixed phrase.
+# The *surprisal* of a token is the negative logarithm of its probability. The *entropy* at a step
+# is the expected surprisal of the next token: high where many continuations are possible, low
+# inside a word or a fixed phrase.
 
 # %%
 ax = traced[0].plot()
@@ -221,13 +225,14 @@ ax = traced[0].plot()
 # ## How likely is a sentence?
 #
 # The probability of a whole sentence is the product of the probabilities of its tokens, each given
-# those before it. Products of small numbers vanish, so we add logarithms. A special token in front
-# gives the first word something to follow, and one behind says that the sentence ends there.
+# those before it. Such a product soon becomes too small to compute with, so we add logarithms
+# instead: the **sequence log-probability**. A special token in front gives the first word something
+# to follow, and one at the end says that the sentence ends there.
 
 
 # %% tags=["exercise"]
 def sequence_log_prob(sentence):
-    """ln of the probability of the sentence, between a beginning and an end."""
+    """The log-probability of a sentence between a beginning and an end token, in nats."""
     bos, eos = decoder.tokenizer.bos_token_id, decoder.tokenizer.eos_token_id
     whole = [bos, *decoder.tokenizer([sentence])["input_ids"][0], eos]
     rows = core.log_softmax(next(iter(decoder.engine.all_logits([whole[:-1]]))))
@@ -247,13 +252,14 @@ assert np.allclose(scores.logprobs, [sequence_log_prob(text) for text in SENTENC
 scores
 
 # %% [markdown]
-# `compare` puts the sentences under each other and frames the tokens that make the difference.
+# `compare` aligns the sentences and frames the tokens that make the difference.
 
 # %%
 decoder.compare(SENTENCES)
 
 # %% [markdown]
-# What `generate` notes while it writes is what `score` finds when it reads:
+# The log-probabilities that `generate` records are the ones that `score` computes for the same
+# text:
 
 # %%
 noted = decoder.generate(PROMPT, seed=10, top_p=0.9, logprobs=0)
@@ -264,10 +270,10 @@ f"{sum(noted[0].logprobs):.4f} = {read[0].logprob:.4f}"
 # %% [markdown]
 # ## Looking ahead: beam search
 #
-# The likeliest sentence need not begin with the likeliest word. Beam search keeps the few likeliest
-# beginnings (the *beams*) at every step, extends each with every token, and keeps the few likeliest
-# of all these. In the end it has a text that is usually likelier than the greedy one. With
-# `trace=True` it keeps the tree of what it has tried:
+# The likeliest sentence need not begin with the likeliest word. **Beam search** keeps the few
+# likeliest beginnings (the *beams*) at every step, extends each with every token, and keeps the few
+# likeliest results. The text it finds is usually likelier than the greedy one. With `trace=True` it
+# also keeps the tree of all candidates:
 
 # %%
 beams = decoder.generate(PROMPT, num_beams=3, max_new_tokens=5, trace=True)
@@ -278,14 +284,15 @@ longer = decoder.generate(PROMPT, num_beams=4, max_new_tokens=20)
 decoder.compare([PROMPT + greedy[0].text, PROMPT + longer[0].text], eos=False)
 
 # %% [markdown]
-# Likely is not the same as good: like greedy text, the result is often bland. Beams suit tasks with
-# a right answer, such as translation, better than stories.
+# Likely is not the same as good: like greedy text, the result is often bland. Beam search suits
+# tasks with a right answer, such as translation, better than stories.
 #
 # ## Sorting texts into classes
 #
-# A model that can say how likely a text is *behind a prompt* can sort texts without having been
-# trained for it. Write a prompt for each class and see behind which of them the text is likeliest.
-# Bayes' rule turns this round: with *y* the class, *x* the text, and the sum over all classes *y′*,
+# A generative model can be used as a classifier without having been trained for it, because it can
+# say how likely a text is *after a given prompt*. Write a prompt for each class, and see after
+# which prompt the text is likeliest. Bayes' rule turns these likelihoods into probabilities of the
+# classes. With *y* for the class, *x* for the text, and the sum over all classes *y′*:
 #
 # > p(*y* | *x*) = p(*x* | *y*) p(*y*) / Σ p(*x* | *y′*) p(*y′*)
 
@@ -322,8 +329,9 @@ decoder.classify(TEXTS, list(LABELS), prompts=LABELS)
 # %% [markdown]
 # ## Finding the odd one out
 #
-# What a model finds unlikely may be an error, or news. Rank texts by the mean log-probability of
-# their tokens (the mean, so that a text is not odd for being long).
+# A text that a model finds unlikely may contain an error, or something new. This is the idea of
+# anomaly detection: rank texts by the mean log-probability of their tokens. (The mean, so that long
+# texts do not count as unusual merely because they are long.)
 
 # %%
 LINES = [
@@ -337,5 +345,6 @@ decoder.surprising(LINES)
 # %% [markdown]
 # ## Where to go from here
 #
-# Swap the model, change a seed, ask for `trace=True` where something looks odd. Every call on this
-# page takes whole lists of texts and runs them in batches; the guide shows how.
+# Try another model, change a seed, or use `trace=True` wherever something looks odd. The guide
+# shows more of what each call can do; `generate` and `score`, for example, take whole lists of
+# texts and run them in batches.
