@@ -12,6 +12,7 @@ GRAPH = python_graph(PACKAGE)
 # From the bottom up: each may import what stands before it.
 ORDER = (
     "_core",
+    "_moved",
     "errors",
     "core",
     "options",

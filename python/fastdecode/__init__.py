@@ -7,7 +7,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fastdecode import core
+from fastdecode import _moved, core
 from fastdecode._core import Beam, Sample, __version__
 from fastdecode.api import (
     classify,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from fastdecode.results.surprises import Surprises
     from fastdecode.results.tokens import Token, Tokens, Vocabulary
 
-# Imported when they are first asked for: the import of the package needs not even NumPy.
+# Imported on first access, so that importing the package does not import NumPy.
 _LATER = {
     "results.surprises": ("Surprises",),
     "results.candidates": ("Candidate", "Candidates", "Raffle", "Tally"),
@@ -58,6 +58,9 @@ _LATER = {
     "results.tokens": ("Token", "Tokens", "Vocabulary"),
 }
 _HOME = {name: module for module, names in _LATER.items() for name in names}
+
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The module functions: `generate`, `stream`, `next_token`, `score` over any kind of `model`."""
+"""The functions of the package, over any kind of `model`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from fastdecode.options.keyword_types import (
     GenerateArguments,
     StrategyKeywords,
     StreamArguments,
-    documented,
 )
+from fastdecode.options.signatures import documented
 
 if TYPE_CHECKING:
     import os
@@ -43,8 +43,9 @@ def generate(
 ) -> Generations:
     """Continue each prompt.
 
-    Given the same logits, a token depends on (seed, stream, sample, position) alone, so the result
-    of a prompt is the same alone, in any batch and in any order, up to the forward pass's rounding.
+    Given the same logits, a token depends on (seed, stream, sample, position) alone, so a prompt's
+    result does not depend on the batch or the order, up to the rounding of the forward pass, which
+    on the native engine does not depend on them either.
 
     Args:
         prompts: a string or several. An empty string begins at the tokenizer's BOS token; an
@@ -53,27 +54,12 @@ def generate(
         tokenizer: the tokenizer, with a transformers model.
         engine: "auto", "native", "torch" or "transformers"; see `Decoder.from_pretrained`.
         dtype: a torch dtype, its name, or "int8"; see `Decoder.from_pretrained`. None is float32.
-        strategy: `Greedy()`, `Sample(...)` or `Beam(...)`; None: built from the keywords.
-        max_new_tokens: most tokens to add, at least 1; None is 20, or what `max_length` leaves.
-        n: samples of each prompt.
-        seed: 0..2**64-1; None takes a fresh one, which the result reports.
-        streams: the random stream of each prompt, 0..2**32-1; None: the prompts' indices. Prompts
-            may share a stream: they then share their randomness.
-        stop: text ends before any of these strings.
-        logprobs: None, or 0 to note each token's log-probability, or m to note also the m
-            likeliest tokens.
-        trace: keep what led to each token: `Generation.steps`, each with its candidates, what was
-            cut, the ticket, and `explain()`; `Generation` is then shown coloured by surprisal.
-            With a beam search, keep every candidate: the result has `.tree` and `.trees`.
-        logits_processor: not available in this version.
-        progress: a progress bar on stderr: True, False, or None for many prompts on a terminal.
-        batch_size: most rows at a time; None: 32, or fewer where the KV cache would pass 1 GiB.
-        **keywords: transformers' names: `do_sample`, `temperature`, `top_k`, `top_p`,
-            `num_return_sequences`, `max_length`, `eos_token_id`, `stop_strings`. None of them:
-            greedy. `num_beams` above 1: a beam search, with `length_penalty`, `early_stopping`,
-            `num_beam_groups`, `diversity_penalty` as in transformers. A temperature, top_k or
-            top_p, or n above 1, without `do_sample` samples; `do_sample=True` adds no hidden top-k
-            (transformers adds 50).
+        **arguments: a strategy by transformers' names: `do_sample`, `temperature`, `top_k`, `top_p`
+            and the other parameters of `Sample`; `num_beams` and the other parameters of `Beam`.
+            None of them: greedy decoding. `num_beams` above 1: a beam search. A parameter that
+            shapes the draw (`temperature` to `top_n_sigma`), or n above 1, samples unless
+            do_sample=False; `do_sample=True` adds no hidden top-k (transformers adds 50).
+            Penalties and bans apply to the greedy choice as well.
 
     Returns:
         Generations in the order of the prompts, then of the samples.
@@ -81,7 +67,7 @@ def generate(
     Raises:
         TypeError: for a wrong type or an unknown keyword.
         ValueError: for a bad value, a prompt without room in the context, an unknown model.
-        Interrupted: at Ctrl-C, within one step; its `generations` has what there is.
+        Interrupted: at Ctrl-C, within one step; its `generations` has the texts so far.
     """
     decoder = _decoder(model, tokenizer, engine=engine, dtype=dtype)
     return decoder.generate(prompts, **arguments)
@@ -97,11 +83,27 @@ def stream(
     dtype: Any = None,
     **arguments: Unpack[StreamArguments],
 ) -> Iterator[Step]:
-    """Yield a `Step` a token, as they come; several prompts or samples are interleaved.
+    """Yield a `Step` for each token as it is generated; several texts are interleaved.
 
-    The arguments are `generate`'s, and so are the tokens. Of a beam search come the tokens of the
-    best sequence, each as soon as it is settled: when every beam, live or finished, begins with it.
-    Arguments are checked at the call, not at the first step. Leaving the iterator stops the work.
+    The tokens are those of `generate` with the same arguments. A beam search yields the tokens of
+    its best sequence, each as soon as it is settled: when every beam, live or finished, begins with
+    it. Leaving the iterator stops the work.
+
+    Args:
+        prompt: a string or several, as for `generate`.
+        model: a hub name, a folder, "demo", a `Decoder`, or a transformers model.
+        tokenizer: the tokenizer, with a transformers model.
+        engine: "auto", "native", "torch" or "transformers"; see `Decoder.from_pretrained`.
+        dtype: a torch dtype, its name, or "int8"; see `Decoder.from_pretrained`. None is float32.
+        **arguments: a strategy by transformers' names, as for `generate`.
+
+    Returns:
+        An iterator of steps. Each step's `text` is what its token completes, which may be empty.
+
+    Raises:
+        TypeError: at the call, not at the first step, for a wrong type or an unknown keyword.
+        ValueError: at the call, for a bad value, a prompt without room in the context, an unknown
+            model, or a beam search that does not have a single best sequence.
     """
     decoder = _decoder(model, tokenizer, engine=engine, dtype=dtype)
     return decoder.stream(prompt, **arguments)
@@ -118,17 +120,17 @@ def next_token(
     tokenizer: Any = None,
     **keywords: Unpack[StrategyKeywords],
 ) -> Candidates:
-    """The `k` likeliest next tokens behind `prompt`, and what a strategy keeps of them.
+    """The `k` likeliest next tokens after `prompt`, and which of them a strategy keeps.
 
     The result is a table in a terminal and in a notebook, can be drawn from (`.draw(seed=...)`,
     `.sample(20, seed=...)`), and goes to pandas and polars.
 
     Args:
         prompt: the text; an empty one begins at the tokenizer's BOS token.
-        k: how many candidates, 1 to the size of the vocabulary.
+        k: the number of candidates, 1 to the size of the vocabulary.
         strategy: `Greedy()` or `Sample(...)`: what it cuts is marked, and the probabilities after
-            it stand beside the model's own. None: built from the keywords, or the model's
-            distribution as it is where there is none.
+            it are shown beside the model's own. None: built from the keywords, or the model's own
+            distribution where there is none.
         seed: for the draws; `xtc`, which tosses coins before it cuts, needs one here.
         model: as for `generate`.
         tokenizer: as for `generate`.
@@ -159,10 +161,10 @@ def enumerate_continuations(
     `left_out` of the result is the probability of everything that is not listed.
 
     Args:
-        prompt: the text to go on from.
-        max_new_tokens: a continuation is complete with so many tokens, or where it ends.
+        prompt: the text to continue.
+        max_new_tokens: a continuation is complete with this many tokens, or where it ends.
         min_probability: above 0 and at most 1. Work and memory grow as its inverse.
-        eos_token_id: what ends a continuation; None: what the model says.
+        eos_token_id: tokens that end a continuation; None: those of the model.
         model: as for `generate`.
         tokenizer: as for `generate`.
 
@@ -192,26 +194,27 @@ def score(
     """The log-probability of each text, in nats: sum, mean, token by token, and perplexity.
 
     Args:
-        texts: a string or several; or generations, whose very tokens are scored behind their
+        texts: a string or several; or generations, whose own tokens are scored after their
             prompts (`bos` and `eos` then add nothing), which gives the numbers that `generate`
-            notes with `logprobs`.
-        context: text that stands before each of them; it is a condition and is not scored. It is
-            cut into tokens by itself, so a text behind it usually begins with a space.
+            records with `logprobs`.
+        context: text before each of them: a condition, which is not scored. It is tokenized
+            separately, so a text after it usually begins with a space.
         bos: begin with the tokenizer's BOS token, as a condition. Without it and without a
             context, the first token has nothing before it and is left out of the sum.
         eos: score the EOS token at the end as well.
         stride: for texts longer than the model's context, which are otherwise refused: they are
-            scored in windows of the whole context, each `stride` tokens on, so that every token
-            but the first ones has at least context - stride tokens before it. Smaller is closer
-            to the truth and slower; half the context is usual.
-        alternatives: how many of the likeliest tokens to note at each place, to see on hover.
+            scored in windows of the whole context, each `stride` tokens after the last, so that
+            every token but the first ones has at least context - stride tokens before it. A
+            smaller stride is more accurate and slower; half the context is usual.
+        alternatives: how many of the likeliest tokens to record at each place, shown on hover.
         progress: a progress bar on stderr: True, False, or None for many texts on a terminal.
         model: as for `generate`.
         tokenizer: as for `generate`.
 
     Raises:
+        TypeError: for a wrong type.
         ValueError: for a text longer than the context, and where the tokenizer lacks the token
-            that `bos` or `eos` asks for.
+            that `bos` or `eos` needs.
     """
     return _decoder(model, tokenizer).score(
         texts,
@@ -235,7 +238,7 @@ def compare(
     model: Any = DEFAULT_MODEL,
     tokenizer: Any = None,
 ) -> Comparison:
-    """Which of some texts is likelier, by how much, and at which token that is decided.
+    """Which of some texts is likelier, by how many nats, and at which token that is decided.
 
     Args:
         texts: two or more, none of them empty.
@@ -244,7 +247,7 @@ def compare(
         eos: as for `score`.
         per_token: rank by the mean log-probability of a token, not by the sum, so that a text
             does not lose by being longer.
-        alternatives: how many of the likeliest tokens to note at each place, to see on hover.
+        alternatives: how many of the likeliest tokens to record at each place, shown on hover.
         model: as for `generate`.
         tokenizer: as for `generate`.
 
@@ -299,17 +302,18 @@ def classify(
 ) -> Classification | Classifications:
     """Which label a text belongs to: p(label | text) by Bayes' rule from p(text | label).
 
-    The model needs no training for it: it says how likely the text is behind each label's prompt.
+    The model needs no training for it: it gives the probability of the text after each label's
+    prompt.
 
     Args:
         text: a text, or several for `Classifications`; none of them empty.
         labels: two names or more, each once.
-        prompts: what stands before the text for each label: a template with `{label}` in it, a
+        prompts: the text before `text` for each label: a template with `{label}` in it, a
             sequence in the order of the labels, or a mapping by label. None: "{label}:".
-        priors: how likely each label is before the text has been read, above zero, in a sequence
-            or a mapping; they need not sum to 1. None: all the same.
+        priors: how likely each label is before the text is read, above zero, in a sequence or a
+            mapping; they need not sum to 1. None: all equal.
         separator: between prompt and text; it is scored with the text, as most tokenizers keep a
-            space with the word behind it.
+            space with the word after it.
         bos: begin with the tokenizer's BOS token.
         eos: score the EOS token at the end as well: the text as a whole, not as a beginning.
         progress: as for `score`.
@@ -345,11 +349,21 @@ def surprising(
     model: Any = DEFAULT_MODEL,
     tokenizer: Any = None,
 ) -> Surprises:
-    """The texts by their surprisal a token, the most surprising first, to find anomalies.
+    """The texts by their mean surprisal, in nats per token, the most surprising first.
 
-    The arguments are `score`'s, but no text may be empty.
+    Args:
+        texts: a sequence of texts, none of them empty.
+        context: as for `score`.
+        bos: as for `score`.
+        eos: as for `score`.
+        stride: as for `score`.
+        alternatives: as for `score`.
+        progress: as for `score`.
+        model: as for `generate`.
+        tokenizer: as for `generate`.
 
     Raises:
+        TypeError: for a wrong type.
         ValueError: for an empty text, and as for `score`.
     """
     return _decoder(model, tokenizer).surprising(
@@ -364,21 +378,35 @@ def surprising(
 
 
 def tokens(text: str, *, model: Any = DEFAULT_MODEL, tokenizer: Any = None) -> Tokens:
-    """What `text` is cut into: ids, pieces and bytes. Nothing is put before or behind it."""
+    """Cut `text` into tokens: ids, pieces and bytes. No special token is added.
+
+    Args:
+        text: the text.
+        model: as for `generate`.
+        tokenizer: as for `generate`.
+
+    Raises:
+        TypeError: where `text` is not a string.
+    """
     return _decoder(model, tokenizer).tokens(text)
 
 
 def vocabulary(*, model: Any = DEFAULT_MODEL, tokenizer: Any = None) -> Vocabulary:
-    """All tokens of the model's tokenizer: `vocabulary(model="demo")[100:110]` shows ten."""
+    """All tokens of the model's tokenizer: `vocabulary(model="demo")[100:110]` shows ten.
+
+    Args:
+        model: as for `generate`.
+        tokenizer: as for `generate`.
+    """
     return _decoder(model, tokenizer).vocabulary
 
 
 def replay(
     path: str | os.PathLike[str], *, model: Any = None, tokenizer: Any = None
 ) -> Generations:
-    """Run a call again that `Generations.save` wrote; the result can be compared with `==`.
+    """Run a call that `Generations.save` wrote again; the result can be compared with `==`.
 
-    It runs on the engine that it was made on. `verify` says where the two differ.
+    It runs on the engine of the original run. `verify` reports where the two differ.
 
     Args:
         path: the file.
@@ -405,12 +433,12 @@ def verify(
     dtype: Any = None,
     tolerance: float = 1e-3,
 ) -> Replay:
-    """Run a saved call again and say whether it comes out the same, or where it parts.
+    """Run a saved call again and report whether the result is the same, or where it diverges.
 
-    On the native engine it does, whatever the threads and the instruction set. A forward pass in
-    torch may round differently with another version or number of threads; where a token changes by
-    that, the report names the prompt, the sample, the step, both tokens and how likely the model
-    holds them. Of an interrupted run, what it had is compared.
+    On the native engine it is the same, whatever the threads and the instruction set. A forward
+    pass in torch may round differently with another version or number of threads; where that
+    changes a token, the report names the prompt, the sample, the step, both tokens and their
+    log-probabilities. Of an interrupted run, the part that was saved is compared.
 
     Args:
         path: a file that `Generations.save` wrote.

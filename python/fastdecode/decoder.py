@@ -15,8 +15,8 @@ from fastdecode.options.keyword_types import (
     GenerateArguments,
     StrategyKeywords,
     StreamArguments,
-    documented,
 )
+from fastdecode.options.signatures import documented
 
 if TYPE_CHECKING:
     from fastdecode.options.strategies import Strategy
@@ -179,14 +179,19 @@ class Decoder:
     ) -> Generations:
         """Continue each prompt.
 
-        Given the same logits, a token depends on (seed, stream, sample, position) alone, so the
-        result of a prompt is the same alone, in any batch and in any order, up to the rounding of
-        the forward pass (which the native engine rules out as well).
+        Given the same logits, a token depends on (seed, stream, sample, position) alone, so a
+        prompt's result does not depend on the batch or the order, up to the rounding of the forward
+        pass, which on the native engine does not depend on them either.
 
         Args:
             prompts: a string or several. An empty string begins at the tokenizer's BOS token; an
                 empty sequence gives an empty result.
-            **arguments: as for `fastdecode.generate`, which describes each of them.
+            **arguments: a strategy by transformers' names: `do_sample`, `temperature`, `top_k`,
+                `top_p` and the other parameters of `Sample`; `num_beams` and the other parameters
+                of `Beam`. None of them: greedy decoding. `num_beams` above 1: a beam search. A
+                parameter that shapes the draw (`temperature` to `top_n_sigma`), or n above 1,
+                samples unless do_sample=False; `do_sample=True` adds no hidden top-k
+                (transformers adds 50). Penalties and bans apply to the greedy choice as well.
 
         Returns:
             Generations in the order of the prompts, then of the samples.
@@ -215,7 +220,7 @@ class Decoder:
 
         Args:
             prompt: a string or several.
-            **arguments: as for `fastdecode.generate`, which describes each of them.
+            **arguments: a strategy by transformers' names, as for `generate`.
 
         Raises:
             TypeError: at the call, not at the first step, for a wrong type or an unknown keyword.

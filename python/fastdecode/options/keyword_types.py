@@ -6,9 +6,8 @@ checkers refuse unknown names and wrong types. At run time `keywords.read` check
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
     from fastdecode.options.strategies import Strategy
@@ -22,7 +21,6 @@ __all__ = [
     "StreamArguments",
     "TransformersKeywords",
     "UnavailableKeywords",
-    "documented",
 ]
 
 
@@ -132,37 +130,3 @@ class GenerateArguments(RunArguments, StrategyKeywords, total=False):
 
 # The values of those that are left out, where that is not None.
 DEFAULTS: dict[str, Any] = {"n": 1, "trace": False}
-
-# Accepted, but of no use to a reader of a signature.
-_UNLISTED = {*TransformersKeywords.__annotations__, *UnavailableKeywords.__annotations__}
-_UNLISTED.remove("do_sample")
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def documented(arguments: type) -> Callable[[_Function], _Function]:
-    """Let `inspect.signature` and `help` list the keyword arguments that a `**` parameter takes.
-
-    Args:
-        arguments: the typed dict that the parameter unpacks.
-    """
-
-    def decorate(function: _Function) -> _Function:
-        own = inspect.signature(function)
-        *named, rest = own.parameters.values()
-        listed = [
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=DEFAULTS.get(name),
-                annotation=getattr(kind, "__forward_arg__", kind),
-            )
-            for name, kind in arguments.__annotations__.items()
-            if name not in _UNLISTED
-        ]
-        function.__signature__ = own.replace(  # type: ignore[attr-defined]
-            parameters=[*named, *listed, rest.replace(annotation=Any)]
-        )
-        return function
-
-    return decorate

@@ -104,7 +104,16 @@ class Candidates(Tabular, Items[Candidate]):
         pieces: Pieces,
         seed: int | None,
     ) -> Candidates:
-        """The `k` likeliest tokens of a law, with what it does to them."""
+        """The `k` likeliest tokens of a law, and what the law does to each.
+
+        Args:
+            prompt: the text before them.
+            law: how the next token is drawn.
+            k: the number of candidates.
+            strategy: the strategy of the law, or None.
+            pieces: the tokenizer's tokens in readable form.
+            seed: the seed of the call, or None.
+        """
         values, tokens = core.top_k(law.logits, k)
         logprobs = values.astype(np.float64) - float(core.logsumexp(law.logits))
         cumulative = np.cumsum(np.exp(logprobs)).tolist()
@@ -264,8 +273,15 @@ class Raffle(Tabular, Items[Share]):
     ) -> Raffle:
         """From the weights of all tokens.
 
+        Args:
+            weights: the number of tickets of each token, uint64, shape (vocab,).
+            winner: the token that was drawn.
+            ticket: the ticket that was drawn.
+            key: seed, stream, sample and position of the draw.
+            pieces: the tokenizer's tokens in readable form.
+
         Raises:
-            RuntimeError: where the ticket is not the winner's, which would be a fault of ours.
+            RuntimeError: where the ticket is not the winner's, which would be a bug.
         """
         alive = np.flatnonzero(weights)
         ends = [int(end) for end in np.cumsum(weights[alive])]

@@ -149,7 +149,14 @@ class Stats:
 
     @classmethod
     def of(cls, tokens: int, seconds: float, forward: float, core: float) -> Stats:
-        """From a count and from seconds: in all, in the forward pass, in the core."""
+        """From a count and from measured times.
+
+        Args:
+            tokens: the number of generated tokens.
+            seconds: wall time of the decode.
+            forward: seconds in the model's forward pass.
+            core: seconds in the decoding core.
+        """
         whole = max(seconds, 1e-12)
         rest = max(0.0, whole - forward - core)
         return cls(tokens, seconds, tokens / whole, forward / whole, core / whole, rest / whole)
@@ -259,7 +266,10 @@ class Generations(Tabular, Items[Generation]):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Generations:
-        """Read what `save` wrote, without running anything.
+        """Read a file that `save` wrote; nothing is run.
+
+        Args:
+            path: the file.
 
         Raises:
             ValueError: where the file is something else.

@@ -48,7 +48,16 @@ class Score:
         shown: list[str],
         alternatives: list[list[Alternative] | None] | None = None,
     ) -> Score:
-        """Sum up the log-probabilities of the tokens of `text`."""
+        """Sum the log-probabilities of the tokens of a text.
+
+        Args:
+            text: the text.
+            token_ids: its tokens.
+            token_logprobs: the log-probability of each, in nats; None where it is not scored.
+            ranks: the rank of each, from 1; None where it is not scored.
+            shown: each token, readable on one line.
+            alternatives: the likeliest tokens at each place, or None.
+        """
         known = [value for value in token_logprobs if value is not None]
         total = math.fsum(known)
         perplexity = math.exp(min(-total / len(known), 700.0)) if known else math.nan

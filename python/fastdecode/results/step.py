@@ -55,7 +55,11 @@ class Step:
 
     @classmethod
     def restore(cls, data: Mapping[str, Any]) -> Step:
-        """From plain data, as JSON has it."""
+        """From plain data.
+
+        Args:
+            data: the fields of a step, as `Generations.save` writes them.
+        """
         from fastdecode.results.trace import Trace
 
         some, trace = data["alternatives"], data["trace"]

@@ -34,7 +34,12 @@ class Token:
 
     @classmethod
     def of(cls, pieces: Pieces, token_id: int) -> Token:
-        """The token with this id."""
+        """The token with an id.
+
+        Args:
+            pieces: the tokenizer's tokens.
+            token_id: the id.
+        """
         special = pieces.special(token_id)
         return cls(
             id=token_id,

@@ -1,0 +1,97 @@
+"""What `inspect.signature` and `help` show of functions that take `**arguments`.
+
+Editors read the typed dicts in `keyword_types`; this is for those who ask the running program.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fastdecode.options.keyword_types import (
+    DEFAULTS,
+    RunArguments,
+    TransformersKeywords,
+    UnavailableKeywords,
+)
+
+# Of each argument of a run, as docstrings have it.
+DESCRIPTIONS = """
+strategy: `Greedy()`, `Sample(...)` or `Beam(...)`; None: built from the keywords.
+max_new_tokens: the maximum number of new tokens, at least 1; None is 20, or what `max_length`
+    leaves.
+n: samples of each prompt.
+seed: 0..2**64-1; None takes a fresh one, which the result reports.
+streams: the random stream of each prompt, 0..2**32-1; None: the prompts' indices. Prompts
+    may share a stream: they then share their randomness.
+stop: the text ends before the first of these strings.
+logprobs: None; 0 to record each token's log-probability, in nats; or m to record those of
+    the m likeliest tokens as well.
+trace: record what led to each token: `Step.trace` has the candidates, what was cut, the
+    ticket, and `explain()`. With `generate` and a beam search, record every candidate: the
+    result has `.tree` and `.trees`.
+batch_size: the maximum number of texts at a time; None: 32, or fewer where the KV cache
+    would exceed 1 GiB.
+num_return_sequences: transformers' name for `n`; of a beam search, how many of its sequences
+    to return.
+max_length: the maximum length of prompt and new tokens together, where `max_new_tokens` is
+    None.
+eos_token_id: tokens that end a text; None: those of the model. An empty sequence: none.
+stop_strings: transformers' name for `stop`.
+logits_processor: not available in this version.
+progress: a progress bar on stderr: True, False, or None for many prompts on a terminal.
+"""
+
+# Accepted, but of no use to a reader of a signature.
+_UNLISTED = {*TransformersKeywords.__annotations__, *UnavailableKeywords.__annotations__}
+_UNLISTED.remove("do_sample")
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def documented(arguments: type) -> Callable[[_Function], _Function]:
+    """List the keyword arguments that a function's `**` parameter takes.
+
+    The signature lists all of them; the docstring describes those of a run, before the line of
+    its `Args` that begins with `**`.
+
+    Args:
+        arguments: the typed dict that the parameter unpacks.
+    """
+    names = arguments.__annotations__
+
+    def decorate(function: _Function) -> _Function:
+        own = inspect.signature(function)
+        *named, rest = own.parameters.values()
+        listed = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=DEFAULTS.get(name),
+                annotation=getattr(kind, "__forward_arg__", kind),
+            )
+            for name, kind in names.items()
+            if name not in _UNLISTED
+        ]
+        function.__signature__ = own.replace(  # type: ignore[attr-defined]
+            parameters=[*named, *listed, rest.replace(annotation=Any)]
+        )
+        if function.__doc__ is not None and RunArguments.__annotations__.keys() <= names.keys():
+            function.__doc__ = _described(function.__doc__, names)
+        return function
+
+    return decorate
+
+
+def _described(text: str, names: Any) -> str:
+    """The docstring with the descriptions of `names` before its `**` entry."""
+    start = text.index("**")
+    indent = " " * (start - text.rindex("\n", 0, start) - 1)
+    described, wanted = [], False
+    for line in DESCRIPTIONS.strip().splitlines():
+        if not line.startswith(" "):
+            wanted = line.partition(":")[0] in names
+        if wanted:
+            described.append(line)
+    return text[:start] + f"\n{indent}".join([*described, ""]) + text[start:]
