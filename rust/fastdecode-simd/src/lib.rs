@@ -26,9 +26,9 @@ pub use disjoint::DisjointSlice;
 pub use lanes::Neon;
 #[cfg(target_arch = "x86_64")]
 pub use lanes::{Avx2, Avx512};
-pub use lanes::{HALF_BITS, HIGH_BIAS, LANES, LOW_BIAS, Lanes, Portable, ROUNDER, sum_of};
+pub use lanes::{HALF_BITS, HIGH_BIAS, LOW_BIAS, Lanes, Portable, ROUNDER, sum_of};
 pub use level::{Level, LevelKind};
-pub use line::Line;
+pub use line::{LANES, Line};
 pub use per_process::PerProcess;
 pub use pool::{Pool, Session};
 pub use settings::SettingError;

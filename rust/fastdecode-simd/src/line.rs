@@ -1,6 +1,7 @@
 //! One cache line.
 
-use crate::lanes::LANES;
+/// Lanes of a vector: the floats of a cache line.
+pub const LANES: usize = 16;
 
 /// A cache line: sixteen floats, or any 64 bytes, aligned to 64.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -5,7 +5,7 @@
 //! instead of plain loops over arrays, because whether a compiler vectorises a loop depends on details
 //! far away from it.
 
-use crate::line::Line;
+use crate::line::{LANES, Line};
 
 mod portable;
 pub use portable::Portable;
@@ -21,9 +21,6 @@ pub use {avx2::Avx2, avx512::Avx512};
 mod neon;
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
-
-/// Lanes of a vector.
-pub const LANES: usize = 16;
 
 /// Adding this to a float between -2^22 and 2^22 rounds it to an integer, ties to even, and leaves that
 /// integer in the low bits.
