@@ -12,7 +12,7 @@ use crate::math::exp::exp;
 use crate::math::ln::{ln, ln_real};
 use crate::pipeline::sampler::Sampler;
 use crate::rng::key::{Key, Purpose};
-use crate::truncation::context::DrawContext;
+use crate::truncation::DrawContext;
 use crate::workspace::Workspace;
 
 /// Bits of [`Key::sample`] for the number of a beam's draw; the beam's own number lies above.
@@ -128,7 +128,7 @@ mod tests {
     use super::{Noisy, Source, inclusion, largest, truncated_gumbel};
     use crate::pipeline::sampler::Sampler;
     use crate::rng::key::Key;
-    use crate::truncation::params::Params;
+    use crate::truncation::Params;
     use crate::workspace::Workspace;
 
     fn rows(count: u32, seed: u64, rows: &[&[f32]]) -> Vec<(Source, Noisy)> {

@@ -186,11 +186,11 @@ fn refuse_conflicts(params: &BeamParams) -> Result<()> {
         ("num_beam_groups", params.num_beam_groups > 1),
         ("length_penalty", stochastic && params.length_penalty != 1.0),
         ("early_stopping", stochastic && params.early_stopping != EarlyStopping::default()),
-        ("mirostat", sampler.params().mirostat.is_some()),
-        ("xtc", sampler.params().xtc.is_some()),
     ];
-    match conflicts.into_iter().find(|&(_, both)| both) {
-        Some((first, _)) => Err(Error::BeamConflict { first, second }),
+    let conflict = conflicts.into_iter().find(|&(_, both)| both).map(|(first, _)| first);
+    // A beam has no key of its own, and no draws before it.
+    match conflict.or_else(|| sampler.params().beyond_the_row()) {
+        Some(first) => Err(Error::BeamConflict { first, second }),
         None => Ok(()),
     }
 }

@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::law::Draw;
 use crate::processors::{History, ProcessorParams, Processors};
 use crate::row::scan::survey;
-use crate::truncation::context::DrawContext;
-use crate::truncation::params::Params;
+use crate::truncation::DrawContext;
+use crate::truncation::Params;
 use crate::workspace::Workspace;
 use ledger::Ledger;
 use sampler::Sampler;
@@ -125,8 +125,8 @@ mod tests {
     use super::{Pipeline, Request};
     use crate::processors::{History, ProcessorParams};
     use crate::rng::key::Key;
-    use crate::truncation::context::DrawContext;
-    use crate::truncation::params::Params;
+    use crate::truncation::DrawContext;
+    use crate::truncation::Params;
     use crate::workspace::Workspace;
 
     fn pipeline(params: Params, processors: ProcessorParams) -> Pipeline {

@@ -1,19 +1,11 @@
 //! The pipeline from a row of logits to a token.
 
 use crate::error::{Error, Result};
-use crate::law::estimate::survey_weighing;
-use crate::law::share::target_mass;
-use crate::law::weight::Scale;
 use crate::law::{BLOCK, Draw, Law};
-use crate::math::exp::exp;
-use crate::math::ln::ln;
-use crate::rng::key::{Key, Purpose};
-use crate::row::scan::survey;
-use crate::truncation::context::DrawContext;
-use crate::truncation::params::{DynamicTemperature, Params};
-use crate::truncation::survivors::{SurvivorWorkspace, Survivors};
+use crate::rng::key::Key;
+use crate::truncation::survivors::Survivors;
+use crate::truncation::{DrawContext, Params};
 use crate::workspace::Workspace;
-use fastdecode_simd::LANES;
 use fastdecode_simd::Level;
 
 /// Checked parameters; made once, used for every row and step.
@@ -49,7 +41,7 @@ impl Sampler {
     /// Whether the law depends on the key: XTC tosses a coin.
     #[must_use]
     pub fn tosses(&self) -> bool {
-        self.params.xtc.is_some_and(|xtc| xtc.probability > 0.0 && xtc.probability < 1.0)
+        self.params.tosses()
     }
 
     /// Draws the token that `context` decides.
@@ -202,119 +194,18 @@ impl Sampler {
     pub fn next_mu(&self, context: DrawContext, draw: &Draw) -> Option<f64> {
         let mirostat = self.params.mirostat?;
         let surprisal = -draw.logprob() / std::f64::consts::LN_2;
-        Some(context.mu.unwrap_or(2.0 * mirostat.tau) - mirostat.eta * (surprisal - mirostat.tau))
+        Some(mirostat.next_mu(context.mu, surprisal))
     }
 
-    /// The truncations, in their order.
+    /// What is left of the row, after temperature and truncations.
     fn survivors<'a, 's>(
         &self,
         row: &'a [f32],
         context: DrawContext,
         workspace: &'s mut Workspace,
     ) -> Result<Survivors<'a, 's>> {
-        let params = &self.params;
-        let workspace = &mut workspace.survivors;
-        let SurvivorWorkspace { tops, groups, .. } = &mut *workspace;
-        let (max, between) = if params.begins_with_mass() {
-            survey_weighing(self.level, row, Scale::new(params.temperature), tops, groups)?
-        } else {
-            (survey(self.level, row, tops)?, None)
-        };
-        let law = Law::whole(self.level, row, max, Scale::new(1.0));
-        let mut left = Survivors::all(law, workspace);
-        let temperature = match params.dynamic_temperature {
-            Some(dynamic) => dynamic.temperature(&mut left),
-            None => params.temperature,
-        };
-        if temperature == 0.0 {
-            left.keep_likeliest();
-            return Ok(left);
-        }
-        left.rescale(Scale::new(temperature));
-        if let Some(n) = params.top_n_sigma {
-            left.keep_logits(f64::from(max) - n * deviation(row, max));
-        }
-        if let Some(k) = params.top_k {
-            left.keep_first(usize::try_from(k).unwrap_or(usize::MAX));
-        }
-        if let Some(p) = params.top_p {
-            left.keep_mass(p, between);
-        }
-        if let Some(p) = params.min_p {
-            let least = target_mass(p, left.largest_weight());
-            left.keep_weights(least);
-        }
-        if let Some(p) = params.typical_p {
-            left.keep_typical(p);
-        }
-        if let Some(epsilon) = params.epsilon_cutoff {
-            let least = target_mass(epsilon, left.total());
-            left.keep_weights(least);
-        }
-        if let Some(epsilon) = params.eta_cutoff {
-            let bound = epsilon.min(epsilon.sqrt() * exp(-left.entropy().nats()));
-            let least = target_mass(bound, left.total());
-            left.keep_weights(least);
-        }
-        if let Some(mirostat) = params.mirostat {
-            let mu = context.mu.unwrap_or(2.0 * mirostat.tau);
-            let share = exp(-mu * std::f64::consts::LN_2).min(1.0);
-            let least = target_mass(share, left.total());
-            left.keep_weights(least);
-        }
-        if let Some(xtc) = params.xtc
-            && context.key.toss(Purpose::Xtc) < xtc.probability
-        {
-            let least = target_mass(xtc.threshold, left.total());
-            left.drop_before(least);
-        }
-        Ok(left)
+        self.params.survivors(self.level, row, &context, &mut workspace.survivors)
     }
-}
-
-impl DynamicTemperature {
-    fn temperature(self, row: &mut Survivors) -> f64 {
-        let entropy = row.entropy();
-        let most = ln(entropy.tokens);
-        if most == 0.0 {
-            return self.low;
-        }
-        let share = (entropy.nats() / most).min(1.0);
-        let bent = if share == 0.0 { 0.0 } else { exp(self.exponent * ln_of(share)) };
-        self.low + (self.high - self.low) * bent
-    }
-}
-
-/// ln of a fraction, by that of an integer.
-fn ln_of(fraction: f64) -> f64 {
-    let unit = 1u64 << 53;
-    ln(((fraction * unit as f64) as u64).max(1)) - ln(unit)
-}
-
-/// The standard deviation of a row's finite logits.
-fn deviation(row: &[f32], max: f32) -> f64 {
-    let (count, sum, squares) = spread(row, max);
-    let mean = sum / count;
-    (squares / count - mean * mean).max(0.0).sqrt()
-}
-
-/// The number of finite logits, the sum of their distances from the maximum, and that of the
-/// squares. Each lane adds up its own in order, and banned tokens add zero, so neither the
-/// instruction set nor padding changes a bit.
-fn spread(row: &[f32], max: f32) -> (f64, f64, f64) {
-    let mut counts = [0.0f64; LANES];
-    let mut sums = [0.0f64; LANES];
-    let mut squares = [0.0f64; LANES];
-    for chunk in row.chunks(LANES) {
-        for (lane, &logit) in chunk.iter().enumerate() {
-            let finite = logit > f32::NEG_INFINITY;
-            let distance = if finite { f64::from(max) - f64::from(logit) } else { 0.0 };
-            counts[lane] += if finite { 1.0 } else { 0.0 };
-            sums[lane] += distance;
-            squares[lane] += distance * distance;
-        }
-    }
-    (counts.iter().sum(), sums.iter().sum(), squares.iter().sum())
 }
 
 #[cfg(test)]

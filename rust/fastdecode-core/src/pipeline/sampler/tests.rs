@@ -12,8 +12,10 @@ use crate::math::exp::exp;
 use crate::math::ln::ln;
 use crate::rng::key::{Key, Purpose};
 use crate::row::order::Candidate;
-use crate::truncation::context::DrawContext;
-use crate::truncation::params::{DynamicTemperature, Mirostat, Params, Xtc};
+use crate::truncation::DrawContext;
+use crate::truncation::temperature::ln_of;
+use crate::truncation::top_n_sigma::deviation;
+use crate::truncation::{DynamicTemperature, Mirostat, Params, Xtc};
 use crate::workspace::Workspace;
 
 fn sampler(temperature: f64, top_k: Option<i64>, top_p: Option<f64>) -> Sampler {
@@ -85,7 +87,7 @@ fn plain_weights(sampler: &Sampler, row: &[f32], context: DrawContext) -> Vec<u6
     let temperature = params.dynamic_temperature.map_or(params.temperature, |d| {
         let entropy = entropy(&left, Scale::new(1.0));
         let share = (entropy.nats() / ln(entropy.tokens).max(1e-300)).min(1.0);
-        let bent = if share == 0.0 { 0.0 } else { exp(d.exponent * super::ln_of(share)) };
+        let bent = if share == 0.0 { 0.0 } else { exp(d.exponent * ln_of(share)) };
         if entropy.tokens == 1 { d.low } else { d.low + (d.high - d.low) * bent }
     });
     let mut weights = vec![0; row.len()];
@@ -101,7 +103,7 @@ fn plain_weights(sampler: &Sampler, row: &[f32], context: DrawContext) -> Vec<u6
         left.truncate(last + 1);
     };
     if let Some(n) = params.top_n_sigma {
-        let bound = f64::from(max) - n * super::deviation(row, max);
+        let bound = f64::from(max) - n * deviation(row, max);
         left.retain(|c| f64::from(c.logit) >= bound);
     }
     left.truncate(params.top_k.map_or(usize::MAX, |k| k as usize));

@@ -7,13 +7,14 @@
 
 pub(crate) mod nucleus;
 pub(crate) mod picked;
+mod typical;
 mod workspace;
 
 pub(crate) use workspace::SurvivorWorkspace;
 
 use crate::error::Result;
 use crate::law::bounds::Bounds;
-use crate::law::entropy::{Distances, Entropy, depth};
+use crate::law::entropy::{Entropy, depth};
 use crate::law::estimate::Between;
 use crate::law::share::target_mass;
 use crate::law::weight::{Halves, Real, Scale, weigh, weight};
@@ -40,29 +41,55 @@ enum Form {
     Ranked,
 }
 
-/// The survivors of one row, and where to keep what is worked out about them.
+/// The survivors of one row, and the memory for what has been worked out about them.
 pub(crate) struct Survivors<'a, 's> {
     law: Law<'a>,
     form: Form,
-    /// Of an interval; forgotten when it is cut.
+    /// Of an interval, where it is known.
     total: Option<u64>,
+    /// What the first pass found out about W of the whole row, at the scale that it weighed with.
+    weighed: Option<(Scale, Between)>,
+    /// Whether one token is left that nothing can change.
+    settled: bool,
     /// Whether `workspace.nucleus.picked` are the interval's tokens.
     picked: bool,
     workspace: &'s mut SurvivorWorkspace,
 }
 
-/// Tokens looked at one by one rather than by a pass over the row.
+/// The most tokens that are looked at one by one rather than by a pass over the row.
 const SHORT_LIST: usize = 256;
 
 impl<'a, 's> Survivors<'a, 's> {
-    /// Every token of a row that has been surveyed into `workspace.tops`.
-    pub fn all(law: Law<'a>, workspace: &'s mut SurvivorWorkspace) -> Self {
+    /// Every token of a row that has been surveyed into `workspace.tops`, and weighed into
+    /// `workspace.groups` if `weighed` has bounds on W.
+    pub fn all(
+        law: Law<'a>,
+        weighed: Option<(Scale, Between)>,
+        workspace: &'s mut SurvivorWorkspace,
+    ) -> Self {
         workspace.sums.clear();
-        Self { law, form: Form::Interval, total: None, picked: false, workspace }
+        let form = Form::Interval;
+        Self { law, form, total: None, weighed, settled: false, picked: false, workspace }
     }
 
-    /// The likeliest alone.
-    pub fn keep_likeliest(&mut self) {
+    /// The row's logits, and the largest of them.
+    pub fn logits(&self) -> (&'a [f32], f32) {
+        (self.law.row, self.law.max)
+    }
+
+    /// Keeps the likeliest token, whatever else there is to apply.
+    pub fn settle_for_likeliest(&mut self) {
+        self.keep_likeliest();
+        self.settled = true;
+    }
+
+    /// Whether one token is left that no further rule can change.
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Keeps the likeliest token.
+    fn keep_likeliest(&mut self) {
         let Law { level, row, max, .. } = self.law;
         let id = scan::first_equal(level, row, &self.workspace.tops, max);
         self.workspace.candidates.clear();
@@ -70,7 +97,7 @@ impl<'a, 's> Survivors<'a, 's> {
         self.list_candidates();
     }
 
-    /// The first `k`.
+    /// Keeps the first `k`.
     pub fn keep_first(&mut self, k: usize) {
         if self.form == Form::Interval {
             if k >= self.law.row.len() {
@@ -85,7 +112,7 @@ impl<'a, 's> Survivors<'a, 's> {
         }
     }
 
-    /// Those whose logit is at least `bound`, and the first.
+    /// Keeps those whose logit is at least `bound`, and the first.
     pub fn keep_logits(&mut self, bound: f64) {
         // The smallest float32 that reaches it.
         let nearest = bound as f32;
@@ -93,18 +120,17 @@ impl<'a, 's> Survivors<'a, 's> {
         self.cut_after(Candidate { logit: logit.min(self.law.max), id: u32::MAX });
     }
 
-    /// The smallest prefix that has `p` of the mass. `between` is where W lies, if that was found
-    /// out for the whole row.
-    pub fn keep_mass(&mut self, p: f64, between: Option<Between>) {
-        if p >= 1.0 {
-            return;
-        }
+    /// Keeps the smallest prefix that has the share `p` of the mass.
+    pub fn keep_mass(&mut self, p: f64) {
         if !self.is_whole() {
             let target = target_mass(p, self.total());
             self.list();
             self.keep_target(target);
             return;
         }
+        // Bounds on W hold for the scale that the row was weighed with, and for no other.
+        let between = self.weighed.filter(|&(scale, _)| scale == self.law.scale);
+        let between = between.map(|(_, between)| between);
         let known = between.unwrap_or_else(|| (self.total(), self.total()));
         let SurvivorWorkspace { tops, groups, nucleus, .. } = &mut *self.workspace;
         let groups = between.is_some().then_some(&*groups);
@@ -129,7 +155,7 @@ impl<'a, 's> Survivors<'a, 's> {
         self.workspace.list.truncate(kept);
     }
 
-    /// Those whose weight is at least `least`, and the first.
+    /// Keeps those whose weight is at least `least`, and the first.
     ///
     /// Weights follow the logits but for the last bits, which rounding may swap between
     /// neighbours: all tokens up to the last that reaches the weight are kept.
@@ -142,7 +168,7 @@ impl<'a, 's> Survivors<'a, 's> {
         }
     }
 
-    /// The same for a row of which nothing was cut: what comes near to `least` is picked out first.
+    /// [`Survivors::keep_weights`] before anything was cut: picks out what is near `least` first.
     fn pick_weights(&mut self, least: u64) {
         let Law { level, row, max, scale, .. } = self.law;
         let SurvivorWorkspace { tops, nucleus, .. } = &mut *self.workspace;
@@ -171,61 +197,6 @@ impl<'a, 's> Survivors<'a, 's> {
         } else {
             self.workspace.list.retain(|x| x.candidate.key() >= pivot.key());
         }
-    }
-
-    /// Those whose surprisal is nearest to the entropy, until they have `p` of the mass; ties are
-    /// all kept.
-    pub fn keep_typical(&mut self, p: f64) {
-        if p >= 1.0 {
-            return;
-        }
-        let entropy = self.entropy();
-        let target = target_mass(p, entropy.weight);
-        let distances = entropy.distances();
-        let mut cut = entropy.weight - target;
-        let limit = loop {
-            let outside = self.list_near(distances, cut);
-            if let Some(limit) = self.typical_limit(distances, target, outside) {
-                break limit;
-            }
-            self.form = Form::Interval;
-            cut /= 8;
-        };
-        let SurvivorWorkspace { list, distant, .. } = &mut *self.workspace;
-        let mut of_list = distant.iter();
-        list.retain(|_| of_list.next().is_some_and(|(distance, _)| *distance <= limit));
-    }
-
-    /// Lists survivors, of a whole row but a tail of about the mass `cut`; what is not listed is at
-    /// least as far from the mean as what it returns.
-    fn list_near(&mut self, distances: Distances, cut: u64) -> u32 {
-        if !self.is_whole() || cut == 0 {
-            self.list();
-            return u32::MAX;
-        }
-        let Law { max, scale, .. } = self.law;
-        let SurvivorWorkspace { tops, nucleus, .. } = &mut *self.workspace;
-        let bound = nucleus::pick_above(&self.law, tops, cut, nucleus);
-        self.list_picked();
-        let next = depth(bound.next_down() - max, scale);
-        if distances.is_above(next) { distances.of(next) } else { 0 }
-    }
-
-    /// The largest distance that has to be let in to reach `target`; None where what is not listed
-    /// may have to be, too. `workspace.distant` is then the list's.
-    fn typical_limit(&mut self, distances: Distances, target: u64, outside: u32) -> Option<u32> {
-        if self.total() < target {
-            return None;
-        }
-        let Law { max, scale, .. } = self.law;
-        let SurvivorWorkspace { list, distant, shuffled, .. } = &mut *self.workspace;
-        distant.clear();
-        distant.extend(
-            list.iter().map(|x| (distances.of(depth(x.candidate.logit - max, scale)), x.weight)),
-        );
-        shuffled.clone_from(distant);
-        let limit = crossing(shuffled, target);
-        (limit < outside).then_some(limit)
     }
 
     /// W.
@@ -422,28 +393,6 @@ impl<'a, 's> Survivors<'a, 's> {
         if self.form == Form::ById {
             self.workspace.list.sort_unstable_by_key(|x| x.candidate.key());
             self.form = Form::Ranked;
-        }
-    }
-}
-
-/// The largest distance that has to be let in, from the smallest on, for the weights beside them to
-/// reach `target`.
-fn crossing(list: &mut [(u32, u64)], target: u64) -> u32 {
-    let mut rest = list;
-    let mut missing = target;
-    // Weighted quickselect: each round halves what is looked at.
-    loop {
-        let middle = rest.len() / 2;
-        let (below, &mut (distance, weight), _) =
-            rest.select_nth_unstable_by_key(middle, |&(distance, _)| distance);
-        let mass: u64 = below.iter().map(|(_, weight)| weight).sum();
-        if mass >= missing {
-            rest = &mut rest[..middle];
-        } else if mass + weight >= missing || middle + 1 == rest.len() {
-            return distance;
-        } else {
-            missing -= mass + weight;
-            rest = &mut rest[middle + 1..];
         }
     }
 }
