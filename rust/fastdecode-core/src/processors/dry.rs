@@ -1,11 +1,12 @@
 //! DRY, "don't repeat yourself" (p-e-w, 2024), as in llama.cpp: the token that would continue a
 //! repetition is penalised, the more the longer the repetition is already.
 
-use super::repeats::Repeats;
-use super::{Tally, at_least_zero, change};
+use super::past::Past;
+use super::rule::{Processor, at_least_zero, change};
 use crate::error::{Error, Result};
+use crate::parameter::{Field, Kind, Parameter, Setting, Value};
 
-/// What a caller asks for, not yet checked. The default is llama.cpp's, which is off.
+/// DRY's parameters, not yet checked. The default is llama.cpp's, which is off.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DryParams {
     /// Scales the penalty, `multiplier * base^(length - allowed_length)`. 0 is off.
@@ -34,7 +35,43 @@ impl Default for DryParams {
     }
 }
 
-/// Checked, with a multiplier greater than zero.
+const FIELDS: &[Field] = &[
+    Field { name: "multiplier", kind: Kind::Number, default: Value::Number(0.0) },
+    Field { name: "base", kind: Kind::Number, default: Value::Number(1.75) },
+    Field { name: "allowed_length", kind: Kind::Integer, default: Value::Integer(2) },
+    Field { name: "range", kind: Kind::Integer, default: Value::Nothing },
+    Field { name: "sequence_breakers", kind: Kind::Sequences, default: Value::Nothing },
+];
+
+impl Setting for DryParams {
+    fn read(value: Value) -> Option<Self> {
+        let Value::Record(fields) = value else { return None };
+        let mut dry = Self::default();
+        for (name, value) in fields {
+            match name {
+                "multiplier" => dry.multiplier = Setting::read(value)?,
+                "base" => dry.base = Setting::read(value)?,
+                "allowed_length" => dry.allowed_length = Setting::read(value)?,
+                "range" => dry.range = Setting::read(value)?,
+                "sequence_breakers" => dry.sequence_breakers = Setting::read(value)?,
+                _ => return None,
+            }
+        }
+        Some(dry)
+    }
+
+    fn write(&self) -> Value {
+        Value::Record(vec![
+            ("multiplier", self.multiplier.write()),
+            ("base", self.base.write()),
+            ("allowed_length", self.allowed_length.write()),
+            ("range", self.range.write()),
+            ("sequence_breakers", Value::Sequences(self.sequence_breakers.clone())),
+        ])
+    }
+}
+
+/// DRY with a multiplier above zero.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Dry {
     multiplier: f64,
@@ -45,10 +82,23 @@ pub(super) struct Dry {
     breakers: Vec<Vec<u32>>,
 }
 
-impl Dry {
-    /// None where it is off.
-    pub(super) fn new(params: &DryParams) -> Result<Option<Self>> {
-        let &DryParams { multiplier, base, allowed_length, range, ref sequence_breakers } = params;
+impl Processor for Dry {
+    type Given = Option<DryParams>;
+
+    const PARAMETER: Parameter = Parameter {
+        name: "dry",
+        kind: Kind::Record(FIELDS),
+        default: Value::Nothing,
+        off: Value::Nothing,
+        range: "multiplier >= 0, base >= 1, allowed_length >= 1, range >= 1",
+        help: "Penalty on continuing a repetition, as in llama.cpp: multiplier, and optionally \
+               base (1.75), allowed_length (2), range (None: all) and sequence_breakers (token id \
+               sequences).",
+    };
+
+    fn new(given: &Self::Given, _: &[u32]) -> Result<Option<Self>> {
+        let Some(given) = given else { return Ok(None) };
+        let &DryParams { multiplier, base, allowed_length, range, ref sequence_breakers } = given;
         if !(multiplier.is_finite() && multiplier >= 0.0) {
             return Err(Error::DryMultiplier(multiplier));
         }
@@ -77,16 +127,23 @@ impl Dry {
         }))
     }
 
-    pub(super) fn apply(
-        &self,
-        row: &mut [f32],
-        tokens: &[u32],
-        repeats: &Repeats,
-        longest: &mut Tally,
-    ) {
+    fn needs_history(&self) -> bool {
+        true
+    }
+
+    fn bans(&self) -> bool {
+        false
+    }
+
+    fn changes(&self) -> bool {
+        true
+    }
+
+    fn apply(&self, row: &mut [f32], past: &mut Past) {
+        let tokens = past.tokens();
         let size = tokens.len().min(self.range);
         let unbroken = self.after_breaker(&tokens[tokens.len() - size..]);
-        longest.clear();
+        let (repeats, longest) = past.repeats();
         for (distance, length) in repeats.iter().take_while(|&(distance, _)| distance < size) {
             let length = length.min(size - distance).min(unbroken);
             if length >= self.allowed_length {
@@ -103,6 +160,13 @@ impl Dry {
         }
     }
 
+    fn largest_id(given: &Self::Given) -> Option<(&'static str, u32)> {
+        let breakers = given.iter().flat_map(|dry| &dry.sequence_breakers);
+        breakers.flatten().max().map(|&id| ("dry_sequence_breakers", id))
+    }
+}
+
+impl Dry {
     /// `multiplier * base^(length - allowed_length)`. The power by repeated squaring in double
     /// precision: fixed operations, where the platform's `pow` differs from machine to machine.
     fn penalty(&self, length: usize) -> f32 {

@@ -1,55 +1,144 @@
-//! Penalties on the tokens that occur: repetition, frequency, presence.
+//! Penalties on the tokens that occur: repetition, frequency, presence. All are in single
+//! precision, as the logits are.
 
-use super::{Counts, History, change};
+use super::past::Past;
+use super::rule::{Processor, change};
 use crate::error::{Error, Result};
+use crate::parameter::{Kind, Parameter, Value};
 
-/// In single precision, as the logits are.
+/// Divides the positive logits of tokens in the history and multiplies the negative ones, once
+/// however often a token occurs (Keskar et al., "CTRL", 2019; as in transformers). Above 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Penalties {
-    repetition: f32,
-    frequency: f32,
-    presence: f32,
+pub(super) struct RepetitionPenalty(f32);
+
+impl Processor for RepetitionPenalty {
+    type Given = f64;
+
+    const PARAMETER: Parameter = Parameter {
+        name: "repetition_penalty",
+        kind: Kind::Number,
+        default: Value::Number(1.0),
+        off: Value::Number(1.0),
+        range: "a finite float32 above 0; above 1 discourages repeats",
+        help: "Divides positive logits of tokens in the prompt or the text so far, and multiplies \
+               negative ones (Keskar et al., 2019).",
+    };
+
+    fn new(&given: &f64, _: &[u32]) -> Result<Option<Self>> {
+        let penalty = given as f32;
+        if !(penalty.is_finite() && penalty > 0.0) {
+            return Err(Error::RepetitionPenalty(given));
+        }
+        Ok((penalty != 1.0).then_some(Self(penalty)))
+    }
+
+    fn needs_history(&self) -> bool {
+        true
+    }
+
+    fn bans(&self) -> bool {
+        false
+    }
+
+    fn changes(&self) -> bool {
+        true
+    }
+
+    fn apply(&self, row: &mut [f32], past: &mut Past) {
+        let Self(penalty) = *self;
+        past.for_each_count(|token, _| {
+            change(row, token, |logit| if logit < 0.0 { logit * penalty } else { logit / penalty });
+        });
+    }
 }
 
-impl Penalties {
-    pub(super) fn new(repetition: f64, frequency: f64, presence: f64) -> Result<Self> {
-        let single = repetition as f32;
-        if !(single.is_finite() && single > 0.0) {
-            return Err(Error::RepetitionPenalty(repetition));
-        }
-        for (name, value) in [("frequency_penalty", frequency), ("presence_penalty", presence)] {
-            if !(value as f32).is_finite() {
-                return Err(Error::Penalty { name, value });
-            }
-        }
-        Ok(Self { repetition: single, frequency: frequency as f32, presence: presence as f32 })
+/// Subtracts from a token's logit for each time that the token is in the history: OpenAI's formula,
+/// counted over the prompt and the generated tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct FrequencyPenalty(f32);
+
+impl Processor for FrequencyPenalty {
+    type Given = f64;
+
+    const PARAMETER: Parameter = Parameter {
+        name: "frequency_penalty",
+        kind: Kind::Number,
+        default: Value::Number(0.0),
+        off: Value::Number(0.0),
+        range: "a finite float32; above 0 discourages repeats",
+        help: "Subtracted from a token's logit for each time that it occurred (OpenAI's formula, \
+               over prompt and text).",
+    };
+
+    fn new(&given: &f64, _: &[u32]) -> Result<Option<Self>> {
+        Ok(subtracted("frequency_penalty", given)?.map(Self))
     }
 
-    pub(super) fn is_off(self) -> bool {
-        self.repetition == 1.0 && self.frequency == 0.0 && self.presence == 0.0
+    fn needs_history(&self) -> bool {
+        true
     }
 
-    pub(super) fn apply(self, row: &mut [f32], history: History<'_>, counts: &mut Counts) {
-        let (known, rest) = history.counted();
-        counts.clear();
-        counts.extend(rest);
-        // Each token once, so the order of the counts cannot be seen.
-        for (token, count) in known.into_iter().flat_map(Counts::iter) {
-            if counts.of(token) == 0 {
-                change(row, token, |logit| self.penalised(logit, count as f32));
-            }
-        }
-        for (token, count) in counts.iter() {
-            let count = count + known.map_or(0, |known| known.of(token));
-            change(row, token, |logit| self.penalised(logit, count as f32));
-        }
+    fn bans(&self) -> bool {
+        false
     }
 
-    fn penalised(self, logit: f32, count: f32) -> f32 {
-        let repetition = self.repetition;
-        let scaled = if logit < 0.0 { logit * repetition } else { logit / repetition };
-        // Kept finite between the steps, so that two infinities cannot meet.
-        let counted = scaled.clamp(f32::MIN, f32::MAX) - count * self.frequency;
-        counted.clamp(f32::MIN, f32::MAX) - self.presence
+    fn changes(&self) -> bool {
+        true
     }
+
+    fn apply(&self, row: &mut [f32], past: &mut Past) {
+        let Self(penalty) = *self;
+        past.for_each_count(|token, count| {
+            change(row, token, |logit| logit - count as f32 * penalty);
+        });
+    }
+}
+
+/// Subtracts once from the logit of each token in the history: OpenAI's formula, over the prompt and
+/// the generated tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct PresencePenalty(f32);
+
+impl Processor for PresencePenalty {
+    type Given = f64;
+
+    const PARAMETER: Parameter = Parameter {
+        name: "presence_penalty",
+        kind: Kind::Number,
+        default: Value::Number(0.0),
+        off: Value::Number(0.0),
+        range: "a finite float32; above 0 discourages repeats",
+        help: "Subtracted once from a token's logit if it occurred (OpenAI's formula, over prompt \
+               and text).",
+    };
+
+    fn new(&given: &f64, _: &[u32]) -> Result<Option<Self>> {
+        Ok(subtracted("presence_penalty", given)?.map(Self))
+    }
+
+    fn needs_history(&self) -> bool {
+        true
+    }
+
+    fn bans(&self) -> bool {
+        false
+    }
+
+    fn changes(&self) -> bool {
+        true
+    }
+
+    fn apply(&self, row: &mut [f32], past: &mut Past) {
+        let Self(penalty) = *self;
+        past.for_each_count(|token, _| change(row, token, |logit| logit - penalty));
+    }
+}
+
+/// A penalty that is subtracted; None where it is 0.
+fn subtracted(name: &'static str, value: f64) -> Result<Option<f32>> {
+    let penalty = value as f32;
+    if !penalty.is_finite() {
+        return Err(Error::Penalty { name, value });
+    }
+    Ok((penalty != 0.0).then_some(penalty))
 }

@@ -1,7 +1,5 @@
 //! Where a sequence's end has occurred before in it, and how much of it.
 
-use super::ban;
-
 /// At `i`: how many of the sequence's last tokens are also the last ones `i` tokens earlier; that
 /// is, what the sequence and itself without its last `i` tokens have in common at their ends.
 #[derive(Debug, Default)]
@@ -33,14 +31,5 @@ impl Repeats {
     /// Each distance back at which something follows, with the length of the match there.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, usize)> {
         self.lengths.iter().map(|&length| length as usize).enumerate().skip(1)
-    }
-
-    /// Bans each token that follows an earlier occurrence of the last `size - 1` tokens.
-    pub(super) fn ban_ngrams(&self, size: usize, row: &mut [f32], tokens: &[u32]) {
-        for (distance, length) in self.iter() {
-            if length >= size - 1 {
-                ban(row, tokens[tokens.len() - distance]);
-            }
-        }
     }
 }

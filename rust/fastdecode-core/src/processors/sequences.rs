@@ -1,9 +1,6 @@
 //! Token sequences whose completion is made likelier, less likely, or impossible.
 
-use std::collections::HashSet;
-
-use super::{ban, change};
-use crate::error::{Error, Result};
+use super::rule::{ban, change};
 
 /// Sequences and what each adds to the logit of its last token.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,34 +13,8 @@ pub(super) struct Sequences {
 }
 
 impl Sequences {
-    /// From `logit_bias`.
-    pub(super) fn biases(given: &[(Vec<u32>, f32)]) -> Result<Self> {
-        let mut seen = HashSet::new();
-        for (index, (ids, bias)) in given.iter().enumerate() {
-            if ids.is_empty() {
-                return Err(Error::EmptySequence { name: "logit_bias", index });
-            }
-            if bias.is_nan() || *bias == f32::INFINITY {
-                return Err(Error::LogitBias { tokens: ids.clone(), bias: *bias });
-            }
-            if !seen.insert(ids) {
-                return Err(Error::LogitBiasTwice { tokens: ids.clone() });
-            }
-        }
-        Ok(Self::sorted(given.to_vec()))
-    }
-
-    /// From `bad_words`, without the words that are an end-of-sequence token alone.
-    pub(super) fn bans(words: &[Vec<u32>], eos: &[u32]) -> Result<Self> {
-        if let Some(index) = words.iter().position(Vec::is_empty) {
-            return Err(Error::EmptySequence { name: "bad_words", index });
-        }
-        let ends = |word: &[u32]| matches!(word, [token] if eos.contains(token));
-        let kept = words.iter().filter(|word| !ends(word));
-        Ok(Self::sorted(kept.map(|word| (word.clone(), f32::NEG_INFINITY)).collect()))
-    }
-
-    fn sorted(all: Vec<(Vec<u32>, f32)>) -> Self {
+    /// Of sequences that are not empty.
+    pub(super) fn new(all: Vec<(Vec<u32>, f32)>) -> Self {
         let (single, mut longer): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|(ids, _)| ids.len() == 1);
         longer.sort_unstable_by(|(a, _), (b, _)| {
@@ -52,18 +23,14 @@ impl Sequences {
         Self { single: single.into_iter().map(|(ids, bias)| (ids[0], bias)).collect(), longer }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.single.is_empty() && self.longer.is_empty()
-    }
-
     pub(super) fn need_history(&self) -> bool {
         !self.longer.is_empty()
     }
 
-    /// Whether one of them makes a token impossible.
-    pub(super) fn ban(&self) -> bool {
+    /// What each of them adds.
+    pub(super) fn biases(&self) -> impl Iterator<Item = f32> {
         let single = self.single.iter().map(|&(_, bias)| bias);
-        single.chain(self.longer.iter().map(|&(_, bias)| bias)).any(f32::is_infinite)
+        single.chain(self.longer.iter().map(|&(_, bias)| bias))
     }
 
     pub(super) fn apply(&self, row: &mut [f32], tokens: &[u32]) {

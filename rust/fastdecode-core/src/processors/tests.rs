@@ -164,7 +164,7 @@ prop_compose! {
     ) -> ProcessorParams {
         ProcessorParams {
             logit_bias, repetition_penalty, frequency_penalty, presence_penalty, dry,
-            no_repeat_ngram_size, bad_words, min_new_tokens, eos, allowed,
+            no_repeat_ngram_size, bad_words, min_new_tokens, allowed, eos,
         }
     }
 }

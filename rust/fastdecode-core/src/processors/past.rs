@@ -1,0 +1,78 @@
+//! The text so far, as logits processors see it: what several of them ask is worked out once a row.
+
+use rustc_hash::FxHashMap;
+
+use super::history::{Counts, History};
+use super::repeats::Repeats;
+
+/// Memory that is reused between rows; one for each thread. It grows with the history, not with the
+/// vocabulary.
+#[derive(Debug, Default)]
+pub struct ProcessorWorkspace {
+    counts: Counts,
+    repeats: Repeats,
+    tally: Tally,
+}
+
+/// A number for each of some tokens.
+pub(super) type Tally = FxHashMap<u32, u32>;
+
+/// The history of the row at hand.
+pub(super) struct Past<'a> {
+    history: History<'a>,
+    generated: usize,
+    workspace: &'a mut ProcessorWorkspace,
+    counted: bool,
+    measured: bool,
+}
+
+impl<'a> Past<'a> {
+    /// A history that has been checked, with its number of generated tokens.
+    pub fn new(
+        history: History<'a>,
+        generated: usize,
+        workspace: &'a mut ProcessorWorkspace,
+    ) -> Self {
+        Self { history, generated, workspace, counted: false, measured: false }
+    }
+
+    /// The prompt's tokens and the generated ones.
+    pub fn tokens(&self) -> &'a [u32] {
+        self.history.tokens()
+    }
+
+    /// How many tokens have been generated.
+    pub fn generated(&self) -> usize {
+        self.generated
+    }
+
+    /// Each token that occurs, once, with how often it does, in any order.
+    pub fn for_each_count(&mut self, mut visit: impl FnMut(u32, u32)) {
+        let (known, rest) = self.history.counted();
+        let counts = &mut self.workspace.counts;
+        if !self.counted {
+            counts.clear();
+            counts.extend(rest);
+            self.counted = true;
+        }
+        for (token, count) in known.into_iter().flat_map(Counts::iter) {
+            if counts.of(token) == 0 {
+                visit(token, count);
+            }
+        }
+        for (token, count) in counts.iter() {
+            visit(token, count + known.map_or(0, |known| known.of(token)));
+        }
+    }
+
+    /// Where the end of the text has occurred before, and an empty tally to use with it.
+    pub fn repeats(&mut self) -> (&Repeats, &mut Tally) {
+        let ProcessorWorkspace { repeats, tally, .. } = &mut *self.workspace;
+        if !self.measured {
+            repeats.measure(self.history.tokens());
+            self.measured = true;
+        }
+        tally.clear();
+        (repeats, tally)
+    }
+}
