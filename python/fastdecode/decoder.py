@@ -1,4 +1,4 @@
-"""The decoder: a model and its tokenizer, with everything that can be asked of them."""
+"""The decoder: a model and its tokenizer, and everything they can be used for."""
 
 from __future__ import annotations
 

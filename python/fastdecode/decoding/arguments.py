@@ -17,7 +17,7 @@ from fastdecode.options.strategies import Beam, Greedy, Strategy, describe
 DEFAULT_NEW_TOKENS = 20
 _MOST_SEQUENCES = 32
 _CACHE_BYTES = 2**30
-# Read by name; everything else says how a token is chosen.
+# Read here by name; the rest is passed to `keywords.read`.
 _NAMED = tuple(n for n in RunArguments.__annotations__ if n not in keywords.OF_A_RUN)
 
 

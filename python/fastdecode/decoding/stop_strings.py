@@ -1,4 +1,4 @@
-"""Stop strings: where a text ends, exactly, whatever the token borders are."""
+"""Stop strings: where a text ends, whatever the token boundaries."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 
 class StopCutter:
-    """Cuts a text, fed in pieces, before the stop string that is complete first.
+    """Cuts a text, fed in pieces, before the first complete stop string.
 
-    The cut does not depend on how the text comes in pieces: read character by character, the first
+    The cut does not depend on the pieces: read character by character, the first
     stop string to become complete wins (of two that end together, the longer), and the text ends
     before it. Text that may still turn out to begin a stop string is held back.
     """
@@ -20,7 +20,7 @@ class StopCutter:
         self.stopped = False
 
     def feed(self, piece: str) -> str:
-        """Take the next piece; return the text that is certain now. Sets `stopped` at a cut."""
+        """Take the next piece; return the text that is final. Sets `stopped` at a cut."""
         if self.stopped:
             return ""
         text = self._held + piece
@@ -47,7 +47,7 @@ class StopCutter:
         return min(hits)[1] if hits else None
 
     def _possible_start(self, text: str) -> int:
-        """Index from which `text` is the beginning of a stop string; its length if nowhere."""
+        """The index at which `text` may begin a stop string; its length if nowhere."""
         longest = max(map(len, self._stops), default=1) - 1
         for start in range(max(0, len(text) - longest), len(text)):
             tail = text[start:]

@@ -1,4 +1,4 @@
-"""Text from tokens: all at once, or a token at a time without ever splitting a character."""
+"""Text from tokens: all at once, or token by token without ever splitting a character."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 # Tokenizers of the SentencePiece family drop a leading space, so a continuation is decoded
-# behind the last few tokens of its prompt.
+# together with the last few tokens of its prompt.
 _TAIL = 6
 _REPLACEMENT = "\ufffd"
 
@@ -20,20 +20,20 @@ def decode(tokenizer: Any, ids: Sequence[int]) -> str:
 
 
 def continuation(tokenizer: Any, prompt: Sequence[int], ids: Sequence[int]) -> str:
-    """The text that the tokens `ids` add behind the tokens `prompt`."""
+    """The text that the tokens `ids` add after the tokens `prompt`."""
     tail = list(prompt[-_TAIL:])
     return decode(tokenizer, tail + list(ids))[len(decode(tokenizer, tail)) :]
 
 
 class TextCursor:
-    """Text a token at a time: each call gives the characters that are complete by now.
+    """An incremental detokenizer: each call returns the characters that are complete.
 
     A token may end inside a UTF-8 character. Such a piece is held back until the character is
-    whole, so the pieces and `finish()` together are exactly the text of all tokens.
+    complete, so the pieces and `finish()` together are exactly the text of all tokens.
     """
 
     def __init__(self, tokenizer: Any, prompt: Sequence[int]) -> None:
-        """Read on behind the tokens `prompt`."""
+        """Begin after the tokens `prompt`."""
         self._tokenizer = tokenizer
         self._ids = list(prompt[-_TAIL:])
         self._first = len(self._ids)
@@ -55,7 +55,7 @@ class TextCursor:
         return piece
 
     def finish(self) -> str:
-        """What is still held back, once no token follows."""
+        """The text still held back, once no token follows."""
         whole = continuation(self._tokenizer, self._ids[: self._first], self._ids[self._first :])
         given = "".join(self._given)
         if whole.startswith(given):

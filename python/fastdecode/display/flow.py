@@ -1,4 +1,4 @@
-"""Running text whose tokens are coloured by their surprisal, with what else was possible."""
+"""Running text whose tokens are coloured by surprisal, with the alternatives of each."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from fastdecode.display.html import escape, fragment
 from fastdecode.display.tables import Column, Table, printable
 
-# From this surprisal on, in nats, the colour is at its strongest: one in 22,000.
+# The surprisal, in nats, from which the colour is at its strongest: one in 22,000.
 FULL = 10.0
 _STRONGEST = 0.72
 
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """A likely token at some place: its id, readable form and log-probability in nats."""
+    """A likely token at some position: its id, readable form and log-probability in nats."""
 
     token_id: int
     shown: str
@@ -30,9 +30,9 @@ class Shown:
 
     Attributes:
         shown: the token, readable on one line.
-        logprob: in nats; None for a token that was given, not scored.
-        lines: what to say about it when it is pointed at.
-        alternatives: the likeliest tokens at its place.
+        logprob: in nats; None for a token that is given, not scored.
+        lines: what the panel says about it.
+        alternatives: the likeliest tokens at its position.
         decides: whether to frame it.
     """
 
@@ -43,7 +43,7 @@ class Shown:
     decides: bool = False
 
     def running(self) -> str:
-        """The token as it stands in a running text: spaces and line ends are themselves."""
+        """The token as it appears in running text, with real spaces and line ends."""
         return self.shown.replace("␣", " ").replace("↵", "↵\n")
 
 
@@ -53,12 +53,12 @@ def html(tokens: Iterable[Shown]) -> str:
 
 
 def paragraph(tokens: Iterable[Shown]) -> str:
-    """The tokens alone, to stand inside a fragment."""
+    """The tokens alone, for use inside a fragment."""
     return f'<div class="flow">{"".join(map(token_html, tokens))}</div>'
 
 
 def token_html(token: Shown) -> str:
-    """One token, coloured, with a panel that opens where it is pointed at or focused."""
+    """One token, coloured, with a panel that opens on hover or focus."""
     text = escape(token.running())
     if token.logprob is None:
         return f'<span class="tok given">{text}</span>'
@@ -72,7 +72,7 @@ def token_html(token: Shown) -> str:
 
 
 def key() -> str:
-    """What the colours mean, in one line."""
+    """A key to the colours, on one line."""
     steps = "".join(
         f'<span style="background:{_colour(value)}">{value:g}</span>' for value in (0, 2, 5, 10)
     )
@@ -117,7 +117,7 @@ def _colour(surprisal: float) -> str:
 
 
 def _terminal_style(surprisal: float) -> str:
-    """Black on a pale to strong orange, so that it can be read on any background."""
+    """Black on pale to strong orange, which is legible on any background."""
     share = min(max(surprisal / FULL, 0.0), 1.0)
     if share < 0.05:
         return ""

@@ -1,8 +1,8 @@
-"""HTML that stands alone: every text escaped, no script, nothing fetched, light and dark alike.
+"""Self-contained HTML: every text escaped, no scripts, nothing fetched, for light and dark themes.
 
-Colours are laid thinly over whatever background there is, and text keeps the page's own colour, so
-nothing has to know which theme is on. Only a panel that opens over the text needs a background; it
-takes the notebook's, else the browser's (`Canvas` follows the colour scheme).
+Colours are translucent over the page's background, and text keeps the page's colour, so the theme
+need not be known. Only a panel that opens over the text needs a background; it takes the
+notebook's, else the browser's (`Canvas` follows the colour scheme).
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ var(--color-foreground-primary,CanvasText)))}
 
 
 def fragment(body: str) -> str:
-    """A piece of HTML for a notebook's output, with its own style."""
+    """HTML for a notebook's output, with its style."""
     return f'<div class="fastdecode"><style>{_STYLE}</style>{body}</div>'
 
 
 def page(title: str, body: str) -> str:
-    """A whole page around a fragment, for a file of its own."""
+    """A whole page around a fragment."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'

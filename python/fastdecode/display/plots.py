@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-# Middle grey: read on white and on near black alike, so that one picture does for both.
+# Middle grey is legible on light and dark backgrounds.
 _INK = "#7d7d7d"
 _BAR = "#e8702a"
 _LINE = "#3b82f6"
@@ -15,13 +15,13 @@ _INCHES_A_TOKEN = 0.32
 def surprisal(
     shown: Sequence[str], surprisals: Sequence[float], entropies: Sequence[float], ax: Any = None
 ) -> Any:
-    """A bar a token for its surprisal and a line for the entropy that it came out of, in nats.
+    """A bar for the surprisal of each token, and a line for the entropy before it, in nats.
 
     Args:
-        shown: the tokens, readable.
+        shown: the tokens in readable form.
         surprisals: minus their log-probabilities.
-        entropies: of the distributions before them; empty for none.
-        ax: the axes to draw on; None makes a figure, transparent, in colours for any background.
+        entropies: the entropies of the distributions they were chosen from; empty for none.
+        ax: the axes to draw on; None makes a transparent figure that suits any background.
 
     Raises:
         ImportError: where matplotlib is not installed.
@@ -33,7 +33,7 @@ def surprisal(
     ax.bar(places, surprisals, color=_BAR, width=0.7, label="surprisal of the token")
     if entropies:
         ax.plot(places, entropies, color=_LINE, marker="o", markersize=4, label="entropy before it")
-    # A dollar sign would begin a formula.
+    # matplotlib would read a dollar sign as the start of a formula.
     ax.set_xticks(list(places), [s.replace("$", r"\$") for s in shown], rotation=60, ha="right")
     ax.set_ylabel("nats")
     ax.margins(x=0.01)

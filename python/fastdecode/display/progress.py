@@ -1,11 +1,11 @@
-"""Progress: a bar on standard error for long work."""
+"""A progress bar on standard error."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-# From this many texts on, a bar is shown on a terminal.
+# On a terminal, a bar is shown for at least this many texts.
 _MANY = 20
 
 
@@ -14,9 +14,9 @@ def progress_bar(wanted: bool | None, texts: int, name: str, *, each: int = 1) -
 
     Args:
         wanted: True, False, or None for many texts on a terminal.
-        texts: how many there are.
-        name: what is done with them.
-        each: how often the bar moves for each of them.
+        texts: the number of texts.
+        name: the label of the bar.
+        each: how often the bar advances for each text.
     """
     if wanted is None:
         wanted = texts >= _MANY and sys.stderr.isatty()

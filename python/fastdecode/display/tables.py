@@ -1,4 +1,4 @@
-"""Tables: the same rows as plain text, in a rich terminal, as HTML, as pandas and polars."""
+"""Tables as plain text, rich text and HTML, and as pandas and polars data frames."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SHORT_BAR = 4
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column as it is shown.
+    """A column of a table.
 
     Attributes:
         name: its heading.
-        cells: one string a row.
-        right: set to the right, for numbers.
-        code: set in a fixed-width face, for tokens.
-        bars: a length in 0..1 a row, drawn as a bar in place of `cells`.
+        cells: one string for each row.
+        right: aligned to the right, for numbers.
+        code: in a fixed-width font, for tokens.
+        bars: a length in 0..1 for each row, drawn as a bar in place of `cells`.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Table:
     """Rows to show.
 
     Attributes:
-        columns: what stands side by side, all of one length.
+        columns: the columns, all of the same length.
         notes: sentences below the table.
         cut: the rows that are shown faded.
         won: the rows that are shown as chosen.
@@ -77,7 +77,7 @@ class Table:
         return "\n".join([*([self.title] if self.title else []), *lines, *self.notes])
 
     def rich(self) -> Any:
-        """As something that `rich.print` shows in colour, with bars as long as there is room."""
+        """A rich renderable, in colour, with bars as long as the terminal has room for."""
         return _Rich(self)
 
     def html(self) -> str:
@@ -85,7 +85,7 @@ class Table:
         return fragment(self.html_body())
 
     def html_body(self) -> str:
-        """The same without the style, to stand inside another fragment."""
+        """The same without the style, for use inside another fragment."""
         head = "".join(f'<th class="{_class(c)}">{escape(c.name)}</th>' for c in self.columns)
         rows = []
         for row in range(len(self)):
@@ -142,13 +142,13 @@ class _Rich:
 
 
 class Tabular:
-    """What can be shown as a table and taken as a data frame."""
+    """Base of results that are shown as a table and exported as a data frame."""
 
     def _table(self) -> Table:
         raise NotImplementedError
 
     def _columns(self) -> Mapping[str, Sequence[Any]]:
-        """Every column as data, in full precision."""
+        """The columns as data, in full precision."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -163,11 +163,11 @@ class Tabular:
         return self._table().html()
 
     def to_html(self) -> str:
-        """What a notebook shows: HTML with its own style, without scripts, needing no network."""
+        """What a notebook shows: self-contained HTML without scripts."""
         return self._repr_html_()
 
     def to_pandas(self) -> Any:
-        """A pandas DataFrame, one row a part, numbers in full precision.
+        """A pandas DataFrame with a row for each item, numbers in full precision.
 
         Raises:
             ImportError: where pandas is not installed.
@@ -179,7 +179,7 @@ class Tabular:
         return pandas.DataFrame({name: list(values) for name, values in self._columns().items()})
 
     def to_polars(self) -> Any:
-        """A polars DataFrame, one row a part, numbers in full precision.
+        """A polars DataFrame with a row for each item, numbers in full precision.
 
         Raises:
             ImportError: where polars is not installed.
@@ -199,7 +199,7 @@ def bar(share: float, width: int = _BAR) -> str:
     return drawn or ("▏" if share > 0 else "")
 
 
-# A model may write any byte. In a terminal, control characters are shown, not obeyed.
+# A model may generate any byte; a terminal must not obey its control characters.
 _CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {
     127: 0x2421,
     **dict.fromkeys(range(128, 160), 9254),

@@ -1,4 +1,4 @@
-"""A beam search's tree as an SVG drawing: a column a step, ranked from the top."""
+"""A beam search's tree as an SVG drawing: a column for each step, best at the top."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST = 12
 _MARGIN = 16
 _HEAD = 46
 
-# Explicit colours for both schemes, on a ground of its own, so that it can be read on any page.
+# Colours for light and dark schemes over an opaque ground, so that any page may contain it.
 _STYLE = """
 .fd-beams { --ground: #ffffff; --ink: #1f2328; --soft: #57606a; --faint: #a3aab2;
   --line: #d0d7de; --best: #1a7f37; --glow: #dafbe1; font: 12px ui-monospace, Menlo, Consolas,
@@ -45,7 +45,7 @@ _STYLE = """
 
 
 def as_svg(tree: BeamTree, *, pruned: bool = True) -> str:
-    """The drawing, with tooltips that say each candidate's numbers."""
+    """The drawing, with a tooltip for each candidate's numbers."""
     shown = [branch for branch in tree if pruned or branch.fate != "pruned"]
     columns: dict[int, list[Branch]] = {}
     for branch in shown:
@@ -150,7 +150,7 @@ def _edge(
     scores: dict[int, float],
 ) -> str:
     (x, y), (to_x, to_y) = spot[branch.parent], spot[branch.id]
-    # From behind the score, which stands at the box's right.
+    # The edge starts after the score, which is written to the right of the box.
     start = x + half[branch.parent] + scores[branch.parent]
     end = to_x - half[branch.id]
     bend = max((end - start) / 2, 8)
@@ -175,5 +175,5 @@ def _short(text: str, *, longest: int = _LONGEST, tail: bool = False) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without what XML does not allow."""
+    """The text without characters that XML does not allow."""
     return "".join(c if c.isprintable() else " " for c in text)

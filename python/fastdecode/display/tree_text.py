@@ -20,7 +20,7 @@ def visible(text: str) -> str:
 
 
 def standing(branch: Branch) -> str:
-    """What became of a branch: "best", "returned", "kept" or "pruned"."""
+    """The standing of a branch: "best", "returned", "kept" or "pruned"."""
     if branch.best:
         return "best"
     if branch.returned:
@@ -30,7 +30,7 @@ def standing(branch: Branch) -> str:
 
 @dataclass(slots=True)
 class _Stretch:
-    """Branches behind each other of one standing, without a fork between them."""
+    """Successive branches of the same standing, without a fork between them."""
 
     branches: list[Branch]
     pruned: int = 0
@@ -66,7 +66,7 @@ def as_text(tree: BeamTree) -> str:
 
 
 def as_rich(tree: BeamTree) -> Tree:
-    """The same for rich's console: the best in green, what is returned bold."""
+    """The same for rich's console: the best in green, returned branches bold."""
     from rich.text import Text
     from rich.tree import Tree
 
@@ -87,7 +87,7 @@ def _head(tree: BeamTree) -> str:
 
 
 def _stretches(tree: BeamTree, number: int) -> tuple[list[_Stretch], int]:
-    """The survivors behind a branch, and how many were pruned at once."""
+    """The survivors after a branch, and how many were pruned at once."""
     children = tree.children(number)
     pruned = sum(child.fate == "pruned" for child in children)
     stretches = []
@@ -157,7 +157,7 @@ def _quoted(text: str) -> str:
 
 
 def _entities(text: str) -> str:
-    """Mermaid reads labels as Markdown and HTML: whatever could mean something is written out."""
+    """The text with everything escaped that Mermaid might read as Markdown or HTML."""
     return "".join(_entity(c) for c in text)
 
 

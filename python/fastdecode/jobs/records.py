@@ -18,7 +18,7 @@ def line(record: dict[str, Any]) -> str:
 
 
 class Record:
-    """One text as it grows, and then as one object of JSON."""
+    """One text as it grows, and then as one JSON object."""
 
     def __init__(self, prompt: str, first: Step, logprobs: int | None) -> None:
         """Begin with the first step; `logprobs` as for `fastdecode.generate`."""

@@ -1,4 +1,4 @@
-"""Replays: a saved run made again, and where it parts from what was saved."""
+"""Replays: a saved run is run again and compared with what was saved."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from fastdecode.options.strategies import restore
 from fastdecode.results.generations import Generation, Generations
 from fastdecode.results.scores import one_line
 
-# Log-probabilities of the same tokens may be this far apart: ten times what another order of
-# additions does to a forward pass in float32, a hundredth of what another model does.
+# How far log-probabilities of the same tokens may be apart: ten times what another order of
+# additions changes in a float32 forward pass, a hundredth of what another model changes.
 TOLERANCE = 1e-3
 
 
@@ -27,19 +27,19 @@ class Difference:
     """Where one text first differs from the one saved.
 
     Attributes:
-        prompt_index: the prompt's place in the run.
+        prompt_index: the index of the prompt in the run.
         prompt: the prompt.
         sample: which sample of it, or which sequence of a beam search, from 0.
         kind: "token"; "logprob" (the same tokens, a log-probability beyond the tolerance); "text"
-            or "finish_reason" (the same tokens, but read differently); "missing" or "extra" (a
-            beam search found fewer or more sequences).
-        step: which generated token differs, from 0; None where no single one does.
-        saved: the token that was saved there, readable; None where the saved text had ended.
-        found: the token that was found there; None where the text found had ended.
+            or "finish_reason" (the same tokens, but another text or reason); "missing" or "extra"
+            (a beam search found fewer or more sequences).
+        step: the index of the generated token that differs; None where no single one does.
+        saved: the saved token at that step, in readable form; None where the saved text had ended.
+        found: the token of this run at that step; None where the text found had ended.
         saved_id: the id of `saved`.
         found_id: the id of `found`.
         now: the log-probabilities of `saved` and of `found` in this run, in nats.
-        then: the same as they were saved; None for what was not.
+        then: the same in the saved run; None for those that were not saved.
         note: for other kinds than "token", what differs, in words.
     """
 
@@ -86,7 +86,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A saved run beside the same run made again.
+    """A saved run and the same run made again.
 
     Attributes:
         path: the file.
@@ -95,8 +95,8 @@ class Replay:
         differences: the first difference of each text that differs, in the order of the texts.
         largest: the largest difference between log-probabilities of the same tokens, in nats;
             None where the file has none.
-        environment: what this run was made with and the saved one was not, by name, as
-            (then, now); None for what one of them does not say.
+        environment: the parts of the environment that differ between the runs, by name, as
+            (then, now); None for what one of them does not record.
     """
 
     path: str
@@ -117,7 +117,7 @@ class Replay:
         return self.differences[0] if self.differences else None
 
     def explain(self) -> str:
-        """What came out, the first difference if there is one, and what else is different now."""
+        """The outcome, the first difference, and how the environments differ."""
         count = len(self.saved)
         whole = f"{count:,} {'text' if count == 1 else 'texts'}"
         if self.first is None:
@@ -141,7 +141,7 @@ class Replay:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        """`explain`, in which nothing is left out."""
+        """The text of `explain`."""
         return self.explain()
 
 
@@ -154,7 +154,7 @@ def rerun(
     engine: str | None = None,
     dtype: Any = None,
 ) -> tuple[Decoder, Generations]:
-    """Make a saved run again, on the model, engine and dtype that it names or on the ones given.
+    """Run a saved call again, on the model, engine and dtype that it names or on those given.
 
     Raises:
         ValueError: where it was drawn with another generator, was constrained by a function, or
@@ -183,7 +183,7 @@ def rerun(
 
 
 def verify(path: str | os.PathLike[str], *, tolerance: float, **asked: Any) -> Replay:
-    """See `fastdecode.verify`, which has the same arguments."""
+    """Run a saved call again and compare; `fastdecode.verify` describes the arguments."""
     if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not tolerance >= 0:
         raise ValueError(f"tolerance must be a number of nats from 0, not {tolerance!r}")
     saved = Generations.load(path)
@@ -214,7 +214,7 @@ def verify(path: str | os.PathLike[str], *, tolerance: float, **asked: Any) -> R
 def _pairs(
     saved: Generations, found: Generations
 ) -> Iterator[tuple[int, Generation | None, Generation | None]]:
-    """Texts of the same prompt and sample, in their order, with the prompt's place.
+    """Pairs of texts of the same prompt and sample, in order, with the prompt's index.
 
     Prompts that an interrupted run had not begun are left out.
     """
@@ -226,9 +226,9 @@ def _pairs(
 
 
 def _by_prompt(generations: Generations) -> dict[int, dict[int, Generation]]:
-    """Generations by the place of their prompt and by their sample.
+    """Generations by the index of their prompt and by their sample.
 
-    They are in the order of the prompts; of the same prompt twice, samples begin again.
+    They are in the order of the prompts; where a prompt occurs twice, its samples start over.
     """
     call = generations.call
     keys = list(zip(call["prompts"], call["streams"], strict=True))
@@ -290,7 +290,7 @@ def _parted(
     found: Generation,
     ids: tuple[int | None, int | None],
 ) -> Difference:
-    """Another token at `step`: both, and how likely the model holds either."""
+    """The difference of two tokens at `step`, with both log-probabilities."""
     some = [token for token in ids if token is not None]
     before = decoder.encode(saved.prompt) + saved.token_ids[:step]
     now = dict.fromkeys(some)

@@ -1,15 +1,15 @@
-"""Resumable runs: a file of JSON lines that the same command goes on with after it was cut.
+"""Resumable runs: a file of JSON lines that the same command completes after an interruption.
 
 Each text is written when it ends, as one line in one write, so the file has whole lines, in the
-order in which texts end, and at most one broken line, the last; that one is dropped and made
-again. What the run was told, its seed among it, lies beside the file in `FILE.run.json`, and a run
-with other settings does not go on with it. When all texts are there the file is put in the order
-of the prompts, in one step that cannot be seen half done.
+order in which texts end, and at most one broken line, the last, which is dropped and generated
+again. The settings of the run, including its seed, are kept beside the file in `FILE.run.json`; a
+run with other settings is refused. When all texts are present the file is sorted by prompt, in one
+atomic step.
 
-On the native engine a text does not depend on the texts beside it, so the missing ones alone are
-made. Elsewhere the last bit of a forward pass hangs on the batch: prompts go through in blocks of
-a fixed size, and a block that is not complete is made again as a whole, in the batches of an
-unbroken run.
+On the native engine a text does not depend on its batch, so only the missing ones are generated.
+On other engines the last bit of a forward pass depends on the batch: prompts are processed in
+groups of a fixed size, and an incomplete group is generated again as a whole, in the batches of an
+uninterrupted run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _FORMAT = "fastdecode lines v1"
 _INTERRUPTED = 130
-# Prompts that are made again together where an engine's last bits hang on the batch.
+# Prompts that are generated together where an engine's last bits depend on the batch.
 _BLOCK = 256
 
 Key = tuple[int, int]
@@ -93,14 +93,14 @@ def write(
 
 
 class Lines:
-    """The file of a run, with what it has.
+    """The file of a run, and which texts it has.
 
     Attributes:
-        seed: the seed of the run: the one it was begun with.
+        seed: the seed that the run was started with.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any], whole: int) -> None:
-        """Open the file of this run, or begin it.
+        """Open the file of this run, or create it.
 
         Raises:
             ValueError: where the file belongs to another run, or has been changed.
@@ -153,7 +153,7 @@ class Lines:
         self._places[key] = place, len(raw)
 
     def finish(self) -> None:
-        """Put the lines in the order of the prompts and samples."""
+        """Sort the lines by prompt and sample."""
         order = sorted(self._places)
         places = [self._places[key] for key in order]
         if places != sorted(places):
@@ -164,7 +164,7 @@ class Lines:
         return self._file.read(place[1])
 
     def _same_run(self, settings: dict[str, Any]) -> int:
-        """The seed of the run that the file belongs to, which must be this one."""
+        """The seed of the run that the file belongs to; refuses a file of another run."""
         advice = f"choose another --out, or remove {self._path}"
         try:
             known = json.loads(self._beside.read_text("utf-8"))
@@ -189,7 +189,7 @@ class Lines:
         return int(known["seed"])
 
     def _read(self, n: int, whole: int) -> None:
-        """Find the lines that are whole, and cut off what is not."""
+        """Index the whole lines, and truncate a broken last one."""
         self._file.seek(0)
         place = number = 0
         with open(self._file.fileno(), "rb", closefd=False) as reader:
@@ -221,7 +221,7 @@ class Lines:
 def _settings(
     decoder: Decoder, prompts: Sequence[str], strategy: Strategy, call: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What decides the texts of a run, and their form."""
+    """The settings that determine the texts of a run, and their form."""
     chosen = describe(strategy)
     settings = {
         "format": _FORMAT,
@@ -246,7 +246,7 @@ def _settings(
 def _texts(
     decoder: Decoder, prompts: Sequence[str], lines: Lines, arguments: Mapping[str, Any], n: int
 ) -> Iterator[tuple[Key, dict[str, Any]]]:
-    """The texts that are missing, as they end, and perhaps some that are there."""
+    """The missing texts as they end, possibly with some that the file already has."""
 
     def missing(index: int) -> bool:
         return any((index, sample) not in lines for sample in range(n))
@@ -275,7 +275,7 @@ def _ended(
 
 
 def _replace(path: Path, parts: Iterable[bytes]) -> None:
-    """Write a file so that it is there as a whole or not at all."""
+    """Write a file atomically."""
     temporary = path.with_name(path.name + ".new")
     with temporary.open("wb") as file:
         for part in parts:
@@ -286,7 +286,7 @@ def _replace(path: Path, parts: Iterable[bytes]) -> None:
 
 
 def _lock(descriptor: int, path: Path) -> None:
-    """Let nobody else write to the file while this run does, where the system has such locks."""
+    """Lock the file against other runs, on systems that have `fcntl`."""
     try:
         import fcntl
     except ImportError:

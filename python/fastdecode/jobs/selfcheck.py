@@ -1,4 +1,4 @@
-"""Self-checks: that what is promised holds on this machine, in a few seconds, without a network."""
+"""Self-checks: the package's promises, verified on this machine without a network."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ _DRAWS = (
 _WEIGHTS = "e85665c26b541b9a4e88b18301775b68dd9229db9c1c2aa2af67459431270a5e"
 _PROMPTS = ("Once upon a time", "The old king", "Alice was very", "It was")
 _NEW_TOKENS = 32
-# SHA-256 of the greedy tokens of the demo model behind them, as JSON.
+# SHA-256 of the demo model's greedy tokens after these prompts, as JSON.
 _GREEDY = "bc39314f4b613aebbf717cf8cb48774204b846212ef5a3dae15cfd0e306e3174"
 _DISTANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One promise, looked at.
+    """The outcome of one check.
 
     Attributes:
-        name: what was looked at.
-        passed: whether it holds; None where it could not be looked at here.
-        note: what was seen.
+        name: what was checked.
+        passed: whether it holds; None where it could not be checked here.
+        note: what was observed.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Check:
 
 
 class SelfCheck(Tabular, Items[Check]):
-    """All checks, in the order they were made."""
+    """All checks, in the order they ran."""
 
     @property
     def passed(self) -> bool:
@@ -84,10 +84,10 @@ class SelfCheck(Tabular, Items[Check]):
 
 
 def selfcheck() -> SelfCheck:
-    """Look at the random numbers, the law, the draws and the demo model on this machine.
+    """Check the random numbers, the law, the draws and the demo model on this machine.
 
-    Takes a few seconds, needs no network and no torch. A draw's statistics are tested so that a
-    right sampler fails with a probability of at most 1e-6.
+    Needs no network and no torch. The statistical tests of the draws fail a correct sampler with a
+    probability of at most 1e-6.
     """
     checks: list[Callable[[], Iterator[Check]]] = [_random, _law, _sampler, _engine]
     return SelfCheck(check for some in checks for check in some())
@@ -160,7 +160,7 @@ def _engine() -> Iterator[Check]:
 
 
 def _logits(ids: list[int], level: str, threads: str) -> NDArray[np.float32] | None:
-    """The demo model's logits computed that way; None where this machine has no such level."""
+    """The demo model's logits on this level and thread count; None where the machine lacks it."""
     from fastdecode.models.engines.native import NativeEngine
 
     with (
@@ -192,7 +192,7 @@ def _environment(**variables: str) -> Iterator[None]:
 
 
 def _spread(size: int, scale: float) -> NDArray[np.float32]:
-    """Logits in all corners of 0..scale, the same on every machine."""
+    """Logits spread over 0..scale, the same on every machine."""
     mixed = np.arange(1, size + 1, dtype=np.uint64) * np.uint64(2654435761) % np.uint64(2**24)
     row: NDArray[np.float32] = mixed.astype(np.float32) * np.float32(scale / 2**24)
     return row
@@ -203,7 +203,7 @@ def _rows() -> NDArray[np.float32]:
 
 
 def _distance(row: NDArray[np.float32]) -> float:
-    """Total variation between what is drawn from and the softmax in float64."""
+    """Total variation between the law and the softmax in float64."""
     exact = np.exp(row.astype(np.float64) - float(row.max()))
     exact /= exact.sum()
     return float(np.abs(core.distribution(row) - exact).sum() / 2)

@@ -1,4 +1,4 @@
-"""Throughputs: tokens a second that a model decodes on this machine, and where the time goes."""
+"""Throughputs: how many tokens per second a model decodes, and how the time divides."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Throughput:
     """Decoding at one batch size.
 
     Attributes:
-        batch: texts at a time.
-        tokens_per_second: of all texts together, the median of the runs; prefill is in it.
+        batch: the number of texts in the batch.
+        tokens_per_second: of all texts together, prefill included; the median of the runs.
         slowest: of the slowest run.
         fastest: of the fastest run.
         forward: share of the time in the model's forward pass, 0..1.
-        core: share in the choice of tokens.
+        core: share in the decoding core.
         python: the rest.
     """
 
@@ -46,7 +46,7 @@ class Throughputs(Tabular, Items[Throughput]):
 
     Attributes:
         setting: what was measured, in a sentence.
-        environment: what it was measured on; see `Generations.environment`.
+        environment: the machine and versions; see `Generations.environment`.
     """
 
     def __init__(
@@ -100,12 +100,12 @@ def measure(
         decoder: the model.
         batches: sizes of batches.
         strategy: how tokens are chosen.
-        max_new_tokens: so many tokens a text; no text ends before.
+        max_new_tokens: new tokens of each text; no text ends before.
         repeats: runs of each size.
-        prompt: what all texts go on from.
+        prompt: the prompt of every text.
 
     Raises:
-        ValueError: for a bad size, or where the context has no room for so many tokens.
+        ValueError: for a bad size, or where the context has no room for that many tokens.
     """
     from fastdecode.models.environment import environment
     from fastdecode.options.strategies import spoken

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
-# Seconds to wait for the hub before saying that it is out of reach.
+# Seconds after which the hub counts as unreachable.
 _HUB_TIMEOUT = 5.0
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 
@@ -27,7 +27,7 @@ def load(
         revision: a hub revision.
 
     Raises:
-        ValueError: where there is no such model, the hub is out of reach, or the weights are
+        ValueError: where there is no such model, the hub is unreachable, or the weights are
             damaged or incomplete, or the model needs Python code of its repository.
     """
     if name_or_path == "demo":
@@ -78,7 +78,7 @@ def _in_cache(name: str, revision: str | None) -> bool:
 
 
 def _find_on_hub(name: str, revision: str | None) -> None:
-    """Ask the hub once, with a short time-out, since the loaders retry for long."""
+    """Query the hub once, with a short time-out, because the loaders retry for a long time."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 

@@ -1,4 +1,4 @@
-"""Environments: what a run was made with, so that a later run can be told apart from it."""
+"""Environments: the versions, engine and instruction set that a run was made with."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fastdecode.models.engines.native import NativeEngine
 
 
 def environment(engine: Engine) -> dict[str, Any]:
-    """Whatever could move a last bit of a run on `engine`, as plain data.
+    """Everything that might change a bit of a run on `engine`, as plain data.
 
-    `fastdecode` and `python` are versions, `machine` names system and processor family, `engine` is
-    its name for `Decoder.from_pretrained`, `threads` and `level` (the instruction set) are what it
-    computes on; where it is one of torch's, `torch`, `transformers` and `device` are there too.
+    `fastdecode` and `python` are versions, `machine` names the system and processor family,
+    `engine` is the engine's name, `threads` and `level` are its threads and instruction set; for an
+    engine in torch, `torch`, `transformers` and `device` are added.
     """
     found: dict[str, Any] = {
         "fastdecode": __version__,

@@ -1,4 +1,4 @@
-"""Pieces: what a token is, as the vocabulary has it, in bytes, and readable on a page."""
+"""Pieces: a token as written in the vocabulary, as bytes, and in readable form."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
 class Pieces:
     """A tokenizer's tokens one by one.
 
-    Byte-level tokenizers (GPT-2's kind) and SentencePiece's are read to the byte; of any other
-    the bytes are those of the text that the tokenizer decodes.
+    The bytes of byte-level (GPT-2) and SentencePiece tokens are exact; for any other tokenizer they
+    are those of the token as written in the vocabulary.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -31,16 +31,16 @@ class Pieces:
             self._byte_level = "ByteLevel" in json.dumps(decoder)
 
     def __len__(self) -> int:
-        """Tokens, the special ones among them."""
+        """The number of tokens, special ones included."""
         return len(self._tokenizer)
 
     def piece(self, token_id: int) -> str:
-        """The token as the vocabulary has it; an id that it lacks is named in brackets."""
+        """The token as written in the vocabulary; an unknown id in brackets."""
         found = self._tokenizer.convert_ids_to_tokens([token_id])[0]
         return f"[{token_id}]" if found is None else str(found)
 
     def special(self, token_id: int) -> bool:
-        """Whether the token stands for no text, as the end of a sequence does."""
+        """Whether the token is special, as the end-of-sequence token is, and adds no text."""
         if token_id in self._added:
             return bool(self._added[token_id].special)
         return token_id in getattr(self._tokenizer, "all_special_ids", ())
@@ -61,21 +61,21 @@ class Pieces:
         return piece.replace("\u2581", " ").encode()
 
     def text(self, token_id: int) -> str:
-        """What the tokenizer decodes the token to, by itself; empty for a special token."""
+        """The text that the token alone decodes to; empty for a special token."""
         text: str = self._tokenizer.decode(
             [token_id], skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return text
 
     def readable(self, token_id: int) -> str:
-        """The token on one line: spaces and line ends as signs, bytes of no character as \\xNN."""
+        """The token on one line: spaces and line ends as signs, invalid UTF-8 as \\xNN."""
         if self.special(token_id):
             return self.piece(token_id)
         return readable(self.bytes(token_id)) or self.piece(token_id)
 
 
 def readable(raw: bytes) -> str:
-    """Bytes on one line: ␣ for a space, ↵ for a line end, \\xNN for what is no character."""
+    """Bytes on one line: ␣ for a space, ↵ for a line end, \\xNN for invalid UTF-8."""
     text = raw.decode("utf-8", errors="backslashreplace")
     return "".join(_SIGNS.get(c) or (c if _visible(c) else _escaped(c)) for c in text)
 
@@ -91,9 +91,9 @@ def _escaped(character: str) -> str:
 
 @lru_cache(maxsize=1)
 def _byte_of_character() -> dict[str, int]:
-    """Byte-level BPE writes each byte as a character; this reads them back.
+    """The byte of each character in byte-level BPE.
 
-    Printable bytes stand for themselves, the others for the characters from U+0100 on, in order
+    Printable bytes are written as themselves, the others as the characters from U+0100 on, in order
     (Radford et al., 2019).
     """
     own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Classes that add nothing to what `tokenizer.json` says.
+# Tokenizer classes that are fully described by `tokenizer.json`.
 _PLAIN = (
     None,
     "PreTrainedTokenizerFast",
@@ -19,7 +19,7 @@ _GPT2_SPECIAL = "<|endoftext|>"
 
 
 class FileTokenizer:
-    """What the decoder asks of a transformers tokenizer, over a `tokenizer.json` of GPT-2's kind.
+    """The part of a transformers tokenizer that the package uses, over a `tokenizer.json`.
 
     Attributes:
         bos_token_id: the token that begins a text, or None.
@@ -30,7 +30,7 @@ class FileTokenizer:
         """Read `tokenizer.json` and `tokenizer_config.json`.
 
         Raises:
-            ValueError: where they are missing or damaged, or ask for a tokenizer of another class.
+            ValueError: where they are missing or damaged, or need a tokenizer of another class.
         """
         from tokenizers import Tokenizer
 
@@ -43,7 +43,7 @@ class FileTokenizer:
             raise ValueError(
                 f"{folder}: a tokenizer of class {settings['tokenizer_class']!r} needs transformers"
             )
-        # A tokenizer file may ask for padding; the decoder wants each text as it is.
+        # A tokenizer file may enable padding and truncation.
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self.bos_token_id = self._special(settings.get("bos_token", _GPT2_SPECIAL))
@@ -58,11 +58,11 @@ class FileTokenizer:
 
     @property
     def backend_tokenizer(self) -> Any:
-        """The `tokenizers.Tokenizer` beneath, under the name that transformers gives it."""
+        """The underlying `tokenizers.Tokenizer`, under the name that transformers gives it."""
         return self._tokenizer
 
     def __len__(self) -> int:
-        """Tokens, the special ones among them."""
+        """The number of tokens, special ones included."""
         return int(self._tokenizer.get_vocab_size())
 
     def decode(
@@ -77,7 +77,7 @@ class FileTokenizer:
         return text
 
     def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str | None]:
-        """The tokens as the vocabulary has them."""
+        """The tokens as written in the vocabulary."""
         return [self._tokenizer.id_to_token(token) for token in ids]
 
     def _special(self, token: Any) -> int | None:

@@ -1,4 +1,4 @@
-"""What a beam search looked at, as a tree to read and to draw."""
+"""The candidates that a beam search compared, as a tree."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A candidate: one token behind another branch.
+    """A candidate: one token after another branch.
 
     Attributes:
-        id: its number in the tree; the prompt itself is 0, and is no branch.
-        parent: the number of what it continues.
+        id: its number in the tree; 0 is the prompt, which is no branch.
+        parent: the number of the branch that it continues.
         token_id: its token.
         text: the token's text.
-        depth: new tokens from the prompt to here.
+        depth: the number of new tokens from the prompt to here.
         logprob: the token's log-probability under the model, in nats.
         score: the sum that the search compared: log-probabilities with penalties, in nats.
-        fate: "kept" (it lived on), "finished" (it ended a sequence) or "pruned".
-        returned: whether a returned sequence passes here.
-        best: whether the best sequence passes here.
+        fate: "kept" (it was continued), "finished" (it ended a sequence) or "pruned".
+        returned: whether it is part of a returned sequence.
+        best: whether it is part of the best sequence.
     """
 
     id: int
@@ -37,26 +37,26 @@ class Branch:
 
 
 class BeamTree(Sequence[Branch]):
-    """Every candidate that the beam search behind one prompt compared, step by step.
+    """Every candidate that the beam search of one prompt compared, step by step.
 
     A sequence of `Branch`, in the order of the steps and, within a step, as the search ranked them.
-    In a notebook it draws itself; `print(tree)` is text, `to_svg`, `to_dot` and `to_mermaid` give
-    the drawing as text of that format, and rich prints it in colour.
+    A notebook shows it as a drawing, `print(tree)` as text, and rich in colour; `to_svg`, `to_dot`
+    and `to_mermaid` return the drawing in that format.
 
     Attributes:
         prompt: the prompt's text.
-        parted: the number of the branch (0: the prompt) at which greedy decoding would have left
-            the best sequence, or None where it would have found it.
+        parted: the number of the branch (0: the prompt) after which greedy decoding would have
+            left the best sequence, or None where it would have found it.
     """
 
     def __init__(self, prompt: str, branches: Sequence[Branch]) -> None:
-        """Hold `branches` behind `prompt`."""
+        """Hold the branches after `prompt`."""
         self.prompt = prompt
         self._branches = tuple(branches)
         self.parted = self._parting()
 
     def __len__(self) -> int:
-        """How many branches there are."""
+        """The number of branches."""
         return len(self._branches)
 
     def __getitem__(self, index: Any) -> Any:
@@ -84,14 +84,14 @@ class BeamTree(Sequence[Branch]):
         return self.to_svg()
 
     def children(self, number: int) -> list[Branch]:
-        """The branches behind branch `number` (0: the prompt), as the search ranked them."""
+        """The branches that continue branch `number` (0: the prompt), as the search ranked them."""
         return [branch for branch in self._branches if branch.parent == number]
 
     def to_svg(self, *, pruned: bool = True) -> str:
         """A drawing: survivors bold, the best in colour, pruned branches grey.
 
         Args:
-            pruned: whether to draw the branches that were pruned at once.
+            pruned: whether to draw pruned branches.
         """
         from fastdecode.display.tree_svg import as_svg
 
@@ -110,7 +110,7 @@ class BeamTree(Sequence[Branch]):
         return as_mermaid(self)
 
     def _parting(self) -> int | None:
-        """Where the best sequence takes another token than the likeliest."""
+        """The branch after which the best sequence takes a token other than the likeliest."""
         for branch in self._branches:
             if branch.best:
                 likeliest = max(self.children(branch.parent), key=lambda one: one.logprob)

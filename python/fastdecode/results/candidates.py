@@ -1,4 +1,4 @@
-"""Candidates: the likeliest next tokens behind a text, what a strategy keeps of them, and draws."""
+"""Candidates: the likeliest next tokens after a text, which a strategy keeps, and draws."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fastdecode.results.items import Items
 from fastdecode.results.law import Law, entropy
 from fastdecode.results.tokens import Token
 
-# Of a raffle, this many tokens on either side of the winner are shown.
+# The number of tokens of a raffle shown on either side of the winner.
 _AROUND = 5
 _TALLY_ROWS = 20
 
@@ -30,9 +30,9 @@ class Candidate:
     """A possible next token.
 
     Attributes:
-        rank: its place in the model's order, from 1.
-        token_id: its number in the vocabulary.
-        text: what it adds to the text; empty for a special token.
+        rank: its rank under the model, from 1.
+        token_id: its index in the vocabulary.
+        text: the text that it adds; empty for a special token.
         probability: under the model, 0..1, over the whole vocabulary.
         logprob: its logarithm, in nats.
         shown: readable on one line ("␣soon").
@@ -59,12 +59,12 @@ class Candidates(Tabular, Items[Candidate]):
     Attributes:
         prompt: the text before them.
         strategy: how the next token would be drawn; None: from the whole distribution.
-        vocabulary: how many tokens there are in all.
-        kept: how many of them can be drawn.
+        vocabulary: the number of tokens in the vocabulary.
+        kept: the number of tokens that can be drawn.
         kept_mass: the probability, under the model, of those that can be drawn, 0..1.
         entropy: of the model's distribution, in nats.
-        entropy_after: of what is drawn from, in nats.
-        seed: the seed that the call was given, or None.
+        entropy_after: of the distribution that is drawn from, in nats.
+        seed: the seed of the call, or None.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Candidates(Tabular, Items[Candidate]):
         weights: NDArray[np.uint64],
         seed: int | None,
     ) -> None:
-        """Hold the candidates behind `prompt` and the law with these weights; see `behind`."""
+        """Hold the candidates after `prompt` and the law with these weights; see `of`."""
         super().__init__(items)
         self.prompt = prompt
         self.strategy = strategy
@@ -94,7 +94,7 @@ class Candidates(Tabular, Items[Candidate]):
         self.entropy_after = entropy(weights)
 
     @classmethod
-    def behind(
+    def of(
         cls,
         prompt: str,
         law: Law,
@@ -151,8 +151,8 @@ class Candidates(Tabular, Items[Candidate]):
     def draw(self, seed: int | None = None, *, stream: int = 0, sample: int = 0) -> Raffle:
         """Draw the next token, and show how: the cumulative column, the ticket, the winner.
 
-        It is the first token that `generate` draws behind this prompt with the same strategy,
-        seed, stream and sample.
+        It is the first token that `generate` draws after this prompt with the same strategy, seed,
+        stream and sample.
 
         Args:
             seed: 0..2**64-1; None: the call's seed, or a fresh one, which the raffle reports.
@@ -176,7 +176,7 @@ class Candidates(Tabular, Items[Candidate]):
         """Draw `count` tokens with replacement: those of samples 0 to count-1.
 
         Args:
-            count: how many, at least 1.
+            count: the number of draws, at least 1.
             seed: 0..2**64-1; None: the call's seed, or a fresh one, which the tally reports.
             stream: the random stream, 0..2**32-1.
         """
@@ -235,20 +235,20 @@ class Share:
 
 
 class Raffle(Tabular, Items[Share]):
-    """One draw, to follow by hand: every token that can be drawn, in order of token id.
+    """One draw that can be followed by hand: every token that can be drawn, by token id.
 
-    Each holds a row of tickets, numbered on from the token before it; one ticket is drawn, all
-    of them equally likely, and the token that holds it has won.
+    Each holds consecutive tickets, numbered after those of the token before it; one ticket is
+    drawn, all of them equally likely, and the token that holds it is chosen.
 
     Attributes:
         ticket: the ticket drawn, in 0..total-1.
-        total: how many tickets there are.
+        total: the number of tickets.
         winner: the token that holds the ticket.
         probability: its share of the tickets, 0..1.
         seed: the seed of the draw.
         stream: its random stream.
         sample: which sample it is.
-        position: how many tokens stand before the drawn one.
+        position: the number of tokens before the drawn one.
     """
 
     def __init__(self, items: Iterable[Share], ticket: int, key: tuple[int, int, int, int]) -> None:
@@ -369,7 +369,7 @@ class Tally(Tabular, Items[Token]):
 
     @property
     def counts(self) -> dict[str, int]:
-        """How often each token came, by its readable form, the most frequent first."""
+        """How often each token was drawn, by its readable form, the most frequent first."""
         return {token.shown: count for token, count in self._counted()}
 
     def _counted(self) -> list[tuple[Token, int]]:

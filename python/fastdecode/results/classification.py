@@ -1,7 +1,7 @@
 """Classifications: which label a text belongs to, by Bayes' rule over a language model.
 
-p(label | text) is proportional to p(text | label) p(label): the model says how likely the text is
-behind each label's prompt, and the priors how likely each label is before one has read it.
+p(label | text) is proportional to p(text | label) p(label): the model gives the probability of the
+text after each label's prompt, and the priors the probability of each label before it is read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TEMPLATE = "{label}:"
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label, before a text has been read: its name, its prompt and its prior, 0..1."""
+    """A label before the text is read: its name, its prompt and its prior, 0..1."""
 
     name: str
     prompt: str
@@ -30,14 +30,14 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """A label, after a text has been read.
+    """A label after the text is read.
 
     Attributes:
         label: its name.
         probability: p(label | text), 0..1.
         prior: p(label), 0..1.
         logprob: ln p(text | label), in nats.
-        score: the text's score behind the label's prompt, token by token.
+        score: the text's score after the label's prompt, token by token.
     """
 
     label: str
@@ -48,14 +48,14 @@ class Posterior:
 
 
 class Classification(Tabular, Items[Posterior]):
-    """The labels of one text, the most probable first; equals in the order of the call.
+    """The labels of one text, the most probable first; ties in the order of the call.
 
     Attributes:
         text: the text.
     """
 
     def __init__(self, text: str, labels: Sequence[Label], scores: Sequence[Score]) -> None:
-        """Apply Bayes' rule to the text's score behind each label's prompt."""
+        """Apply Bayes' rule to the text's score after each label's prompt."""
         self.text = text
         joint = [math.log(y.prior) + s.logprob for y, s in zip(labels, scores, strict=True)]
         top = max(joint)
@@ -160,7 +160,7 @@ def read_labels(labels: Any, prompts: Any, priors: Any) -> list[Label]:
 
 
 def _filled(names: Sequence[str], prompts: Any) -> Any:
-    """A template as one prompt a label; anything else as it is."""
+    """A template as one prompt for each label; anything else unchanged."""
     template = TEMPLATE if prompts is None else prompts
     if not isinstance(template, str):
         return template
@@ -173,7 +173,7 @@ def _filled(names: Sequence[str], prompts: Any) -> Any:
 
 
 def _beside(names: Sequence[str], argument: str, values: Any, kind: Any) -> list[Any]:
-    """One value a label, from a mapping by label or a sequence in the order of the labels."""
+    """One value for each label, from a mapping by label or a sequence in their order."""
     if isinstance(values, Mapping):
         for name in values:
             if name not in names:

@@ -1,4 +1,4 @@
-"""Comparisons: which of some texts is likelier, and at which token that is decided."""
+"""Comparisons: which of several texts is likeliest, and at which token that is decided."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from fastdecode.display.html import escape, fragment
 from fastdecode.results.items import Items
 from fastdecode.results.scores import Score, one_line
 
-# Up to this many tokens a text has a column for each; longer texts stand under each other.
+# Up to this many tokens, each has a column; longer texts are shown as running text.
 _COLUMNS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Tokens of a text beside the tokens of the likeliest text that they stand for.
+    """Tokens of a text aligned with tokens of the likeliest text.
 
-    Where both have the same token, each is a segment of its own; elsewhere a segment is as long
-    as the difference, and may be empty on one side.
+    Where both have the same token, each is one segment; elsewhere a segment is as long as the
+    difference, and may be empty on one side.
 
     Attributes:
-        best: places in the likeliest text, `best[0]` up to, without, `best[1]`.
-        own: places in this text.
-        difference: log-probability of the own tokens less that of the best's, in nats.
+        best: the range of tokens in the likeliest text, end exclusive.
+        own: the range of tokens in this text, end exclusive.
+        difference: log-probability of the own tokens minus that of the likeliest text's, in nats.
     """
 
     best: tuple[int, int]
@@ -40,14 +40,15 @@ class Compared:
     """One of the texts compared.
 
     Attributes:
-        index: its place in the call.
+        index: its index in the call.
         score: its score.
-        difference: its log-probability less the likeliest's, in nats (by mean: of the means).
-        probability: its share, 0..1, where one of these texts must be the one.
-        segments: how its tokens stand beside the likeliest's, in order; together their
-            differences are the difference of the two sums.
-        decides: the segment where it loses most against the likeliest; None for the likeliest
-            itself and for its equal.
+        difference: its log-probability minus the likeliest's, in nats (of the means, where they
+            rank the texts).
+        probability: its probability given that it is one of these texts, 0..1.
+        segments: its tokens aligned with the likeliest text's, in order; their differences add up
+            to the difference of the two sums.
+        decides: the segment with the largest loss against the likeliest text; None for the
+            likeliest text itself and for its equal.
     """
 
     index: int
@@ -59,24 +60,24 @@ class Compared:
 
     @property
     def deciding(self) -> str:
-        """The tokens of `decides`, readable; empty where there are none."""
+        """The tokens of `decides` in readable form; empty where there are none."""
         if self.decides is None:
             return ""
         return "".join(self.score.shown[slice(*self.decides.own)])
 
 
 class Comparison(Tabular, Items[Compared]):
-    """Texts in the order of their log-probability, the likeliest first; equals in their order.
+    """Texts by their log-probability, the likeliest first; ties in the order of the call.
 
-    A notebook shows the texts under each other, token beside token, coloured by surprisal; the
-    tokens that decide are framed.
+    A notebook shows the texts below each other, aligned and coloured by surprisal; the deciding
+    tokens are framed.
 
     Attributes:
         per_token: whether the mean log-probability of a token ranks the texts, not the sum.
     """
 
     def __init__(self, scores: Sequence[Score], *, per_token: bool = False) -> None:
-        """Rank and align some scores."""
+        """Rank and align scores."""
         self.per_token = per_token
 
         def value(score: Score) -> float:
@@ -110,7 +111,7 @@ class Comparison(Tabular, Items[Compared]):
         return self._items[0].score
 
     def explain(self) -> str:
-        """What decides between the two likeliest, in one sentence."""
+        """What decides between the two likeliest texts, in one sentence."""
         first, second = self._items[:2]
         if second.decides is None:
             return f"{one_line(first.score.text)} and {one_line(second.score.text)} are equal."
@@ -170,7 +171,7 @@ class Comparison(Tabular, Items[Compared]):
 
 
 def _segments(best: Score, own: Score) -> list[Segment]:
-    """The two texts side by side."""
+    """The alignment of two texts."""
 
     def total(score: Score, first: int, end: int) -> float:
         return math.fsum(v for v in score.token_logprobs[first:end] if v is not None)
@@ -187,9 +188,9 @@ def _segments(best: Score, own: Score) -> list[Segment]:
 
 
 def _aligned(best: Sequence[int], own: Sequence[int]) -> Iterator[tuple[bool, int, int, int, int]]:
-    """Runs that are the same or not: whether, and the places in both.
+    """Runs that are equal or not: whether they are, and the ranges in both.
 
-    What both begin with and end with is theirs in common; between, the longest shared runs are.
+    A shared beginning and end are aligned first; between them, the longest shared runs.
     """
     short = min(len(best), len(own))
     head = next((i for i in range(short) if best[i] != own[i]), short)
@@ -206,9 +207,9 @@ def _aligned(best: Sequence[int], own: Sequence[int]) -> Iterator[tuple[bool, in
 
 
 def _cells(segments: Sequence[Segment]) -> Iterator[tuple[int, int, tuple[int, int]]]:
-    """Columns of the likeliest text, and the own tokens that stand in them.
+    """Columns of the likeliest text, and the own tokens in each.
 
-    Tokens that the likeliest lacks stand in the column behind them, or in the last one.
+    Tokens that the likeliest text lacks go to the column after them, or to the last one.
     """
     wide = [s for s in segments if s.best[0] < s.best[1]]
     start = 0

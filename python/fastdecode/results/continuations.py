@@ -1,4 +1,4 @@
-"""Continuations: every way that a prompt may go on, above a probability."""
+"""Continuations: every continuation of a prompt whose probability reaches a bound."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """One complete continuation: it ended, or has as many tokens as were asked for.
+    """One complete continuation: it has ended, or has the maximum number of tokens.
 
     Attributes:
         text: its text, without the prompt and without special tokens.
         token_ids: its tokens, with the end-of-sequence token that ended it.
-        probability: its probability under the model.
-        logprob: the same in nats.
+        probability: its probability under the model, 0..1.
+        logprob: the logarithm of `probability`, in nats.
         logprobs: the log-probability of each token.
         finish_reason: "eos", "length" or "context".
     """
@@ -40,7 +40,7 @@ class Continuations(Tabular, Items[Continuation]):
     Attributes:
         prompt: the prompt.
         min_probability: the bound; each continuation that is not listed is less likely than this.
-        left_out: the probability of all those together: 1 minus the sum of what is listed.
+        left_out: the total probability of those: 1 minus the sum of the listed ones.
     """
 
     def __init__(self, prompt: str, min_probability: float, items: Iterable[Continuation]) -> None:

@@ -1,4 +1,4 @@
-"""Generations: what `generate` returns, to read, to save and to run again."""
+"""Generations: what `generate` returns; it can be saved and run again."""
 
 from __future__ import annotations
 
@@ -27,24 +27,23 @@ class Generation:
     """One generated continuation of one prompt.
 
     Attributes:
-        text: the continuation, without the prompt and without special tokens, cut before a stop
-            string. `prompt + text` is the whole.
-        token_ids: the generated tokens, with the end-of-sequence token that ended them, and with
-            the tokens of a stop string.
+        text: the continuation, without the prompt and special tokens, cut before a stop string.
+        token_ids: the generated tokens, including the end-of-sequence token and the tokens of a
+            stop string.
         prompt: the prompt as given.
         logprobs: for each generated token, its log-probability in nats under the model itself
-            (before temperature and truncation); None unless asked for.
+            (before temperature and truncation); None unless requested.
         alternatives: for each generated token, the likeliest tokens as (id, log-probability),
             likeliest first; None unless `logprobs` is at least 1.
         score: a beam's final score; None for greedy and sampling.
-        inclusion: in a stochastic beam search, the probability that the sample holds this sequence,
-            given its threshold; otherwise None.
+        inclusion: in a stochastic beam search, the probability that the sample contains this
+            sequence, given its threshold; otherwise None.
         finish_reason: "eos", "stop" (a stop string), "length" (`max_new_tokens`), "context" (the
             model's context is full), or "interrupted" (Ctrl-C).
         seed: the seed of the run.
         stream: the random stream of the prompt.
         sample: which sample of the prompt, from 0.
-        steps: a `Step` for each generated token, with what led to it; None without `trace=True`.
+        steps: a `Step` for each generated token, with its trace; None without `trace=True`.
     """
 
     text: str
@@ -61,7 +60,7 @@ class Generation:
     steps: list[Step] | None = None
 
     def explain(self) -> str:
-        """Every step in one plain sentence, a line each.
+        """Every step in one sentence, on a line each.
 
         Raises:
             ValueError: where the run was made without `trace=True`.
@@ -118,7 +117,7 @@ class Generation:
         return flow.paragraph(self._flow())
 
     def to_html(self) -> str:
-        """What a notebook shows: HTML with its own style, without scripts, needing no network."""
+        """What a notebook shows: self-contained HTML without scripts."""
         key = "" if self.steps is None else flow.key()
         return fragment(self._html_body() + key)
 
@@ -129,15 +128,15 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What a run took.
+    """The time that a run took, and how it divides.
 
     Attributes:
         tokens: generated tokens.
         seconds: wall time of the decode, without loading the model.
         tokens_per_second: their ratio.
         forward: share of the time in the model's forward pass, 0..1.
-        core: share in the decoding core (choice of tokens, log-probabilities).
-        python: the rest.
+        core: share in the decoding core (choice of tokens, log-probabilities), 0..1.
+        python: the remaining share, 0..1.
     """
 
     tokens: int
@@ -166,10 +165,10 @@ class Generations(Tabular, Items[Generation]):
     """Generations in the order of the prompts, then of the samples.
 
     Attributes:
-        stats: what the run took.
+        stats: the time that the run took.
         call: the arguments of the run as plain data, from which `fastdecode.replay` repeats it.
-        environment: what the run was made with: versions, engine, threads, instruction set; empty
-            where it was read from a file that does not say.
+        environment: versions, engine, threads and instruction set of the run; empty where it was
+            read from a file that does not record them.
         trees: the `BeamTree` of each prompt, from a beam search with `trace=True`; not saved.
     """
 
@@ -188,7 +187,7 @@ class Generations(Tabular, Items[Generation]):
         self.trees: list[BeamTree] = []
 
     def __eq__(self, other: object) -> bool:
-        """Whether the generations are the same; what the run took does not matter."""
+        """Whether the generations are the same; the statistics are not compared."""
         if not isinstance(other, Generations):
             return NotImplemented
         return self._items == other._items
@@ -213,10 +212,10 @@ class Generations(Tabular, Items[Generation]):
 
     @property
     def tree(self) -> BeamTree:
-        """The tree of a beam search behind one prompt.
+        """The tree of a beam search with one prompt.
 
         Raises:
-            ValueError: where there is none, or one for each of several prompts.
+            ValueError: where there is none, or several.
         """
         if len(self.trees) == 1:
             return self.trees[0]
@@ -253,7 +252,7 @@ class Generations(Tabular, Items[Generation]):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the call, its environment and its generations to `path` as JSON (UTF-8).
 
-        `fastdecode.replay` runs it again, `fastdecode.verify` says whether it comes out the same.
+        `fastdecode.replay` runs the file again, `fastdecode.verify` compares the two runs.
         """
         data = {
             "format": _FORMAT,

@@ -1,4 +1,4 @@
-"""What every result of several parts is built on: an immutable sequence."""
+"""The base of every result with several items: an immutable sequence."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ T = TypeVar("T")
 
 
 class Items(Sequence[T], Generic[T]):
-    """Parts in their order; a slice of them is a tuple, unless a subclass says otherwise."""
+    """Items in order; a slice of them is a tuple, unless a subclass overrides that."""
 
     def __init__(self, items: Iterable[T]) -> None:
         """Hold `items`."""
         self._items = tuple(items)
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of items."""
         return len(self._items)
 
     @overload
@@ -24,5 +24,5 @@ class Items(Sequence[T], Generic[T]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[T]: ...
     def __getitem__(self, index: int | slice) -> T | Sequence[T]:
-        """One of them, or a slice of them."""
+        """One item, or a slice of them."""
         return self._items[index]

@@ -1,4 +1,4 @@
-"""The law of one next token: a row of logits, how to draw from it, and the draws themselves."""
+"""The law of one next token: a row of logits, and how to draw from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastdecode.options.strategies import OneByOne, as_sample, as_u32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Law:
-    """How the next token behind one text is drawn.
+    """How the next token after one text is drawn.
 
     Attributes:
         logits: shape (vocab,), as the model gave them.
@@ -30,12 +30,12 @@ class Law:
 
     @classmethod
     def of(cls, logits: Any, strategy: OneByOne | None, history: Sequence[int]) -> Law:
-        """By this strategy; None is the whole distribution as it is."""
+        """The law of a strategy; None is the model's own distribution."""
         return cls(logits, as_sample(strategy), history)
 
     @property
     def position(self) -> int:
-        """How many tokens stand before the drawn one, which is a part of the generator's key."""
+        """The number of tokens before the drawn one, which is part of the generator's key."""
         return len(self.history)
 
     def draw(self, *, seed: int, stream: int, sample: int, alternatives: int = 0) -> Draws:
@@ -61,7 +61,7 @@ class Law:
     def weights(
         self, *, seed: int | None = None, stream: int = 0, sample: int = 0
     ) -> NDArray[np.uint64]:
-        """Each token's whole number of tickets, shape (vocab,). `seed` matters to xtc alone."""
+        """The number of tickets of each token, shape (vocab,). Only xtc depends on `seed`."""
         weights: NDArray[np.uint64] = core.weights(
             self._row(), self.sample, seed=seed, samples=as_u32([sample]), **self._place(stream)
         )[0]

@@ -18,15 +18,15 @@ class Score:
 
     Attributes:
         text: the text.
-        token_ids: its tokens, with the end-of-sequence token where that is scored.
+        token_ids: its tokens, including the end-of-sequence token where that is scored.
         logprob: the sum of `token_logprobs`, in nats.
-        token_logprobs: the log-probability of each token given all before it, in nats. None for a
+        token_logprobs: the log-probability of each token given all before it, in nats; None for a
             first token with nothing before it (no BOS, no context).
         perplexity: exp of minus the mean log-probability of a scored token; NaN if none is.
-        ranks: the place of each token in the model's order, from 1; None where it is not scored.
+        ranks: the rank of each token under the model, from 1; None where it is not scored.
         shown: each token, readable on one line.
-        alternatives: for each token the likeliest tokens at its place, likeliest first; None
-            unless asked for, and for a token that is not scored.
+        alternatives: for each token the likeliest tokens at its position, likeliest first; None
+            unless requested, and for a token that is not scored.
     """
 
     text: str
@@ -70,7 +70,7 @@ class Score:
         return self.logprob / len(known) if known else math.nan
 
     def flow(self, decides: frozenset[int] = frozenset()) -> Iterator[Shown]:
-        """The tokens as running text; those at the places `decides` are framed."""
+        """The tokens as running text; those at the positions `decides` are framed."""
         some = self.alternatives or [None] * len(self.token_ids)
         for place, (shown, logprob, rank, others) in enumerate(
             zip(self.shown, self.token_logprobs, self.ranks, some, strict=True)
@@ -84,7 +84,7 @@ class Score:
         return flow.html(self.flow())
 
     def to_html(self) -> str:
-        """What a notebook shows: HTML with its own style, without scripts, needing no network."""
+        """What a notebook shows: self-contained HTML without scripts."""
         return self._repr_html_()
 
     def __rich__(self) -> Any:
@@ -110,7 +110,7 @@ class Score:
         return plots.surprisal([s for s, _ in scored], [-value for _, value in scored], [], ax)
 
     def to_pandas(self) -> Any:
-        """A pandas DataFrame, one row a token.
+        """A pandas DataFrame with a row for each token.
 
         Raises:
             ImportError: where pandas is not installed.
@@ -118,7 +118,7 @@ class Score:
         return TokenRows(self).to_pandas()
 
     def to_polars(self) -> Any:
-        """A polars DataFrame, one row a token.
+        """A polars DataFrame with a row for each token.
 
         Raises:
             ImportError: where polars is not installed.
@@ -127,7 +127,7 @@ class Score:
 
 
 class TokenRows(Tabular):
-    """The tokens of a text, a row each."""
+    """The tokens of a text as a table."""
 
     def __init__(self, score: Score) -> None:
         """Show the tokens of `score`."""
@@ -169,7 +169,7 @@ class Scores(Tabular, Items[Score]):
 
     @property
     def perplexity(self) -> float:
-        """Of all texts together: exp of minus the mean over every scored token; NaN if none is."""
+        """Of all texts together: exp of minus the mean over scored tokens; NaN if there is none."""
         count = sum(v is not None for item in self._items for v in item.token_logprobs)
         total = math.fsum(self.logprobs)
         return math.exp(min(-total / count, 700.0)) if count else math.nan
@@ -197,5 +197,5 @@ class Scores(Tabular, Items[Score]):
 
 
 def one_line(text: str, width: int = 72) -> str:
-    """A text in quotation marks on one line, shortened to `width` characters."""
+    """A text quoted on one line, shortened to `width` characters."""
     return repr(text if len(text) <= width else text[: width - 1] + "…")

@@ -1,4 +1,4 @@
-"""Steps: what `stream` yields, one a token."""
+"""Steps: what `stream` yields, one for each token."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ class Step:
     """One token of one generation.
 
     Attributes:
-        text: the text that this token completes. It may be empty (a character is not whole yet, a
-            stop string may have begun) and it never splits a character; the steps' texts of one
-            generation, joined, are `Generation.text`.
+        text: the text that this token completes. It may be empty (a character is incomplete, a
+            stop string may have begun) and it never splits a character; the texts of the steps of
+            one generation, joined, are `Generation.text`.
         token_id: the token.
-        position: the tokens before it in its own sequence, prompt and generated.
+        position: the number of tokens before it in its sequence, prompt included.
         stream: the random stream of its prompt.
         sample: which sample of the prompt, from 0.
-        prompt_index: the prompt's place in the call.
+        prompt_index: the index of the prompt in the call.
         logprob: its log-probability in nats under the model (before temperature and truncation).
-        finish_reason: None, or on a generation's last step why it ended, as in `Generation`.
+        finish_reason: None; on a generation's last step, why it ended, as in `Generation`.
         seed: the seed of the run.
-        alternatives: the likeliest tokens as (id, log-probability), where `logprobs` asked for
-            them.
-        trace: what led to the token, where `trace=True` asked for it.
+        alternatives: the likeliest tokens as (id, log-probability), where `logprobs`
+            requested them.
+        trace: what led to the token, with `trace=True`.
     """
 
     text: str
@@ -44,7 +44,7 @@ class Step:
     trace: Trace | None = None
 
     def explain(self) -> str:
-        """The step in one plain sentence.
+        """The step in one sentence.
 
         Raises:
             ValueError: where the run was made without `trace=True`.

@@ -1,4 +1,4 @@
-"""Anomalies: the texts that surprise a model most."""
+"""Anomalies: the texts that are most surprising to a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastdecode.options import checks
 from fastdecode.results.items import Items
 from fastdecode.results.scores import Score, one_line
 
-# Running text for this many of them in a notebook; the table has them all.
+# A notebook shows the running text of this many; the table lists all.
 _COLOURED = 10
 
 
@@ -21,9 +21,9 @@ class Surprise:
     """One text.
 
     Attributes:
-        index: its place in the call.
+        index: its index in the call.
         score: its score, token by token.
-        surprisal: minus the mean log-probability of its tokens, in nats a token.
+        surprisal: minus the mean log-probability of its tokens, in nats per token.
     """
 
     index: int
@@ -32,19 +32,19 @@ class Surprise:
 
     @property
     def token(self) -> str:
-        """Its least likely token, readable."""
+        """Its least likely token, in readable form."""
         places = [(v, i) for i, v in enumerate(self.score.token_logprobs) if v is not None]
         return self.score.shown[min(places)[1]]
 
 
 class Surprises(Tabular, Items[Surprise]):
-    """Texts by their surprisal a token, the most surprising first; equals in their order.
+    """Texts by their mean surprisal, the most surprising first; ties in the order of the call.
 
-    The mean, and not the sum, so that a long text is not surprising for its length.
+    It is the mean and not the sum, so that a long text does not count as surprising for its length.
     """
 
     def __init__(self, scores: Sequence[Score]) -> None:
-        """Rank some scores."""
+        """Rank scores."""
         items = (Surprise(i, score, -score.mean) for i, score in enumerate(scores))
         super().__init__(sorted(items, key=lambda item: -item.surprisal))
 

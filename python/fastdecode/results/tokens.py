@@ -1,4 +1,4 @@
-"""Tokens: what a text is cut into, and the vocabulary that it is cut by."""
+"""Tokens: the tokens of a text, and the vocabulary."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Token:
     """One token.
 
     Attributes:
-        id: its number in the vocabulary.
-        piece: as the vocabulary has it ("Ġsoon").
-        bytes: the bytes that it adds to a text, which need not be whole characters; none for a
+        id: its index in the vocabulary.
+        piece: as written in the vocabulary ("Ġsoon").
+        bytes: the bytes that it adds to a text, which need not be whole characters; empty for a
             special token.
         shown: readable on one line ("␣soon").
-        special: whether it stands for no text, as the end of a sequence does.
+        special: whether it adds no text, like the end-of-sequence token.
     """
 
     id: int
@@ -55,14 +55,14 @@ class Token:
 
 
 class Tokens(Tabular, Items[Token]):
-    """Tokens in their order: of a text, or a slice of a vocabulary.
+    """Tokens in order: those of a text, or a slice of a vocabulary.
 
     Attributes:
-        text: the text that they are, or None for a slice of a vocabulary.
+        text: the text, or None for a slice of a vocabulary.
     """
 
     def __init__(self, items: Iterable[Token], text: str | None = None) -> None:
-        """Hold `items`, which are `text` where that is given."""
+        """Hold `items`, the tokens of `text` where that is given."""
         super().__init__(items)
         self.text = text
 
@@ -76,12 +76,12 @@ class Tokens(Tabular, Items[Token]):
 
     @property
     def ids(self) -> list[int]:
-        """Their numbers."""
+        """Their ids."""
         return [token.id for token in self._items]
 
     @property
     def pieces(self) -> list[str]:
-        """As the vocabulary has them."""
+        """As written in the vocabulary."""
         return [token.piece for token in self._items]
 
     def _table(self) -> Table:
@@ -105,14 +105,14 @@ class Tokens(Tabular, Items[Token]):
 
 
 class Vocabulary(Sequence[Token]):
-    """All tokens of a tokenizer, made when they are looked at; a slice of them is `Tokens`."""
+    """All tokens of a tokenizer, constructed on access; a slice of them is `Tokens`."""
 
     def __init__(self, pieces: Pieces) -> None:
-        """Look into the vocabulary of `pieces`."""
+        """Present the vocabulary of `pieces`."""
         self._pieces = pieces
 
     def __len__(self) -> int:
-        """How many tokens there are, the special ones among them."""
+        """The number of tokens, special ones included."""
         return len(self._pieces)
 
     @overload
@@ -127,7 +127,7 @@ class Vocabulary(Sequence[Token]):
         return Tokens(Token.of(self._pieces, place) for place in places)
 
     def containing(self, text: str) -> Tokens:
-        """The tokens whose bytes have `text` somewhere in them.
+        """The tokens whose bytes contain `text`.
 
         Raises:
             ValueError: where `text` is empty.
@@ -139,7 +139,7 @@ class Vocabulary(Sequence[Token]):
         return Tokens(Token.of(self._pieces, i) for i in found)
 
     def __repr__(self) -> str:
-        """The size, and how to look inside."""
+        """The size, and how to show some tokens."""
         return f"Vocabulary({len(self)} tokens; a slice, as [100:110], shows some)"
 
 

@@ -1,4 +1,4 @@
-"""Traces: what led to a token, as a table of what else there was and as one sentence."""
+"""Traces: what led to a token, as a table of its alternatives and as one sentence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Chance:
     """One of the likeliest tokens at a step.
 
     Attributes:
-        token_id: its number in the vocabulary.
+        token_id: its index in the vocabulary.
         shown: readable on one line.
         logprob: under the model, in nats.
         after: its probability under the strategy, 0..1; 0 where it is cut.
@@ -36,18 +36,18 @@ class Trace(Tabular):
         shown: the token, readable on one line.
         logprob: its log-probability under the model, in nats.
         after: its probability under the strategy, that is, in the draw, 0..1.
-        rank: its place in the model's order, from 1.
+        rank: its rank under the model, from 1.
         strategy: the strategy in a few words.
-        kept: how many tokens could be drawn.
-        vocabulary: how many tokens there are.
-        kept_mass: share of the probability that the truncations left, after edits and
+        kept: the number of tokens that could be drawn.
+        vocabulary: the number of tokens in the vocabulary.
+        kept_mass: share of the probability that the truncations kept, after logits processors and
             temperature, 0..1.
         ticket: the ticket drawn, in 0..total-1; None for a greedy choice.
-        total: how many tickets there were; None for a greedy choice.
+        total: the number of tickets; None for a greedy choice.
         entropy: of the model's distribution, in nats.
-        entropy_after: of what was drawn from, in nats.
-        candidates: the model's likeliest tokens, likeliest first, and this one behind them where
-            it is not among them.
+        entropy_after: of the distribution that was drawn from, in nats.
+        candidates: the model's likeliest tokens, likeliest first, followed by this one where it is
+            not among them.
     """
 
     token_id: int
@@ -79,14 +79,14 @@ class Trace(Tabular):
             said += f"; {self.strategy}, all {self.vocabulary:,} tokens kept"
         else:
             said += f"; {self.strategy} kept {self.kept:,} of {self.vocabulary:,}"
-        # What a truncation alone does to it need not be said.
+        # A probability that only a truncation has scaled is not worth a clause.
         if not math.isclose(self.after, probability / self.kept_mass, rel_tol=5e-3):
             said += f", where its p = {_short(self.after)}"
         return f"{said}; ticket {_fraction(self.ticket, self.total)}"
 
     @classmethod
     def restore(cls, data: Mapping[str, Any]) -> Trace:
-        """From plain data, as JSON has it."""
+        """From plain data, as `Generations.save` writes it."""
         chances = [Chance(**chance) for chance in data["candidates"]]
         return cls(**{**data, "candidates": chances})
 
@@ -113,7 +113,7 @@ class Trace(Tabular):
 
 
 def _named(shown: str) -> str:
-    """A token in a sentence: in quotation marks where it could be taken for its punctuation."""
+    """A token in a sentence, quoted where it could be mistaken for punctuation."""
     return shown if any(c.isalnum() for c in shown) else f"‘{shown}’"
 
 
@@ -123,5 +123,5 @@ def _short(probability: float) -> str:
 
 
 def _fraction(ticket: int, total: int) -> str:
-    """Where the ticket lies among all, the first three digits, never rounded up: .431."""
+    """The ticket's share of the total, in three digits, rounded down: .431."""
     return f".{1000 * ticket // total:03d}"

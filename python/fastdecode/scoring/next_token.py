@@ -59,4 +59,4 @@ def next_token(
     checks.fits(ids, engine.context, engine.vocab_size, ["prompt"])
     _, logits = engine.start(ids, [1])
     law = Law.of(logits[0], chosen, ids[0])
-    return Candidates.behind(prompt, law, k, strategy=chosen, pieces=codec.pieces, seed=seed)
+    return Candidates.of(prompt, law, k, strategy=chosen, pieces=codec.pieces, seed=seed)

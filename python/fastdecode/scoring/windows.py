@@ -15,9 +15,9 @@ from fastdecode.models.engines.base import Engine
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Tokens to score, and the tokens before them, which are a condition.
+    """Tokens to score, and the tokens before them, which are the condition.
 
-    `name` stands in messages, as "texts[3]".
+    `name` is used in messages, such as "texts[3]".
     """
 
     name: str
@@ -26,7 +26,7 @@ class Task:
 
     @property
     def first(self) -> int:
-        """The place, in condition and tokens together, of the first token that can be scored."""
+        """The index, in condition and tokens together, of the first token that can be scored."""
         return max(len(self.before), 1)
 
     @property
@@ -37,7 +37,7 @@ class Task:
 
 @dataclass(slots=True)
 class Found:
-    """What was found for the tokens of a task; None for a token with nothing before it."""
+    """The scores of the tokens of a task; None for a token with nothing before it."""
 
     logprobs: list[float | None]
     ranks: list[int | None]
@@ -45,13 +45,13 @@ class Found:
 
     @classmethod
     def nothing(cls, count: int) -> Found:
-        """For tokens that are not scored."""
+        """Empty scores for `count` tokens."""
         return cls([None] * count, [None] * count, [None] * count)
 
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """Tokens `start` to `end` go through the model, for the targets `first` to `end`, inclusive."""
+    """A pass over tokens `start` to `end` that scores tokens `first` to `end`, inclusive."""
 
     task: int
     start: int
@@ -67,13 +67,13 @@ def run(
     alternatives: int = 0,
     done: Callable[[], object] = lambda: None,
 ) -> list[Found]:
-    """Score every task, short ones first, so that a batch holds like with like.
+    """Score every task, short ones first, so that a batch has similar lengths.
 
     Args:
         engine: the model.
-        tasks: what to score, each checked by `check`.
-        stride: new tokens a window, where a task is longer than the context.
-        alternatives: how many of the likeliest tokens to note at each place.
+        tasks: the tasks, each checked by `check`.
+        stride: new tokens of each window, where a task is longer than the context.
+        alternatives: how many of the likeliest tokens to record at each position.
         done: called as each task is finished.
     """
     found = [Found.nothing(len(task.tokens)) for task in tasks]
@@ -122,7 +122,7 @@ def check(tasks: Sequence[Task], context: int | None, stride: int | None) -> Non
 
 
 def _windows(index: int, task: Task, context: int | None, stride: int | None) -> Iterator[_Window]:
-    """Windows that score each token once, all but the first with the most context there is."""
+    """Windows that score each token once, each with as much context as fits."""
     last = len(task.before) + len(task.tokens) - 1
     first = task.first
     if first > last:
@@ -138,7 +138,7 @@ def _windows(index: int, task: Task, context: int | None, stride: int | None) ->
 
 
 def _note(found: Found, place: int, logits: Any, targets: Sequence[int], alternatives: int) -> None:
-    """Put what the rows of logits say about the targets behind place `place`."""
+    """Record the scores of `targets`, from position `place` on, by their rows of logits."""
     places = slice(place, place + len(targets))
     found.logprobs[places] = core.token_logprobs(logits, targets).tolist()
     found.ranks[places] = _ranks(_array(logits), targets)
@@ -152,7 +152,7 @@ def _note(found: Found, place: int, logits: Any, targets: Sequence[int], alterna
 
 
 def _ranks(rows: NDArray[np.float32], targets: Sequence[int]) -> list[int]:
-    """Places in the order of the core: larger logit first, then lower token id."""
+    """Ranks in the order of the core: larger logit first, then lower token id."""
     return [
         1
         + int(np.count_nonzero(row > row[token]))

@@ -11,9 +11,9 @@ names ignores them; it then cannot pass `check_batch_invariance`, and that is th
 >>> print(testing.check_fit(testing.core_sampler(), row, core.distribution(row)))
 >>> print(testing.check_support(testing.torch_sampler(), row, core.weights(row) > 0))
 
-Every check gives a `Result`, true where the check passed, with one sentence that says what was
-seen and the probability with which a right sampler would fail it (0, or at most 1e-6 unless you
-choose another).
+Every check returns a `Result`, which is true where the check passed, with one sentence that states
+what was observed, and the probability with which a correct sampler would fail it (0, or at most
+1e-6 unless you choose another).
 
 - `check_support`: a token of probability zero is never drawn.
 - `check_fit`: the draws follow the expected probabilities; a betting test, valid however often

@@ -9,12 +9,12 @@ from fastdecode.models.engines.base import CachedBatch, Engine
 __all__ = ["NAMES", "NATIVE_DTYPES", "CachedBatch", "Engine", "open_engine", "prefers_native"]
 
 NAMES = ("auto", "native", "torch", "transformers")
-# What the native engine keeps weights as; it computes in float32 from all of them.
+# The formats in which the native engine keeps weights; it computes in float32 from each.
 NATIVE_DTYPES = ("float32", "bfloat16", "int8")
 
 
 def prefers_native(engine: str, device: Any = None, dtype: Any = None) -> bool:
-    """Whether files are to be read by the native engine first, before transformers is asked.
+    """Whether the native engine should try to read a model's files before transformers does.
 
     Args:
         engine: one of `NAMES`.
@@ -22,8 +22,8 @@ def prefers_native(engine: str, device: Any = None, dtype: Any = None) -> bool:
         dtype: a torch dtype or its name, or "int8"; None is float32.
 
     Raises:
-        ValueError: for an unknown engine, and for what no engine has: int8 elsewhere than in the
-            native engine, the native engine elsewhere than on the CPU.
+        ValueError: for an unknown engine, and for what no engine supports: int8 outside the
+            native engine, or the native engine outside the CPU.
     """
     _check_name(engine)
     kept = dtype_name(dtype) or "float32"
@@ -41,11 +41,11 @@ def open_engine(model: Any, name: str = "auto", dtype: Any = None) -> Engine:
         model: a `transformers.PreTrainedModel` with a causal head.
         name: "native" is the Rust engine, for a plain GPT-2 on the CPU; "torch" the lean GPT-2
             step in torch, where the model is a plain GPT-2 on the CPU in float32 or float64, and
-            "transformers" elsewhere; "transformers" calls the model's own forward pass; "auto"
-            takes the first of these that there is for the model and the dtype.
-        dtype: what the native engine keeps weights as, one of `NATIVE_DTYPES`; elsewhere the
-            model's own. None is the model's own, and "auto" then leaves a model that is not in
-            float32 to torch, which computes in the model's own dtype.
+            "transformers" otherwise; "transformers" calls the model's own forward pass; "auto"
+            takes the first of these that supports the model and the dtype.
+        dtype: the format in which the native engine keeps weights, one of `NATIVE_DTYPES`; for
+            other engines the model's own. None is the model's own, and "auto" then leaves a model
+            that is not in float32 to torch, which computes in the model's own dtype.
 
     Raises:
         ValueError: for an unknown name, where "native" cannot run the model, and for a dtype that
@@ -75,7 +75,7 @@ def open_engine(model: Any, name: str = "auto", dtype: Any = None) -> Engine:
 
 
 def dtype_name(dtype: Any) -> str | None:
-    """The name of a torch dtype, or of one that is a name already; None for None."""
+    """The name of a torch dtype; a name is returned as it is, and None as None."""
     return None if dtype is None else str(dtype).removeprefix("torch.")
 
 

@@ -1,4 +1,4 @@
-"""GPT-2 on the CPU by the Rust engine: the same bits in any batch, and no torch needed."""
+"""GPT-2 on the CPU by the Rust engine: the same bits in any batch, without torch."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ class NativeEngine:
     """A GPT-2 on the CPU, run by the Rust engine.
 
     Weights are kept as float32, bfloat16 or int8, and all else is float32. A row's logits depend
-    on its tokens alone, to the last bit: not on the rows beside it, the number of threads
+    on its tokens alone, to the last bit: not on the rest of the batch, the number of threads
     (`FASTDECODE_THREADS`) or the instruction set (`FASTDECODE_LEVEL`).
     """
 
     def __init__(self, model: NativeGpt2, eos_ids: tuple[int, ...] = ()) -> None:
-        """Use a packed model; `from_folder` and `from_model` make one."""
+        """Use a packed model; `from_folder` reads one."""
         self._native = model
         self._eos_ids = eos_ids
 
     @classmethod
     def from_folder(cls, folder: Path, dtype: str = "float32") -> NativeEngine:
-        """From a folder with `config.json` and `model.safetensors`; torch is not imported.
+        """Read a folder with `config.json` and `model.safetensors`; torch is not imported.
 
-        The file is read once, into the form that the kernels read.
+        The file is read once and packed for the kernels.
 
         Args:
             folder: where the files are.
-            dtype: what the weights are kept as: "float32", "bfloat16" or "int8".
+            dtype: the format of the weights: "float32", "bfloat16" or "int8".
 
         Raises:
             ValueError: where a file is missing, damaged, or of another kind of model.
@@ -56,12 +56,12 @@ class NativeEngine:
 
     @property
     def name(self) -> str:
-        """The name that `open_engine` has for it."""
+        """The name that selects it in `open_engine`."""
         return "native"
 
     @property
     def context(self) -> int | None:
-        """The most tokens a sequence may have."""
+        """The maximum length of a sequence in tokens."""
         return self.packed().context
 
     @property
@@ -81,7 +81,7 @@ class NativeEngine:
 
     @property
     def dtype(self) -> str:
-        """What its weights are kept as; it computes in float32."""
+        """The format of its weights; it computes in float32."""
         return self.packed().dtype
 
     @property
@@ -97,20 +97,20 @@ class NativeEngine:
         return rows, rows.join([list(prompt) for prompt in prompts], list(repeats))
 
     def all_logits(self, sequences: Sequence[Sequence[int]]) -> Iterator[NDArray[np.float32]]:
-        """Logits behind every token; see `base.Engine`."""
+        """Logits after every token; see `base.Engine`."""
         native = self.packed()
         for sequence in sequences:
             yield native.all_logits(list(sequence))
 
     def packed(self) -> NativeGpt2:
-        """The model in the form that the kernels read."""
+        """The packed model."""
         return self._native
 
 
 class LoadedEngine(NativeEngine):
-    """The same for a model that transformers has loaded, whose changes it follows.
+    """The same for a model that transformers has loaded; changes of its parameters are followed.
 
-    The weights are copied once, into the form that the kernels read; the model keeps its own.
+    The weights are copied once, packed for the kernels; the model keeps its own.
     """
 
     def __init__(self, model: Any, dtype: str = "float32") -> None:
@@ -118,7 +118,7 @@ class LoadedEngine(NativeEngine):
 
         Args:
             model: the model.
-            dtype: what the weights are kept as: "float32", "bfloat16" or "int8".
+            dtype: the format of the weights: "float32", "bfloat16" or "int8".
         """
         self._model = model.eval()
         self._dtype = dtype
@@ -134,7 +134,7 @@ class LoadedEngine(NativeEngine):
         return _as_ids(value)
 
     def packed(self) -> NativeGpt2:
-        """The model in the form that the kernels read, packed again where it has changed."""
+        """The packed model, packed again where the parameters have changed."""
         from fastdecode.models.engines.plain_gpt2 import parameter_versions
 
         version = parameter_versions(self._model)
@@ -149,7 +149,7 @@ class LoadedEngine(NativeEngine):
 
 
 def _array(parameter: Any) -> NDArray[Any]:
-    """The parameter's own memory as an array; bfloat16, which NumPy lacks, as its bits."""
+    """The parameter's memory as an array; bfloat16, which NumPy lacks, as uint16."""
     import torch
 
     values = parameter.detach().contiguous()
@@ -161,7 +161,7 @@ def _array(parameter: Any) -> NDArray[Any]:
 
 
 def _eos_of(folder: Path) -> tuple[int, ...]:
-    """As transformers has it: the generation settings', else the configuration's."""
+    """As in transformers: those of the generation settings, else of the configuration."""
     for name in ("generation_config.json", "config.json"):
         try:
             value = json.loads((folder / name).read_text("utf-8")).get("eos_token_id")

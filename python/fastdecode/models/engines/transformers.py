@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-# Tokens that go through the model at once in a prefill, and rows of logits in a scoring pass:
-# they bound the memory of activations and of logits.
+# The maximum tokens of a prefill pass, and rows of logits of a scoring pass, which bound the
+# memory of activations and of logits.
 PREFILL_TOKENS = 4096
 SCORING_TOKENS = 1024
 
@@ -20,7 +20,7 @@ SCORING_TOKENS = 1024
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     """A KV cache layer that writes in place, in buffers that double when they are full.
 
-    transformers' own layer concatenates, which copies the whole cache at every step.
+    The layer of transformers concatenates, which copies the whole cache at every step.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         if not self.is_initialized:
             self.lazy_initialization(layer.keys, layer.values)
             shape = (total, layer.keys.shape[1], width + width // 4 + 32)
-            # Zeros, because a masked position still takes part, with weight 0.
+            # Zeros, because masked positions are multiplied by weight 0 and must be finite.
             self._key_buffer = layer.keys.new_zeros((*shape, layer.keys.shape[3]))
             self._value_buffer = layer.values.new_zeros((*shape, layer.values.shape[3]))
         start = width - layer.keys.shape[-2]
@@ -64,7 +64,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         self._refresh(width)
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
-        """Go on with the rows `beam_idx`, in that order."""
+        """Keep the rows `beam_idx`, in that order."""
         width = self.get_seq_length()
         if self._key_buffer is not None and self._value_buffer is not None:
             self._key_buffer = self._key_buffer.index_select(0, beam_idx)
@@ -100,7 +100,7 @@ class TorchBatch:
     """The rows of a batch in progress: their cache, and the length of each.
 
     Ragged prompts are padded on the left, so all rows end at the same column `width`; row i has
-    `lengths[i]` tokens of its own, which is also the position of its next token.
+    `lengths[i]` tokens, which is also the position of its next token.
     """
 
     def __init__(self, engine: TorchEngine, cache: Any, lengths: NDArray[np.int64]) -> None:
@@ -122,14 +122,14 @@ class TorchBatch:
 
     @torch.inference_mode()
     def keep(self, rows: NDArray[np.int64]) -> None:
-        """Go on with these rows only; see `base.CachedBatch`."""
+        """Keep these rows only; see `base.CachedBatch`."""
         index = torch.as_tensor(rows, dtype=torch.int64, device=self._engine.device)
         self.cache.reorder_cache(index)
         self.lengths = self.lengths[index]
         self.padded = bool((self.lengths != self.width).any())
 
     def attended(self, width: int) -> torch.Tensor:
-        """Which of `width` columns are the row's own, shape (rows, width), bool."""
+        """Which of `width` columns belong to the row, shape (rows, width), bool."""
         columns = torch.arange(width, device=self.lengths.device)
         return columns >= (self.width - self.lengths)[:, None]
 
@@ -150,7 +150,7 @@ class TorchEngine:
 
     @property
     def context(self) -> int | None:
-        """The most tokens a sequence may have, or None."""
+        """The maximum length of a sequence in tokens, or None."""
         value = getattr(self.config, "max_position_embeddings", None)
         return int(value) if value else None
 
@@ -173,17 +173,17 @@ class TorchEngine:
 
     @property
     def name(self) -> str:
-        """The name that `open_engine` has for it."""
+        """The name that selects it in `open_engine`."""
         return "transformers"
 
     @property
     def joins(self) -> bool:
-        """A batch is padded on the left, so that nothing can join it."""
+        """Whether rows may join a batch; they cannot, because it is padded on the left."""
         return False
 
     @property
     def dtype(self) -> str:
-        """What the model computes in, as "float32"."""
+        """The dtype that the model computes in, such as "float32"."""
         return str(self.model.dtype).removeprefix("torch.")
 
     @property
@@ -230,7 +230,7 @@ class TorchEngine:
         return TorchBatch(self, cache, lengths)
 
     def empty_cache(self) -> Any:
-        """A cache for this model, with growing layers where its layers are plain ones."""
+        """A cache for this model, with growing layers in place of plain ones."""
         cache = DynamicCache(config=self.model.config)
         if self._plain:
             cache.layers = [GrowingLayer() for _ in range(self.config.num_hidden_layers)]
@@ -245,20 +245,20 @@ class TorchEngine:
         return cache, self._forward(ids.to(self.device), cache, positions, mask, ragged)
 
     def step(self, rows: Any, ids: torch.Tensor) -> torch.Tensor:
-        """One token, shape (rows, 1), behind `rows`; the logits, shape (rows, vocab)."""
+        """One token, shape (rows, 1), after `rows`; the logits, shape (rows, vocab)."""
         positions = rows.lengths[:, None]
         mask = rows.attended(rows.width + 1) if rows.padded or not self._takes_positions else None
         return self._forward(ids, rows.cache, positions, mask, rows.padded)
 
     @torch.inference_mode()
     def all_logits(self, sequences: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
-        """Logits behind every token; see `base.Engine`."""
+        """Logits after every token; see `base.Engine`."""
         for group in _groups(sequences):
             width = max(map(len, group))
             ids = torch.zeros((len(group), width), dtype=torch.int64)
             for row, sequence in enumerate(group):
                 ids[row, : len(sequence)] = torch.tensor(sequence)
-            # Padding stands on the right, where a causal model does not look.
+            # Padding is on the right, which a causal model does not attend to.
             mask = torch.arange(width) < torch.tensor([len(s) for s in group])[:, None]
             output = self.model(
                 input_ids=ids.to(self.device),
@@ -305,7 +305,7 @@ class TorchEngine:
 def left_padded(
     prompts: Sequence[Sequence[int]],
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Ids, positions and which columns are a prompt's own, each of shape (prompts, width)."""
+    """Ids, positions and which columns belong to a prompt, each of shape (prompts, width)."""
     width = max(map(len, prompts))
     ids = torch.zeros((len(prompts), width), dtype=torch.int64)
     for row, prompt in enumerate(prompts):
@@ -324,7 +324,7 @@ def ready(logits: torch.Tensor) -> torch.Tensor:
 
 
 def _groups(sequences: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
-    """Neighbouring sequences in groups of bounded size."""
+    """Adjacent sequences in groups of bounded size."""
     group: list[Sequence[int]] = []
     for sequence in sequences:
         width = max([len(sequence), *map(len, group)])

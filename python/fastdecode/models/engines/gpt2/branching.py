@@ -1,9 +1,9 @@
 """A batch whose rows branch without copies: what a beam search does to a KV cache.
 
-A sequence of the cache is a prompt, and its columns are append-only: first the prompt's own tokens,
-then, step after step, one column for each of the beams behind it. Which columns a beam may look at,
-its ancestry, is a row of a mask. So a prompt's keys and values are stored once for all its beams,
-and a new set of parents moves no keys and values at all: it only picks rows of the mask.
+A sequence of the cache is a prompt, and its columns are append-only: first the prompt's tokens,
+then, step by step, one column for each of its beams. The columns that a beam attends to, its
+ancestry, are a row of a mask. So a prompt's keys and values are stored once for all its beams, and
+a new set of parents moves no keys and values: it only selects rows of the mask.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fastdecode.models.engines.transformers import TorchBatch, ready
 if TYPE_CHECKING:
     from fastdecode.models.engines.gpt2.engine import GPT2Engine
 
-# Columns that no beam looks at any more are dropped when they are so many, and more than the rest.
+# Unused columns are dropped when there are this many of them, and more than used ones.
 _WORTH_DROPPING = 64
 
 
@@ -43,7 +43,7 @@ class BranchingBatch(TorchBatch):
         if self.seen is None:
             return super().step(tokens)
         prompts, beams, _ = self.seen.shape
-        # A place of the grid without a row computes a token 0 that nobody looks at.
+        # A place of the grid without a row computes a token 0, whose logits are dropped.
         ids = torch.zeros(prompts * beams, dtype=torch.int64)
         positions = torch.zeros_like(ids)
         slots = torch.from_numpy(self._slots)
@@ -60,7 +60,7 @@ class BranchingBatch(TorchBatch):
 
     @torch.inference_mode()
     def keep(self, rows: NDArray[np.int64]) -> None:
-        """Go on with these rows only; one that comes several times branches."""
+        """Keep these rows only; one that occurs several times branches."""
         rows = np.asarray(rows)
         if self.seen is None:
             if len(np.unique(rows)) == len(rows):
@@ -84,14 +84,14 @@ class BranchingBatch(TorchBatch):
         self._drop_columns()
 
     def _drop_columns(self) -> None:
-        """Forget what no beam looks at, once that is most of the cache."""
+        """Drop the columns that no beam attends to, once they are most of the cache."""
         if self.seen is None:
             return
         used = self.seen.any(dim=1)
         left = int(used.sum(dim=1).max())
         if self.seen.shape[2] < 2 * left + _WORTH_DROPPING:
             return
-        # Those in use first, in their order; a prompt with fewer keeps some that are not.
+        # Used columns first, in order; a prompt with fewer of them keeps some unused ones.
         order = torch.argsort(~used, dim=1, stable=True)[:, :left]
         for layer in self.cache.layers:
             layer.take_columns(order)
@@ -99,7 +99,7 @@ class BranchingBatch(TorchBatch):
 
 
 def _ranks(owners: NDArray[np.intp]) -> NDArray[np.int64]:
-    """For each entry, how many equal ones stand before it."""
+    """For each entry, how many equal ones precede it."""
     counts: dict[int, int] = {}
     ranks = np.empty(len(owners), dtype=np.int64)
     for i, owner in enumerate(owners.tolist()):

@@ -18,13 +18,13 @@ from fastdecode.models.engines.gpt2.branching import BranchingBatch
 from fastdecode.models.engines.plain_gpt2 import parameter_versions
 from fastdecode.models.engines.transformers import TorchBatch, TorchEngine, left_padded
 
-# From two rows up to here the transposed weights are the faster ones; a single row and a prefill
-# go through the weights as they are stored.
+# From two rows up to this many, transposed weights are faster; a single row and a prefill use the
+# weights as they are stored.
 _TRANSPOSED_ROWS = 128
 
 
 class _Linear:
-    """Weights of one Conv1D, shape (in, out), and their transpose once several rows ask for it."""
+    """Weights of one Conv1D, shape (in, out), and their transpose once several rows need it."""
 
     def __init__(self, module: Any) -> None:
         self.weight: torch.Tensor = module.weight.detach()
@@ -43,7 +43,7 @@ class _Linear:
 
 
 def _columns_first(rows: int, *, least: int) -> bool:
-    """Whether `weight @ x.T` is the faster order, as timed with MKL on one and two threads."""
+    """Whether `weight @ x.T` is the faster order of the product with MKL."""
     return 2 <= rows <= 4 or (rows >= least and torch.get_num_threads() > 1)
 
 
@@ -60,8 +60,8 @@ class _Block:
 class GPT2Engine(TorchEngine):
     """Plain GPT-2 on the CPU in float32 or float64.
 
-    Batches keep a transposed copy of the blocks' weights (340 MB for the 124M model in float32):
-    with few rows that is 1.1 to 2 times as fast. It follows changes of the model's parameters.
+    Batches keep a transposed copy of the layers' weights, which is faster with few rows. Changes of
+    the model's parameters are followed.
     """
 
     def __init__(self, model: Any) -> None:
@@ -73,7 +73,7 @@ class GPT2Engine(TorchEngine):
 
     @property
     def name(self) -> str:
-        """The name that `open_engine` has for it."""
+        """The name that selects it in `open_engine`."""
         return "torch"
 
     def prefill(self, prompts: Any) -> tuple[Any, torch.Tensor]:
@@ -84,18 +84,18 @@ class GPT2Engine(TorchEngine):
         mask = None
         if not bool(own.all()):
             mask = torch.ones((width, width), dtype=torch.bool).tril() & own[:, None, None, :]
-            # A padded position looks at itself, because a softmax over nothing is not a number.
+            # A padded position attends to itself, because a softmax over nothing is NaN.
             mask |= torch.eye(width, dtype=torch.bool)
         cache = self.empty_cache()
         return cache, self._run(ids, positions, cache, mask)
 
     def step(self, rows: TorchBatch, ids: torch.Tensor) -> torch.Tensor:
-        """One token, shape (rows, 1), behind `rows`; the logits, shape (rows, vocab)."""
+        """One token, shape (rows, 1), after `rows`; the logits, shape (rows, vocab)."""
         mask = rows.attended(rows.width + 1)[:, None, None, :] if rows.padded else None
         return self._run(ids, rows.lengths[:, None], rows.cache, mask)
 
     def rows(self, cache: Any, lengths: NDArray[np.int64]) -> TorchBatch:
-        """The rows over a prefilled cache; they branch without copies."""
+        """The batch over a prefilled cache, whose rows branch without copies."""
         return BranchingBatch(self, cache, lengths)
 
     def branch(
@@ -115,7 +115,7 @@ class GPT2Engine(TorchEngine):
         *,
         every: bool = False,
     ) -> torch.Tensor:
-        """The logits behind the last of each row's new tokens, or behind `every` one."""
+        """The logits after the last of each row's new tokens, or after `every` one."""
         transformer, heads = self.model.transformer, self._heads
         count, new = ids.shape
         x = F.embedding(ids, transformer.wte.weight) + F.embedding(
@@ -144,7 +144,7 @@ class GPT2Engine(TorchEngine):
         return logits
 
     def _load(self) -> None:
-        """Take the weights from the model, again where they have changed since the last time."""
+        """Take the weights from the model, again where they have changed."""
         version = parameter_versions(self.model)
         if version == self._version:
             return
