@@ -9,7 +9,8 @@ from pathlib import Path
 import fastdecode
 import pytest
 from fastdecode import core, testing
-from fastdecode.options.keyword_types import RunArguments
+from fastdecode.options import keywords
+from fastdecode.options.keyword_types import GenerateArguments, RunArguments, SamplingKeywords
 from fastdecode.options.signatures import DESCRIPTIONS
 
 PAGES = Path(__file__).resolve().parent.parent / "docs" / "api"
@@ -92,6 +93,12 @@ def test_the_arguments_of_a_run_are_described_and_listed(name):
         assert argument in listed
     assert {"temperature", "num_beams", "do_sample"} <= set(listed)
     assert listed["n"].default == 1
+
+
+def test_the_typed_arguments_are_the_known_keywords():
+    assert {*GenerateArguments.__annotations__, "model", "tokenizer"} == keywords.KNOWN
+    given = set(inspect.signature(core.Sample).parameters) - {"eos_token_id"}
+    assert set(SamplingKeywords.__annotations__) == given
 
 
 def test_descriptions_are_of_arguments():

@@ -1,4 +1,4 @@
-"""Checks of what a draw depends on: its seed and stream, and nothing else in the batch."""
+"""Checks that a draw depends on its seed and stream, and on nothing else in the batch."""
 
 from collections.abc import Iterator
 
@@ -8,21 +8,21 @@ from numpy.typing import ArrayLike, NDArray
 from fastdecode.testing.result import Result
 from fastdecode.testing.samplers import SEEDS, Sampler, tokens_of
 
-# 64 rows of 256 equal logits: 512 bits of choice, so that chance makes no two alike.
+# 64 rows of 256 equal logits: 512 bits of choice, so that no two results agree by chance.
 FLAT = np.zeros((64, 256), dtype=np.float32)
 
 
 def check_replay(
     sampler: Sampler, logits: NDArray[np.float32] | None = None, *, seed: int = 0
 ) -> Result:
-    """See that a seed gives its tokens again, also after other draws, and that others differ.
+    """Check that a seed reproduces its tokens, also after other draws, and that others differ.
 
     Parameters
     ----------
     sampler : Sampler
     logits : float32 array, (batch, vocab), optional
-        What to draw from; by default 64 flat rows of 256 tokens. Whether another seed and other
-        streams give other tokens is seen on the flat rows in any case.
+        The rows to draw from; by default 64 flat rows of 256 tokens. Whether another seed and
+        other streams give other tokens is always checked on the flat rows.
     seed : int
     """
     batch = FLAT if logits is None else _batch(logits)
@@ -58,10 +58,10 @@ def check_batch_invariance(
     streams: ArrayLike | None = None,
     padding: int = 13,
 ) -> Result:
-    """See that a row's token is the same in any company.
+    """Check that a row's token does not depend on the rest of the batch.
 
-    Each row is drawn alone, in reverse and in shuffled order, in a batch split in two, beside
-    other rows, beside copies of itself, and with tokens of logit -inf appended.
+    Each row is drawn alone, in reverse and in shuffled order, in a batch split in two, with other
+    rows, with copies of itself, and with tokens of logit -inf appended.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def check_batch_invariance(
     streams : int array, (batch,), optional
         The rows' streams; by default 0, 1, ...
     padding : int
-        How many tokens are appended; 0 to leave that out.
+        The number of tokens appended; 0 omits that variation.
     """
     batch = _batch(logits)
     if len(batch) < 2:
@@ -102,7 +102,7 @@ def check_batch_invariance(
 def _variations(
     batch: NDArray[np.float32], padding: int
 ) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.float32], int]]:
-    """What was changed, the rows in their order, the logits, and how many rows are unchanged."""
+    """The change, the rows in order, the logits, and the number of unchanged rows."""
     size = len(batch)
     everyone = np.arange(size)
     yield "in a batch in reverse order", everyone[::-1], batch[::-1], size
@@ -118,7 +118,7 @@ def _variations(
         alone = batch[row : row + 1]
         yield "alone", np.array([row]), alone, 1
         first = np.roll(everyone, -row)
-        # Other logits for the rest: the same, upside down.
+        # The logits of the other rows are negated.
         others = -np.where(np.isfinite(batch), batch, 0)[first[1:]]
         yield "beside other rows", first, np.concatenate([alone, others]), 1
         yield "beside a copy of itself", np.array([row, row]), np.repeat(alone, 2, axis=0), 2

@@ -1,4 +1,4 @@
-"""The evidence of draws against expected probabilities: a bet that nobody wins on a right sampler.
+"""The evidence of draws against expected probabilities, by a bet that is fair under the law.
 
 A gambler starts with one unit and bets on every draw at the odds of the expected law. Under that
 law no strategy makes money on average, and the probability that its wealth *ever* reaches 1/a is
@@ -30,7 +30,7 @@ class Bets:
 
     >>> bets = Bets([0.5, 0.25, 0.25])
     >>> bets.add([0, 0, 1, 2])
-    >>> bets.log_evidence       # ln of the wealth; above ln(1e6) once in a million right samplers
+    >>> bets.log_evidence  # ln of the wealth; a correct sampler exceeds ln(1e6) once in a million
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Bets:
 
     @property
     def draws(self) -> int:
-        """How many draws were added."""
+        """The number of draws added."""
         return int(self.counts.sum())
 
     def add(self, tokens: ArrayLike) -> None:
@@ -88,7 +88,7 @@ class Bets:
                 drawn = [int(self.counts[ids].sum()) for ids in children]
                 mass = [float(self.expected[ids].sum()) for ids in children]
                 expected = [sum(drawn) * part / sum(mass) for part in mass]
-                # Both children are off by the same number; the rarer one says it more clearly.
+                # Both children deviate by the same number, which is clearer on the rarer one.
                 side = min((0, 1), key=lambda child: (expected[child], drawn[child]))
                 found = np.sort(children[side]), drawn[side], expected[side]
         return found
@@ -105,7 +105,7 @@ class Bets:
             width = 2**level
             first = np.arange(nodes) * 2 * width
             drawn = children[0] + children[1] > 0
-            # Each level stakes as much as any other, and a node its part of that.
+            # All levels stake the same amount, and the nodes of a level divide it equally.
             stake = np.full(nodes, 1 / (depth * nodes))
             levels.append([x[drawn] for x in (first, np.full(nodes, width), stake, *children)])
             counts, law = children[0] + children[1], children[2] + children[3]
@@ -119,7 +119,7 @@ class Bets:
 
 
 class _Tree(NamedTuple):
-    """The nodes with draws: where in the order each begins, its children's width, ln of wealth."""
+    """The nodes with draws: where each begins in the order, its children's width, ln of wealth."""
 
     first: NDArray[np.int64]
     width: NDArray[np.int64]
@@ -127,7 +127,7 @@ class _Tree(NamedTuple):
 
 
 def _node_bets(left: Floats, right: Floats, law_left: Floats, law_right: Floats) -> Floats:
-    """ln of what betting on each node's share has made: beta-binomial over expected likelihood."""
+    """ln of each node's winnings: the beta-binomial likelihood over the expected one."""
     bets = np.zeros(len(left))
     both = (law_left > 0) & (law_right > 0)
     left, right, law_left, law_right = (x[both] for x in (left, right, law_left, law_right))

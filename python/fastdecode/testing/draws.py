@@ -10,7 +10,7 @@ from fastdecode.testing.betting import Bets
 from fastdecode.testing.result import Result
 from fastdecode.testing.samplers import Sampler, many_draws
 
-# A look costs as much as the vocabulary is large, so the draws grow by this factor between looks.
+# A test costs time proportional to the vocabulary, so draws grow by this factor between tests.
 NEXT_LOOK = 1.2
 
 
@@ -22,7 +22,7 @@ def check_support(
     draws: int = 100_000,
     seed: int = 0,
 ) -> Result:
-    """Draw many times from a row, and see that every token was one that can be drawn.
+    """Draw many times from a row, and check that every token has a positive probability.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def check_support(
     allowed : bool array, (vocab,)
         True where the token's probability is above zero.
     draws : int
-        How many; a token that is drawn wrongly once in m draws is found with probability
+        The number of draws; a token drawn wrongly once in m draws is found with probability
         1 - (1 - 1/m)**draws.
     seed : int
     """
@@ -65,10 +65,10 @@ def check_fit(
 ) -> Result:
     """Draw until the draws contradict the expected probabilities, or `draws` times.
 
-    A betting test (see `Bets`): valid at every moment, so it looks after each piece of draws and
-    stops at the first contradiction. A right sampler fails with probability `false_alarm` at
-    most, whatever `draws` is. To find that mass t too much goes to some set of tokens (a node of
-    the trees), allow about 15 / t**2 draws: 20 million find a tilt of 0.1% of the mass.
+    A betting test (see `Bets`), which is valid at every stopping time, so it runs after each piece
+    of draws and stops at the first contradiction. A correct sampler fails with probability at most
+    `false_alarm`, whatever `draws` is. To detect that a set of tokens (a node of the trees) gets an
+    excess of mass t, allow about 15 / t**2 draws: 20 million detect an excess of 0.1%.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def check_fit(
     expected : float array, (vocab,)
         The probabilities the sampler should draw with.
     draws : int
-        At most so many.
+        The maximum number of draws.
     false_alarm : float
         In (0, 1).
     seed : int
@@ -120,15 +120,15 @@ def check_cumulative(
     """Compare the draws' cumulative distribution with the expected one, after `draws` draws.
 
     By the Dvoretzky-Kiefer-Wolfowitz inequality with Massart's constant the largest distance
-    exceeds sqrt(ln(2 / false_alarm) / (2 draws)) with probability `false_alarm` at most. That is
-    a bound anyone can follow by hand; `check_fit` needs fewer draws for most errors.
+    exceeds sqrt(ln(2 / false_alarm) / (2 draws)) with probability `false_alarm` at most. The
+    bound is simple to verify; `check_fit` needs fewer draws for most errors.
 
     Parameters
     ----------
     sampler, row, expected, draws, false_alarm, seed
         As for `check_fit`.
     key : callable, optional
-        Tokens are put in the order of `key(ids)`; by default in the order of ids.
+        Tokens are ordered by `key(ids)`; by default by id.
     """
     law = _law(expected, row)
     counts = np.zeros(len(law), dtype=np.int64)

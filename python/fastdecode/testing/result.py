@@ -1,4 +1,4 @@
-"""What a check of a sampler says."""
+"""The outcome of a check of a sampler."""
 
 from dataclasses import dataclass
 
@@ -14,15 +14,15 @@ class Result:
     Attributes
     ----------
     check : str
-        Which check it was.
+        The name of the check.
     passed : bool
     explanation : str
-        One sentence: what was seen.
+        What was observed, in one sentence.
     draws : int
-        Tokens (or tickets) looked at. A check that fails stops early.
+        The number of tokens (or tickets) examined. A check that fails stops early.
     false_alarm : float
-        The probability with which a right sampler fails this check, at most. 0 for checks that
-        compare one thing with another.
+        The maximum probability with which a correct sampler fails this check; 0 for exact
+        comparisons.
     log_evidence : float
         For `check_fit`: ln of the evidence against the expected probabilities, which exceeds
         ln(1 / false_alarm) where it fails. 0 for others.
@@ -40,11 +40,11 @@ class Result:
         return self.passed
 
     def __str__(self) -> str:
-        """The outcome as a line to read."""
+        """The outcome on one line."""
         return f"{self.check}: {'passed' if self.passed else 'FAILED'}: {self.explanation}"
 
     def require(self) -> "Result":
-        """Raise `CheckFailed` unless it passed; gives itself back."""
+        """Raise `CheckFailed` unless the sampler passed; returns the result itself."""
         if not self.passed:
             raise CheckFailed(str(self))
         return self

@@ -1,4 +1,4 @@
-"""Rows of logits that samplers go wrong on.
+"""Rows of logits on which samplers tend to fail.
 
 >>> from fastdecode.testing import rows
 >>> for name, row in rows.adversarial(50_257).items(): ...
@@ -14,14 +14,14 @@ LARGEST = np.finfo(np.float32).max
 
 
 def adversarial(vocabulary: int, seed: int = 0) -> dict[str, Row]:
-    """Named float32 rows of this many tokens, each with at least one finite logit.
+    """Named float32 rows, each with at least one finite logit.
 
     Parameters
     ----------
     vocabulary : int
-        At least 1.
+        The number of tokens, at least 1.
     seed : int
-        For the rows that have random numbers in them; the same seed gives the same rows.
+        For the rows with random numbers; the same seed gives the same rows.
     """
     if vocabulary < 1:
         raise ValueError(f"vocabulary={vocabulary} must be at least 1")
@@ -55,10 +55,10 @@ def adversarial(vocabulary: int, seed: int = 0) -> dict[str, Row]:
 
 
 def long_tail(vocabulary: int, mass: float = 2.0**-26) -> Row:
-    """One token of most of the mass first, and a tail of tokens of `mass` of its mass each.
+    """A first token with most of the mass, and a tail of tokens with `mass` of its mass each.
 
-    Each token of the tail is below what a float32 near 1 can add, so a cumulative sum in float32
-    loses all of them: 0.45% of the mass at 300,000 tokens.
+    Each token of the tail is lost in a float32 sum near 1, so a cumulative sum in float32
+    misses all of them: 0.45% of the mass at 300,000 tokens.
     """
     row = np.full(vocabulary, np.log(mass), dtype=np.float32)
     row[0] = 0.0

@@ -1,4 +1,4 @@
-"""What a sampler is to the checks, and two of them: the core's and torch's."""
+"""The interface of a sampler, and two implementations: the core's and torch's."""
 
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fastdecode import core
 
-# No more logits than this are handed to a sampler at once where one row is drawn from many times.
+# The maximum number of logits in one call where a row is drawn from many times.
 LOGITS_AT_ONCE = 1 << 24
 FIRST_DRAWS = 1 << 12
 SEEDS = 2**64
@@ -25,7 +25,7 @@ class Sampler(Protocol):
 
 
 def core_sampler(params: core.Sample | None = None) -> Sampler:
-    """fastdecode's own sampler with these parameters, as the checks want it."""
+    """fastdecode's sampler with these parameters."""
 
     def draw(
         logits: NDArray[np.float32], seed: int, streams: NDArray[np.int64], /
@@ -41,7 +41,7 @@ def torch_sampler(processors: Any = None) -> Sampler:
     Parameters
     ----------
     processors : callable, optional
-        Takes (input_ids, scores) and gives scores: a `LogitsProcessorList`, for example.
+        Takes (input_ids, scores) and returns scores, such as a `LogitsProcessorList`.
     """
     import torch
 
@@ -61,12 +61,12 @@ def torch_sampler(processors: Any = None) -> Sampler:
 def tokens_of(
     sampler: Sampler, logits: NDArray[np.float32], seed: int, streams: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """What a sampler gives, as int64 of shape (batch,).
+    """The tokens that a sampler returns, as int64 of shape (batch,).
 
     Raises
     ------
     ValueError
-        The sampler gave another number of tokens than there are rows, or no token of the row.
+        The sampler did not return one token of the vocabulary for each row.
     """
     tokens = np.asarray(sampler(logits, seed, streams))
     if tokens.shape != (len(logits),):
@@ -88,7 +88,7 @@ def tokens_of(
 def many_draws(
     sampler: Sampler, row: NDArray[np.float32], draws: int, seed: int
 ) -> Iterator[NDArray[np.int64]]:
-    """Tokens of one row, `draws` in all, in ever larger pieces; each piece has its own seed."""
+    """`draws` tokens of one row, in pieces of growing size, each with a seed of its own."""
     row = np.asarray(row, dtype=np.float32)
     if row.ndim != 1 or row.size == 0:
         raise ValueError(f"row must be one row of logits, (vocab,); got shape {row.shape}")

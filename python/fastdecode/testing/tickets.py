@@ -1,4 +1,4 @@
-"""Checks of samplers that show the uniform integer behind a draw: the whole map, proved."""
+"""Checks of samplers that expose the uniform integer of a draw, which cover the whole map."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -8,12 +8,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdecode.testing.result import Result
 
-# A law with no more tickets than this has every one of them tried.
+# Up to this total, every ticket is tried.
 EVERY_TICKET = 1 << 20
 
 
 class Ledger(Protocol):
-    """Draws with the tickets that bought them, as `fastdecode.core.Draws`."""
+    """Draws with their tickets, as in `fastdecode.core.Draws`."""
 
     @property
     def tokens(self) -> NDArray[np.int64]:
@@ -22,22 +22,22 @@ class Ledger(Protocol):
 
     @property
     def tickets(self) -> NDArray[np.uint64]:
-        """The uniform integers that picked them."""
+        """The uniform integers that selected them."""
         ...
 
     @property
     def totals(self) -> NDArray[np.uint64]:
-        """What the tickets are below."""
+        """The number of tickets of each draw's law."""
         ...
 
 
 def check_ticket_map(token_at: Callable[[NDArray[np.uint64]], Any], weights: ArrayLike) -> Result:
-    """See that every ticket below the total goes to the token that the weights say.
+    """Check that every ticket below the total maps to the token that owns it.
 
     Token i owns the tickets from C[i-1] to C[i] - 1, where C is the cumulative sum of the
-    weights. Its first and its last ticket are tried, for every token with a weight. A map that
-    never decreases in the ticket, as any walk along a cumulative sum, is thereby known in full;
-    for totals up to 2**20 every ticket is tried, and nothing is assumed.
+    weights. The first and the last ticket of every token with a weight are tried, which
+    determines a map that never decreases in the ticket, such as any walk along a cumulative sum;
+    for totals up to 2**20 every ticket is tried, without that assumption.
 
     A sampler that turns a uniform float into a token can be checked too: give `token_at` as
     `lambda tickets: pick(tickets / total)`.
@@ -45,7 +45,7 @@ def check_ticket_map(token_at: Callable[[NDArray[np.uint64]], Any], weights: Arr
     Parameters
     ----------
     token_at : callable
-        From an array of tickets (uint64) to as many tokens.
+        Maps an array of tickets (uint64) to one token each.
     weights : array of non-negative integers, (vocab,)
         The law; the sum is below 2**64.
     """
@@ -73,12 +73,12 @@ def check_ticket_map(token_at: Callable[[NDArray[np.uint64]], Any], weights: Arr
 
 
 def check_ledger(draws: Ledger, weights: ArrayLike) -> Result:
-    """See that draws with tickets are the draws that those tickets buy.
+    """Check that each drawn token owns the ticket of its draw.
 
     Parameters
     ----------
     draws : Ledger
-        From one law: `fastdecode.core.sample` on copies of one row, for example.
+        Draws from one law, such as `fastdecode.core.sample` on copies of one row.
     weights : array of non-negative integers, (vocab,)
     """
     _, ends = _cumulative(weights)
@@ -101,7 +101,7 @@ def check_ledger(draws: Ledger, weights: ArrayLike) -> Result:
 
 
 def _cumulative(weights: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """The weights and their cumulative sum, where they are weights."""
+    """The weights, checked, and their cumulative sum."""
     law = np.asarray(weights)
     if law.ndim != 1 or not np.issubdtype(law.dtype, np.integer) or (law < 0).any():
         raise ValueError("weights must be one non-negative integer a token, (vocab,)")
