@@ -24,6 +24,7 @@ __all__ = [
     "log_softmax",
     "logsumexp",
     "multinomial",
+    "parameters",
     "philox4x32",
     "sample",
     "token_logprobs",
@@ -39,28 +40,30 @@ RNG_VERSION: Final[str]
 class Sample:
     def __new__(
         cls,
+        # Sample's arguments, by tools/generate_signatures.py:
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
         *,
+        dynamic_temperature: Sequence[float] | None = None,
+        top_n_sigma: float | None = None,
         min_p: float | None = None,
         typical_p: float | None = None,
         epsilon_cutoff: float | None = None,
         eta_cutoff: float | None = None,
-        top_n_sigma: float | None = None,
-        dynamic_temperature: Sequence[float] | None = None,
         mirostat: Sequence[float] | None = None,
         xtc: Sequence[float] | None = None,
+        logit_bias: Any = None,
         repetition_penalty: float = 1.0,
         frequency_penalty: float = 0.0,
         presence_penalty: float = 0.0,
         dry: Mapping[str, Any] | None = None,
         no_repeat_ngram_size: int = 0,
-        logit_bias: Any = None,
         bad_words: Sequence[Sequence[int]] | None = None,
         min_new_tokens: int = 0,
         allowed: Sequence[int] | None = None,
         eos_token_id: Sequence[int] | None = None,
+        # end of Sample's arguments
     ) -> Sample: ...
     @property
     def temperature(self) -> float: ...
@@ -93,15 +96,17 @@ class Beam:
         sample: Sample | None = None,
         stochastic: bool = False,
         allowed: Sequence[int] | Callable[[int, list[int]], Sequence[int]] | None = None,
+        # Beam's logits processors, by tools/generate_signatures.py:
+        logit_bias: Any = None,
         repetition_penalty: float = 1.0,
         frequency_penalty: float = 0.0,
         presence_penalty: float = 0.0,
         dry: Mapping[str, Any] | None = None,
         no_repeat_ngram_size: int = 0,
-        logit_bias: Any = None,
         bad_words: Sequence[Sequence[int]] | None = None,
         min_new_tokens: int = 0,
         eos_token_id: Sequence[int] | None = None,
+        # end of Beam's logits processors
     ) -> Beam: ...
     @property
     def num_beams(self) -> int: ...
@@ -325,4 +330,5 @@ def uniform(
 def logsumexp(logits: Any) -> NDArray[np.float64]: ...
 def log_softmax(logits: Any) -> NDArray[np.float64]: ...
 def token_logprobs(logits: Any, tokens: Any) -> NDArray[np.float64]: ...
+def parameters() -> list[dict[str, Any]]: ...
 def philox4x32(counter: Sequence[int], key: Sequence[int]) -> tuple[int, int, int, int]: ...

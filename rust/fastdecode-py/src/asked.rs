@@ -97,8 +97,8 @@ impl Asked {
             Strategies::Model => {
                 MODEL_ITSELF.as_ref().unwrap_or_else(|| unreachable!("the defaults are in range"))
             }
-            Strategies::One(sample) => &sample.get().pipeline,
-            Strategies::Each(samples) => &samples[row].get().pipeline,
+            Strategies::One(sample) => sample.get().pipeline.as_ref(),
+            Strategies::Each(samples) => samples[row].get().pipeline.as_ref(),
         }
     }
 

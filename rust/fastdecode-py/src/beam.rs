@@ -3,57 +3,25 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use fastdecode_core::beam::{Beam as Checked, BeamParams, Choice, EarlyStopping};
-use fastdecode_core::{Params, ProcessorParams, Sampler};
+use fastdecode_core::{Params, PipelineParams, Sampler, Stage};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 
 use crate::outcome::refusal;
-use crate::params::{Sample, biases, dry_params, processor_settings, set_changed, wrong};
+use crate::params::{Sample, changed, set_keyword};
+use crate::values;
 
-/// Beam search: keep the `num_beams` likeliest sequences, and grow them together.
-///
-/// The rules and names are transformers'. On equal scores the earlier beam comes first, then the
-/// lower token id.
-///
-/// Parameters
-/// ----------
-/// num_beams : int, default 4
-///     Sequences kept at each step, 1..4096; 1 is greedy.
-/// length_penalty : float, default 1.0
-///     A finished sequence's score is its log-probability (nats) divided by its number of new
-///     tokens to this power: above 0 favours long sequences, 0 compares the sums.
-/// early_stopping : bool or "never", default False
-///     When a prompt with `num_beams` finished sequences stops. True: at once. False: when the best
-///     live one, scored at its present length, is no better than the worst finished one. "never":
-///     when no live one can become better within the limit; with length_penalty >= 0 nothing that
-///     could win is lost.
-/// num_return_sequences : int, default 1
-///     Sequences returned for each prompt, best first; at most num_beams.
-/// num_beam_groups : int, default 1
-///     Groups of beams that are kept apart (Vijayakumar et al., 2018); divides num_beams.
-/// diversity_penalty : float, default 0.0
-///     Nats taken off a token for each beam of an earlier group that has just taken it.
-/// sample : Sample, optional
-///     Beam sampling: draw the candidates without replacement, in proportion to the beam's
-///     probability times this law, instead of taking the best. Scores stay the model's. Its
-///     penalties and bans are given to the beam search itself.
-/// stochastic : bool, default False
-///     Stochastic beam search (Kool et al., 2019): num_beams sequences drawn without replacement
-///     from the model, or from `sample`'s law, each with its inclusion probability.
-/// allowed : list of int, or callable, optional
-///     Bans all other tokens. allowed(prompt_index, token_ids) gives the tokens that may come next
-///     behind the prompt's and the generated token ids (transformers' prefix_allowed_tokens_fn).
-/// repetition_penalty, frequency_penalty, presence_penalty, dry, no_repeat_ngram_size
-///     As in `Sample`, and so are the next four, with what is said there.
-/// logit_bias, bad_words, min_new_tokens, eos_token_id
-///     As in `Sample`. They act on log-probabilities, as transformers has it in a beam search, and
-///     see the prompt and each beam's own tokens.
-///
-/// Raises
-/// ------
-/// ValueError
-///     A value out of range, or two settings that exclude each other.
+/// Puts a field into a dict where it is not at its default.
+macro_rules! set_changed {
+    ($all:expr, $name:ident, $from:expr, $default:expr) => {
+        if $from.$name != $default.$name {
+            $all.set_item(stringify!($name), $from.$name.clone())?;
+        }
+    };
+}
+
+#[doc = include_str!("../docs/beam.txt")]
 #[pyclass(frozen, module = "fastdecode._core")]
 pub struct Beam {
     pub checked: Checked,
@@ -68,10 +36,8 @@ impl Beam {
     #[pyo3(signature = (
         num_beams=4, length_penalty=1.0, early_stopping=None, num_return_sequences=1, *,
         num_beam_groups=1, diversity_penalty=0.0, sample=None, stochastic=false, allowed=None,
-        repetition_penalty=1.0, frequency_penalty=0.0, presence_penalty=0.0, dry=None,
-        no_repeat_ngram_size=0, logit_bias=None, bad_words=None, min_new_tokens=0,
-        eos_token_id=None,
-    ))]
+        **processors,
+    ), text_signature = None)]
     fn new(
         num_beams: i64,
         length_penalty: f64,
@@ -82,15 +48,7 @@ impl Beam {
         sample: Option<Py<Sample>>,
         stochastic: bool,
         allowed: Option<Bound<'_, PyAny>>,
-        repetition_penalty: f64,
-        frequency_penalty: f64,
-        presence_penalty: f64,
-        dry: Option<Bound<'_, PyAny>>,
-        no_repeat_ngram_size: i64,
-        logit_bias: Option<Bound<'_, PyAny>>,
-        bad_words: Option<&Bound<'_, PyAny>>,
-        min_new_tokens: i64,
-        eos_token_id: Option<Vec<u32>>,
+        processors: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let (function, ids) = allowed.map_or(Ok((None, None)), either)?;
         let sampler = match &sample {
@@ -102,18 +60,11 @@ impl Beam {
             (true, false) => Choice::Sampled(sampler),
             (false, false) => Choice::Best,
         };
-        let processors = ProcessorParams {
-            logit_bias: logit_bias.map(|value| biases(&value)).transpose()?.unwrap_or_default(),
-            repetition_penalty,
-            frequency_penalty,
-            presence_penalty,
-            dry: dry.map(|value| dry_params(&value)).transpose()?,
-            no_repeat_ngram_size,
-            bad_words: bad_words.map(words).transpose()?.unwrap_or_default(),
-            min_new_tokens,
-            eos: eos_token_id.unwrap_or_default(),
-            allowed: ids,
-        };
+        let mut all = PipelineParams::default();
+        for (name, value) in processors.into_iter().flatten() {
+            set_keyword("Beam", &[Stage::Processor], &mut all, &name.to_string(), &value)?;
+        }
+        all.processors.allowed = ids;
         let params = BeamParams {
             num_beams,
             length_penalty,
@@ -122,7 +73,7 @@ impl Beam {
             num_beam_groups,
             diversity_penalty,
             choice,
-            processors,
+            processors: all.processors,
         };
         let checked = Checked::new(params).map_err(|error| refusal(&error))?;
         Ok(Self { checked, sample, allowed: function })
@@ -197,7 +148,11 @@ impl Beam {
         if self.stochastic() {
             all.set_item("stochastic", true)?;
         }
-        processor_settings(&all, self.checked.processors().params())?;
+        let processors = self.checked.processors().params().clone();
+        let given = PipelineParams { processors, ..PipelineParams::default() };
+        for (_, parameter, value) in changed(&given) {
+            all.set_item(parameter.name, values::write(py, &value)?)?;
+        }
         if let Some(allowed) = &self.allowed {
             all.set_item("allowed", allowed)?;
         }
@@ -258,8 +213,8 @@ fn either(allowed: Bound<'_, PyAny>) -> PyResult<Either> {
         return Ok((Some(allowed.unbind()), None));
     }
     let ids = allowed.extract().map_err(|_| {
-        let fix = "allowed must be token ids, or a function of (prompt_index, token_ids)";
-        wrong(fix, &allowed)
+        let fix = "allowed must be token ids or a function of (prompt_index, token_ids)";
+        values::refused(fix, &allowed)
     })?;
     Ok((None, Some(ids)))
 }
@@ -287,10 +242,4 @@ fn stopping(value: &Bound<'_, PyAny>) -> PyResult<EarlyStopping> {
             value.repr()?
         ))),
     }
-}
-
-/// Token sequences.
-fn words(value: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<u32>>> {
-    let fix = "bad_words must be a sequence of sequences of token ids, as [[50256], [198, 198]]";
-    value.extract().map_err(|_| wrong(fix, value))
 }

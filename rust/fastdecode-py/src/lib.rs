@@ -12,6 +12,7 @@ mod functions;
 mod listing;
 mod outcome;
 mod params;
+mod values;
 
 use pyo3::prelude::*;
 
@@ -36,7 +37,7 @@ mod _core {
     #[pymodule_export]
     use crate::listing::Listing;
     #[pymodule_export]
-    use crate::params::Sample;
+    use crate::params::{Sample, table};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,159 +1,55 @@
-//! `Sample`: the sampling parameters, checked when made.
+//! `Sample`: the sampling parameters, checked when made. Their list is the core's table.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
-use fastdecode_core::{
-    DryParams, DynamicTemperature, Mirostat, Params, Pipeline, ProcessorParams, Xtc,
-};
+use fastdecode_core::parameter::{Parameter, Value};
+use fastdecode_core::{Params, Pipeline, PipelineParams, Stage, parameters};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::outcome::refusal;
+use crate::values;
 
-/// Puts a field into a dict where it is not at its default.
-macro_rules! set_changed {
-    ($all:expr, $name:ident, $from:expr, $default:expr) => {
-        if $from.$name != $default.$name {
-            $all.set_item(stringify!($name), $from.$name.clone())?;
-        }
-    };
-}
-pub(crate) use set_changed;
+/// The parameters that may be given by position, in their order.
+const POSITIONAL: [&str; 3] = ["temperature", "top_k", "top_p"];
 
-/// Sample each token from the model's distribution, after processors and truncation.
-///
-/// The order is transformers', whatever the order of the arguments: logit bias, repetition,
-/// frequency and presence penalties, DRY, no-repeat n-gram, bad words, minimum length, allowed
-/// tokens; then temperature, top-n-sigma, top-k, top-p, min-p, typical, epsilon, eta, mirostat,
-/// XTC. Each truncation sees the renormalised survivors of the one before. Nothing is on unless
-/// asked for, and at least one token always stays.
-///
-/// Parameters
-/// ----------
-/// temperature : float, default 1.0
-///     Divides the logits. Finite and >= 0; 0 is the greedy limit (the largest logit, ties to the
-///     lower token id).
-/// top_k : int, optional
-///     Keep exactly the k likeliest tokens, ties at the border to the lower id (transformers keeps
-///     every tie). At least 1; more than the vocabulary keeps all.
-/// top_p : float, optional
-///     Keep the smallest set, likeliest first, whose probability is at least p; the token that
-///     crosses is kept (Holtzman et al., 2020). Between 0 and 1.
-/// min_p : float, optional
-///     Keep tokens at least this many times as likely as the likeliest (Nguyen et al., 2024).
-/// typical_p : float, optional
-///     Keep the tokens whose surprisal is nearest to the entropy, up to this mass, ties and all
-///     (Meister et al., 2023).
-/// epsilon_cutoff, eta_cutoff : float, optional
-///     Keep probabilities of at least this; eta lowers it where entropy is high
-///     (Hewitt et al., 2022).
-/// top_n_sigma : float, optional
-///     Keep logits within this many standard deviations of the largest (Tang et al., 2024).
-/// dynamic_temperature : (low, high) or (low, high, exponent), optional
-///     Instead of `temperature`: low where the row's entropy is 0, high where it is largest, as
-///     llama.cpp has it. The exponent (default 1) bends the way between.
-/// mirostat : (tau, eta), optional
-///     Mirostat 2.0 (Basu et al., 2021): aim at a surprisal of tau bits, at the learning rate eta.
-/// xtc : (probability, threshold), optional
-///     Exclude top choices, as llama.cpp has it: with this probability, drop all tokens that reach
-///     the threshold but the least likely of them.
-/// repetition_penalty : float, default 1.0
-///     Divides positive logits of tokens in the prompt or the text so far, multiplies negative
-///     ones (Keskar et al., 2019).
-/// frequency_penalty, presence_penalty : float, default 0.0
-///     Subtracted from a token's logit for each time that it occurred, or once if it did (OpenAI's
-///     formula, over prompt and text).
-/// dry : dict, optional
-///     Penalty on continuing a repetition, as llama.cpp has it: multiplier, and optionally base
-///     (1.75), allowed_length (2), range (None: all) and sequence_breakers (token id sequences).
-/// no_repeat_ngram_size : int, default 0
-///     No n-gram of this size occurs twice. 0 is off.
-/// logit_bias : dict or list of pairs, optional
-///     Added to the logit of a token id, or of the last of a tuple of ids where the text ends with
-///     the others. -inf bans.
-/// bad_words : list of lists of int, optional
-///     Token id sequences that are never completed; a word that is one EOS token alone is ignored,
-///     as in transformers.
-/// min_new_tokens : int, default 0
-///     No end-of-sequence token before so many tokens.
-/// allowed : list of int, optional
-///     Bans all other token ids.
-/// eos_token_id : list of int, optional
-///     What min_new_tokens bans; a `Decoder` fills it in from its tokenizer.
-///
-/// Raises
-/// ------
-/// ValueError
-///     A value out of range; the message names it and the fix.
+/// The stages whose parameters it has.
+const STAGES: &[Stage] = &[Stage::Truncation, Stage::Processor];
+
+#[doc = include_str!("../docs/sample.txt")]
 #[pyclass(frozen, module = "fastdecode._core")]
 pub struct Sample {
-    pub pipeline: Pipeline,
+    pub pipeline: Arc<Pipeline>,
 }
 
 #[pymethods]
 impl Sample {
     #[new]
-    #[pyo3(signature = (
-        temperature=1.0, top_k=None, top_p=None, *, min_p=None, typical_p=None,
-        epsilon_cutoff=None, eta_cutoff=None, top_n_sigma=None, dynamic_temperature=None,
-        mirostat=None, xtc=None, repetition_penalty=1.0, frequency_penalty=0.0,
-        presence_penalty=0.0, dry=None, no_repeat_ngram_size=0, logit_bias=None, bad_words=None,
-        min_new_tokens=0, allowed=None, eos_token_id=None,
-    ))]
-    #[expect(clippy::too_many_arguments, reason = "one argument a parameter, by keyword")]
-    fn new(
-        temperature: f64,
-        top_k: Option<i64>,
-        top_p: Option<f64>,
-        min_p: Option<f64>,
-        typical_p: Option<f64>,
-        epsilon_cutoff: Option<f64>,
-        eta_cutoff: Option<f64>,
-        top_n_sigma: Option<f64>,
-        dynamic_temperature: Option<Bound<'_, PyAny>>,
-        mirostat: Option<Bound<'_, PyAny>>,
-        xtc: Option<Bound<'_, PyAny>>,
-        repetition_penalty: f64,
-        frequency_penalty: f64,
-        presence_penalty: f64,
-        dry: Option<Bound<'_, PyAny>>,
-        no_repeat_ngram_size: i64,
-        logit_bias: Option<Bound<'_, PyAny>>,
-        bad_words: Option<Vec<Vec<u32>>>,
-        min_new_tokens: i64,
-        allowed: Option<Vec<u32>>,
-        eos_token_id: Option<Vec<u32>>,
-    ) -> PyResult<Self> {
-        let params = Params {
-            temperature,
-            dynamic_temperature: dynamic_temperature.map(|value| range(&value)).transpose()?,
-            top_n_sigma,
-            top_k,
-            top_p,
-            min_p,
-            typical_p,
-            epsilon_cutoff,
-            eta_cutoff,
-            mirostat: pair(mirostat, "mirostat must be (tau, eta)")?
-                .map(|(tau, eta)| Mirostat { tau, eta }),
-            xtc: pair(xtc, "xtc must be (probability, threshold)")?
-                .map(|(probability, threshold)| Xtc { probability, threshold }),
-        };
-        let processors = ProcessorParams {
-            logit_bias: logit_bias.map(|value| biases(&value)).transpose()?.unwrap_or_default(),
-            repetition_penalty,
-            frequency_penalty,
-            presence_penalty,
-            dry: dry.map(|value| dry_params(&value)).transpose()?,
-            no_repeat_ngram_size,
-            bad_words: bad_words.unwrap_or_default(),
-            min_new_tokens,
-            eos: eos_token_id.unwrap_or_default(),
-            allowed,
-        };
-        let pipeline = Pipeline::new(params, processors).map_err(|error| refusal(&error))?;
-        Ok(Self { pipeline })
+    #[pyo3(signature = (*arguments, **keywords), text_signature = None)]
+    fn new(arguments: &Bound<'_, PyTuple>, keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        if arguments.len() > POSITIONAL.len() {
+            return Err(PyTypeError::new_err(format!(
+                "Sample.__new__() takes from 0 to {} positional arguments but {} were given",
+                POSITIONAL.len(),
+                arguments.len()
+            )));
+        }
+        let mut params = PipelineParams::default();
+        for (name, value) in POSITIONAL.into_iter().zip(arguments) {
+            if keywords.is_some_and(|keywords| keywords.contains(name).unwrap_or(false)) {
+                return Err(PyTypeError::new_err(format!(
+                    "Sample.__new__() got multiple values for argument '{name}'"
+                )));
+            }
+            set_keyword("Sample", STAGES, &mut params, name, &value)?;
+        }
+        for (name, value) in keywords.into_iter().flatten() {
+            set_keyword("Sample", STAGES, &mut params, &name.to_string(), &value)?;
+        }
+        let pipeline = Pipeline::new(params.truncation, params.processors);
+        Ok(Self { pipeline: Arc::new(pipeline.map_err(|error| refusal(&error))?) })
     }
 
     #[getter]
@@ -185,28 +81,10 @@ impl Sample {
 
     /// Every parameter that is not at its default, as plain data: `Sample(**settings)` is equal.
     fn settings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let fine = Params::default();
-        let params = self.params();
-        let processors = self.pipeline.processors().params();
         let all = PyDict::new(py);
-        set_changed!(all, temperature, params, fine);
-        set_changed!(all, top_k, params, fine);
-        set_changed!(all, top_p, params, fine);
-        set_changed!(all, min_p, params, fine);
-        set_changed!(all, typical_p, params, fine);
-        set_changed!(all, epsilon_cutoff, params, fine);
-        set_changed!(all, eta_cutoff, params, fine);
-        set_changed!(all, top_n_sigma, params, fine);
-        if let Some(d) = params.dynamic_temperature {
-            all.set_item("dynamic_temperature", (d.low, d.high, d.exponent))?;
+        for (parameter, value) in self.changed() {
+            all.set_item(parameter.name, values::write(py, &value)?)?;
         }
-        if let Some(m) = params.mirostat {
-            all.set_item("mirostat", (m.tau, m.eta))?;
-        }
-        if let Some(x) = params.xtc {
-            all.set_item("xtc", (x.probability, x.threshold))?;
-        }
-        processor_settings(&all, processors)?;
         Ok(all)
     }
 
@@ -214,7 +92,7 @@ impl Sample {
     #[expect(clippy::needless_pass_by_value, reason = "converted from Python")]
     fn with_eos(&self, eos_token_id: Vec<u32>) -> PyResult<Self> {
         let pipeline = self.pipeline.with_eos(&eos_token_id).map_err(|error| refusal(&error))?;
-        Ok(Self { pipeline })
+        Ok(Self { pipeline: Arc::new(pipeline) })
     }
 
     /// Refuse token ids that a vocabulary of this size does not have.
@@ -237,13 +115,11 @@ impl Sample {
     }
 
     fn __hash__(&self) -> u64 {
-        let Params { temperature, top_k, top_p, min_p, .. } = self.params();
         let mut hasher = DefaultHasher::new();
-        // Adding zero makes -0.0 hash like 0.0, which it equals.
-        (temperature + 0.0).to_bits().hash(&mut hasher);
-        top_k.hash(&mut hasher);
-        top_p.map(|p| (p + 0.0).to_bits()).hash(&mut hasher);
-        min_p.map(|p| (p + 0.0).to_bits()).hash(&mut hasher);
+        for (parameter, value) in self.changed() {
+            parameter.name.hash(&mut hasher);
+            values::hash(&value, &mut hasher);
+        }
         hasher.finish()
     }
 
@@ -259,94 +135,59 @@ impl Sample {
     fn params(&self) -> Params {
         self.pipeline.sampler().params()
     }
-}
 
-/// Puts the processors that are not at their defaults into a dict.
-pub fn processor_settings(all: &Bound<'_, PyDict>, processors: &ProcessorParams) -> PyResult<()> {
-    let plain = ProcessorParams::default();
-    set_changed!(all, repetition_penalty, processors, plain);
-    set_changed!(all, frequency_penalty, processors, plain);
-    set_changed!(all, presence_penalty, processors, plain);
-    if let Some(dry) = &processors.dry {
-        let values = PyDict::new(all.py());
-        values.set_item("multiplier", dry.multiplier)?;
-        values.set_item("base", dry.base)?;
-        values.set_item("allowed_length", dry.allowed_length)?;
-        values.set_item("range", dry.range)?;
-        values.set_item("sequence_breakers", dry.sequence_breakers.clone())?;
-        all.set_item("dry", values)?;
-    }
-    set_changed!(all, no_repeat_ngram_size, processors, plain);
-    set_changed!(all, logit_bias, processors, plain);
-    set_changed!(all, bad_words, processors, plain);
-    set_changed!(all, min_new_tokens, processors, plain);
-    set_changed!(all, allowed, processors, plain);
-    if !processors.eos.is_empty() {
-        all.set_item("eos_token_id", processors.eos.clone())?;
-    }
-    Ok(())
-}
-
-fn pair(value: Option<Bound<'_, PyAny>>, fix: &str) -> PyResult<Option<(f64, f64)>> {
-    let Some(value) = value else { return Ok(None) };
-    let [first, second] = value
-        .extract::<Vec<f64>>()
-        .ok()
-        .and_then(|values| values.try_into().ok())
-        .ok_or_else(|| wrong(fix, &value))?;
-    Ok(Some((first, second)))
-}
-
-fn range(value: &Bound<'_, PyAny>) -> PyResult<DynamicTemperature> {
-    let values = value.extract::<Vec<f64>>().unwrap_or_default();
-    match values[..] {
-        [low, high] => Ok(DynamicTemperature { low, high, exponent: 1.0 }),
-        [low, high, exponent] => Ok(DynamicTemperature { low, high, exponent }),
-        _ => Err(wrong("dynamic_temperature must be (low, high) or (low, high, exponent)", value)),
-    }
-}
-
-/// A dict, or pairs as JSON has them: a token id or several, and what is added.
-pub fn biases(value: &Bound<'_, PyAny>) -> PyResult<Vec<(Vec<u32>, f32)>> {
-    let items = match value.cast::<PyDict>() {
-        Ok(dict) => dict.items().into_any(),
-        Err(_) => value.clone(),
-    };
-    let fix = "logit_bias must map token ids, or tuples of them, to numbers";
-    let mut biases = Vec::new();
-    for item in items.try_iter().map_err(|_| wrong(fix, value))? {
-        let (key, bias) =
-            item?.extract::<(Bound<'_, PyAny>, f32)>().map_err(|_| wrong(fix, value))?;
-        let ids = match key.extract::<u32>() {
-            Ok(id) => vec![id],
-            Err(_) => key.extract::<Vec<u32>>().map_err(|_| wrong(fix, value))?,
+    /// The parameters that are not at their defaults, in the order of the signature.
+    fn changed(&self) -> Vec<(Parameter, Value)> {
+        let params = PipelineParams {
+            processors: self.pipeline.processors().params().clone(),
+            truncation: self.params(),
         };
-        biases.push((ids, bias));
+        let mut changed = changed(&params);
+        let by_keyword = |name| POSITIONAL.iter().position(|&other| other == name).unwrap_or(3);
+        changed.sort_by_key(|(stage, parameter, _)| {
+            (by_keyword(parameter.name), *stage == Stage::Processor)
+        });
+        changed.into_iter().map(|(_, parameter, value)| (parameter, value)).collect()
     }
-    Ok(biases)
 }
 
-pub fn dry_params(value: &Bound<'_, PyAny>) -> PyResult<DryParams> {
-    let fix = "dry must be a dict with multiplier, and if wanted base, allowed_length, range and \
-               sequence_breakers";
-    let dict = value.cast::<PyDict>().map_err(|_| wrong(fix, value))?;
-    let mut dry = DryParams::default();
-    for (name, value) in dict {
-        match name.to_string().as_str() {
-            "multiplier" => dry.multiplier = value.extract()?,
-            "base" => dry.base = value.extract()?,
-            "allowed_length" => dry.allowed_length = value.extract()?,
-            "range" => dry.range = value.extract()?,
-            "sequence_breakers" => dry.sequence_breakers = value.extract()?,
-            _ => return Err(wrong(fix, dict)),
-        }
-    }
-    Ok(dry)
+/// The parameters that are not at their defaults, with their values, in the order of the table.
+pub fn changed(params: &PipelineParams) -> Vec<(Stage, Parameter, Value)> {
+    let rows = parameters().into_iter().zip(params.values());
+    let rows = rows.filter(|((_, parameter), value)| parameter.default != *value);
+    rows.map(|((stage, parameter), value)| (stage, parameter, value)).collect()
 }
 
-pub fn wrong(fix: &str, value: &Bound<'_, PyAny>) -> PyErr {
-    match value.repr() {
-        Ok(repr) => PyTypeError::new_err(format!("{fix}; got {repr}")),
-        Err(error) => error,
-    }
+/// Sets the parameter of a keyword, if it is one of these stages.
+///
+/// # Errors
+/// `TypeError` for a keyword that is no parameter, as Python words it, or a value of another type.
+pub fn set_keyword(
+    class: &str,
+    stages: &[Stage],
+    params: &mut PipelineParams,
+    name: &str,
+    value: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let mut known = parameters().into_iter().filter(|(stage, _)| stages.contains(stage));
+    let Some((_, parameter)) = known.find(|(_, parameter)| parameter.name == name) else {
+        return Err(PyTypeError::new_err(format!(
+            "{class}.__new__() got an unexpected keyword argument '{name}'"
+        )));
+    };
+    values::set(params, &parameter, value)
+}
+
+/// The table of `Sample`'s parameters, in the order in which they act.
+///
+/// Returns
+/// -------
+/// list of dict
+///     For each parameter its name, its stage ("processor" or "truncation"), its kind ("integer",
+///     "number", "numbers" with their names and how many are required, "tokens", "sequences",
+///     "biases", or "record" with its fields), its default, a value that turns it off, its range
+///     and what it does.
+#[pyfunction(name = "parameters")]
+pub fn table(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    values::table(py)
 }

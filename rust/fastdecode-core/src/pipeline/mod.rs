@@ -1,7 +1,10 @@
 //! A strategy as a whole: the processors from a row's history, then the sampler.
 
 pub mod ledger;
+mod params;
 pub mod sampler;
+
+pub use params::{PipelineParams, Stage, parameters};
 
 use crate::error::{Error, Result};
 use crate::law::Draw;

@@ -90,7 +90,7 @@ impl Processor for Dry {
         kind: Kind::Record(FIELDS),
         default: Value::Nothing,
         off: Value::Nothing,
-        range: "multiplier >= 0, base >= 1, allowed_length >= 1, range >= 1",
+        range: "multiplier at least 0, the others at least 1",
         help: "Penalty on continuing a repetition, as in llama.cpp: multiplier, and optionally \
                base (1.75), allowed_length (2), range (None: all) and sequence_breakers (token id \
                sequences).",

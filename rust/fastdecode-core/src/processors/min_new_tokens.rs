@@ -31,7 +31,7 @@ impl Processor for MinNewTokens {
         kind: Kind::Integer,
         default: Value::Integer(0),
         off: Value::Integer(0),
-        range: ">= 0",
+        range: "at least 0",
         help: "No end-of-sequence token before this many tokens. 0 is off.",
     };
 

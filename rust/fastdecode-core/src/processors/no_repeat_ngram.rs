@@ -18,7 +18,7 @@ impl Processor for NoRepeatNgram {
         kind: Kind::Integer,
         default: Value::Integer(0),
         off: Value::Integer(0),
-        range: ">= 1, or 0 to turn it off",
+        range: "at least 0",
         help: "No n-gram of this size occurs twice. 0 is off.",
     };
 

@@ -41,7 +41,7 @@ impl Rule for Mirostat {
         kind: Kind::Numbers { names: &["tau", "eta"], required: 2 },
         default: Value::Nothing,
         off: Value::Nothing,
-        range: "both finite and >= 0",
+        range: "both finite and at least 0",
         help: "Mirostat 2.0 (Basu et al., 2021): aims at a surprisal of tau bits, at the learning \
                rate eta.",
     };

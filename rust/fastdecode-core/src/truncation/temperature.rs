@@ -22,7 +22,7 @@ impl Rule for Temperature {
         kind: Kind::Number,
         default: Value::Number(1.0),
         off: Value::Number(1.0),
-        range: "finite and >= 0",
+        range: "finite and at least 0",
         help: "Divides the logits. 0 is the greedy limit (the largest logit, ties to the lower \
                token id), 1 leaves the model as it is.",
     };
@@ -65,7 +65,7 @@ impl Rule for DynamicTemperature {
         kind: Kind::Numbers { names: &["low", "high", "exponent"], required: 2 },
         default: Value::Nothing,
         off: Value::Nothing,
-        range: "0 <= low <= high, exponent >= 0, all finite",
+        range: "low from 0 to high, exponent at least 0, all finite",
         help: "Chooses the temperature by the row's entropy, instead of `temperature`. It is low \
                where the entropy is 0 and high where it is largest, as in llama.cpp; the exponent \
                (default 1) is the shape of the curve between.",

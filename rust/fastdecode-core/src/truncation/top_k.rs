@@ -19,7 +19,7 @@ impl Rule for TopK {
         kind: Kind::Integer,
         default: Value::Nothing,
         off: Value::Nothing,
-        range: ">= 1; more than the vocabulary keeps all",
+        range: "at least 1; more than the vocabulary keeps all",
         help: "Keeps exactly the k likeliest tokens, ties at the border to the lower id \
                (transformers keeps every tie).",
     };

@@ -20,7 +20,7 @@ impl Rule for TopNSigma {
         kind: Kind::Number,
         default: Value::Nothing,
         off: Value::Nothing,
-        range: "finite and >= 0",
+        range: "finite and at least 0",
         help: "Keeps logits within this many standard deviations of the largest (Tang et al., \
                2024).",
     };
