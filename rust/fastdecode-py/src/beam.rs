@@ -213,7 +213,7 @@ fn either(allowed: Bound<'_, PyAny>) -> PyResult<Either> {
         return Ok((Some(allowed.unbind()), None));
     }
     let ids = allowed.extract().map_err(|_| {
-        let fix = "allowed must be token ids or a function of (prompt_index, token_ids)";
+        let fix = "allowed must be token ids, or a function of (prompt_index, token_ids)";
         values::refused(fix, &allowed)
     })?;
     Ok((None, Some(ids)))

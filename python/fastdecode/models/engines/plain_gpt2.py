@@ -38,8 +38,8 @@ def is_plain_gpt2(
         and not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
         and all(
             type(linear).__name__ == "Conv1D"
-            for block in model.transformer.h
-            for linear in (block.attn.c_attn, block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj)
+            for layer in model.transformer.h
+            for linear in (layer.attn.c_attn, layer.attn.c_proj, layer.mlp.c_fc, layer.mlp.c_proj)
         )
     )
 

@@ -253,19 +253,19 @@ class TorchEngine:
     @torch.inference_mode()
     def all_logits(self, sequences: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
         """Logits after every token; see `base.Engine`."""
-        for group in _groups(sequences):
-            width = max(map(len, group))
-            ids = torch.zeros((len(group), width), dtype=torch.int64)
-            for row, sequence in enumerate(group):
+        for batch in _batches(sequences):
+            width = max(map(len, batch))
+            ids = torch.zeros((len(batch), width), dtype=torch.int64)
+            for row, sequence in enumerate(batch):
                 ids[row, : len(sequence)] = torch.tensor(sequence)
             # Padding is on the right, which a causal model does not attend to.
-            mask = torch.arange(width) < torch.tensor([len(s) for s in group])[:, None]
+            mask = torch.arange(width) < torch.tensor([len(s) for s in batch])[:, None]
             output = self.model(
                 input_ids=ids.to(self.device),
                 attention_mask=mask.to(self.device, torch.int64),
                 use_cache=False,
             )
-            for row, sequence in enumerate(group):
+            for row, sequence in enumerate(batch):
                 yield ready(output.logits[row, : len(sequence)])
 
     def _forward(
@@ -323,14 +323,14 @@ def ready(logits: torch.Tensor) -> torch.Tensor:
     return logits.contiguous()
 
 
-def _groups(sequences: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
-    """Adjacent sequences in groups of bounded size."""
-    group: list[Sequence[int]] = []
+def _batches(sequences: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
+    """Adjacent sequences in batches of bounded size."""
+    batch: list[Sequence[int]] = []
     for sequence in sequences:
-        width = max([len(sequence), *map(len, group)])
-        if group and width * (len(group) + 1) > SCORING_TOKENS:
-            yield group
-            group = []
-        group.append(sequence)
-    if group:
-        yield group
+        width = max([len(sequence), *map(len, batch)])
+        if batch and width * (len(batch) + 1) > SCORING_TOKENS:
+            yield batch
+            batch = []
+        batch.append(sequence)
+    if batch:
+        yield batch

@@ -48,7 +48,7 @@ def _columns_first(rows: int, *, least: int) -> bool:
 
 
 @dataclass(slots=True)
-class _Block:
+class _Layer:
     norm_1: Any
     qkv: _Linear
     out: _Linear
@@ -69,7 +69,7 @@ class GPT2Engine(TorchEngine):
         super().__init__(model)
         self._heads = int(self.config.num_attention_heads)
         self._version: list[tuple[int, int]] = []
-        self._blocks: list[_Block] = []
+        self._layers: list[_Layer] = []
 
     @property
     def name(self) -> str:
@@ -124,16 +124,16 @@ class GPT2Engine(TorchEngine):
         width = x.shape[-1]
         x = x.reshape(count * new, width)
         causal = mask is None and new > 1
-        for block, layer in zip(self._blocks, cache.layers, strict=True):
-            qkv = block.qkv(_norm(x, block.norm_1)).view(count, new, 3, heads, width // heads)
+        for layer, cached in zip(self._layers, cache.layers, strict=True):
+            qkv = layer.qkv(_norm(x, layer.norm_1)).view(count, new, 3, heads, width // heads)
             query, key, value = qkv.permute(2, 0, 3, 1, 4)
-            keys, values = layer.update(key, value)
+            keys, values = cached.update(key, value)
             attended = F.scaled_dot_product_attention(
                 query, keys, values, attn_mask=mask, is_causal=causal
             )
-            x = x + block.out(attended.transpose(1, 2).reshape(count * new, width))
-            hidden = F.gelu(block.up(_norm(x, block.norm_2)), approximate="tanh")
-            x = x + block.down(hidden)
+            x = x + layer.out(attended.transpose(1, 2).reshape(count * new, width))
+            hidden = F.gelu(layer.up(_norm(x, layer.norm_2)), approximate="tanh")
+            x = x + layer.down(hidden)
         if new > 1 and not every:
             x = x.view(count, new, width)[:, -1]
         x = _norm(x, transformer.ln_f)
@@ -148,16 +148,16 @@ class GPT2Engine(TorchEngine):
         version = parameter_versions(self.model)
         if version == self._version:
             return
-        self._blocks = [
-            _Block(
-                norm_1=block.ln_1,
-                qkv=_Linear(block.attn.c_attn),
-                out=_Linear(block.attn.c_proj),
-                norm_2=block.ln_2,
-                up=_Linear(block.mlp.c_fc),
-                down=_Linear(block.mlp.c_proj),
+        self._layers = [
+            _Layer(
+                norm_1=layer.ln_1,
+                qkv=_Linear(layer.attn.c_attn),
+                out=_Linear(layer.attn.c_proj),
+                norm_2=layer.ln_2,
+                up=_Linear(layer.mlp.c_fc),
+                down=_Linear(layer.mlp.c_proj),
             )
-            for block in self.model.transformer.h
+            for layer in self.model.transformer.h
         ]
         self._version = version
 
