@@ -1,8 +1,8 @@
-"""How far the native engine's float32 is from transformers', from float64, and in greedy tokens.
+"""Accuracy of the native engine in float32, compared with transformers in float32 and float64.
 
-A random-weight GPT-2 (124M by default). Logits behind every token of one text, by the native
-engine and by transformers in float32, against transformers in float64; then the greedy
-continuations of 200 prompts of mixed length against transformers' `generate`.
+The model is a GPT-2 with random weights (124M by default). The greedy continuations of 200 prompts
+of mixed length are compared with transformers' `generate`; then the logits at every token of one
+text, from the native engine and from transformers in float32, with transformers in float64.
 
     python benchmarks/accuracy.py
 """
@@ -27,7 +27,7 @@ def reference(model, ids):
 
 
 def theirs(model, prompts, count):
-    """transformers' greedy tokens, in batches of similar lengths, padded on the left."""
+    """Greedy tokens from transformers, in left-padded batches of prompts of similar lengths."""
     found = {}
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     for first in range(0, len(order), 20):
@@ -58,9 +58,9 @@ def ours(engine, prompts, count):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", type=int, default=12, help="12 is the 124M model")
-    parser.add_argument("--text", type=int, default=200, help="tokens of the text")
+    parser.add_argument("--text", type=int, default=200, help="length of the text in tokens")
     parser.add_argument("--prompts", type=int, default=200)
-    parser.add_argument("--longest", type=int, default=60, help="tokens of a prompt at most")
+    parser.add_argument("--longest", type=int, default=60, help="longest prompt in tokens")
     parser.add_argument("--new", type=int, default=10, help="greedy tokens of each prompt")
     arguments = parser.parse_args()
     transformers.logging.set_verbosity_error()
@@ -80,7 +80,7 @@ def main() -> None:
     (logits,) = engine.all_logits([ids])
     torchs = reference(model, ids)
     exact = reference(model.double(), ids)
-    print(f"logits behind {len(ids)} tokens, {logits.size:,} values up to {abs(exact).max():.1f}:")
+    print(f"logits at {len(ids)} tokens, {logits.size:,} values up to {abs(exact).max():.1f}:")
     print("| | largest difference | root mean square |\n|---|---:|---:|")
     for name, a, b in [
         ("native - transformers", logits, torchs),

@@ -1,8 +1,9 @@
-"""Beam search against transformers' generate, in the same run, turn by turn.
+"""Beam search compared with transformers' generate, measured in turns in the same run.
 
-Random-weight GPT-2 (124M by default), float32, no end-of-sequence, so that both sides make the same
-number of steps. Medians of the repeats. Memory is the peak over what is resident once the model is
-loaded and has taken one step, each side in a process of its own.
+The model is a GPT-2 with random weights (124M by default) in float32, without an end-of-sequence
+token, so that both sides take the same number of steps. Results are medians of the repeats. Memory
+is the peak above what is resident after the model has been loaded and has taken one step; each side
+runs in its own process.
 
     python benchmarks/beam.py --tokens 64 --repeats 3 --threads 2
     python benchmarks/beam.py --memory --threads 2
@@ -40,7 +41,7 @@ CELLS = {
 
 
 def ours(engine, prompts, beams, count):
-    """Seconds in all, in the forward pass and in the core, and the best sequences."""
+    """Seconds in total, in the forward pass and in the core, and the best sequences."""
     beam = fastdecode.Beam(beams)
     request = Request(
         prompts=[Prompt(i, ids, i, count, "length") for i, ids in enumerate(prompts)],
@@ -81,7 +82,7 @@ def make(layers):
     transformers.logging.set_verbosity_error()
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(n_layer=layers)).eval()
-    # The benchmark counts tokens, so nothing may end a row early on either side.
+    # The benchmark counts tokens, so nothing may end a sequence early on either side.
     model.generation_config.eos_token_id = None
     return model
 
@@ -111,7 +112,7 @@ def speed(arguments) -> None:
         mine, other = [], []
         for repeat in range(arguments.repeats):
             gc.collect()
-            # Turn by turn, and each first in turn, so that drift hits both alike.
+            # Alternate which side goes first, so that drift affects both equally.
             for side in ("mine", "other") if repeat % 2 == 0 else ("other", "mine"):
                 if side == "mine":
                     mine.append(ours(engine, prompts, beams, arguments.tokens))
@@ -130,7 +131,7 @@ def speed(arguments) -> None:
 
 
 def resident(field) -> int:
-    """A line of this process's status, in MB."""
+    """A field of this process's status file, in MB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field):
             return int(line.split()[1]) // 1024
@@ -138,7 +139,7 @@ def resident(field) -> int:
 
 
 def memory_of(side, arguments) -> None:
-    """Prints the peak in MB over what is resident when the weights are there."""
+    """Print the peak memory in MB above what is resident once the weights are loaded."""
     model = make(arguments.layers)
     beams, batch, length = CELLS[arguments.cells[0]]
     prompts = prompts_of(batch, length)
@@ -146,7 +147,7 @@ def memory_of(side, arguments) -> None:
         model(torch.tensor([[1]]))
     gc.collect()
     before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     if side == "fastdecode":
         ours(open_engine(model, arguments.engine), prompts, beams, arguments.tokens)
     else:
@@ -178,7 +179,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None, help="torch threads")
     parser.add_argument("--layers", type=int, default=12, help="12 is the 124M model")
     parser.add_argument("--engine", default="torch", help="fastdecode's engine")
-    parser.add_argument("--memory", action="store_true", help="peak memory, of the last cell")
+    parser.add_argument(
+        "--memory", action="store_true", help="measure peak memory, for the last cell"
+    )
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.threads:

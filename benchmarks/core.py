@@ -1,8 +1,8 @@
-"""The sampler against numpy.max, torch and transformers' processors, in the same run.
+"""The sampler compared with numpy.max, torch and transformers' processors, in the same run.
 
-Each cell is the median of many calls, made turn by turn; microseconds a row. Hot calls find the
-logits in the cache, cold ones after a buffer larger than any cache has been read. The pool of
-threads is made once a process, so each number of threads runs in a process of its own.
+Each result is the median of many calls, in microseconds per row. Hot calls find the logits in the
+processor's cache; cold calls follow a read of a buffer larger than any cache. The thread pool is
+created once per process, so each number of threads is measured in its own process.
 
     python benchmarks/core.py
     python benchmarks/core.py --rows folder-of-float32-files --batches 1 32
@@ -34,19 +34,19 @@ def logits(kind, batch, folder):
     if kind == "normal":
         return (rng.normal(size=(batch, VOCABULARY)) * 2).astype(np.float32)
     if kind == "zipf":
-        # As a language model's: a few likely tokens and a long tail, at places of their own.
+        # Like a language model's logits: a few likely tokens and a long tail, at random ids.
         ranks = rng.permuted(np.tile(np.arange(1, VOCABULARY + 1), (batch, 1)), axis=1)
         return (-1.5 * np.log(ranks) + rng.normal(size=ranks.shape) * 0.3).astype(np.float32)
     rows = [np.fromfile(path, dtype="<f4") for path in sorted(Path(folder).glob("*.f32"))]
     if not rows:
-        raise SystemExit(f"{folder} has no .f32 files: one file a row, little-endian float32")
-    # The same law with another sum, so that no row is in the cache for another's sake.
+        raise SystemExit(f"{folder} has no .f32 files (one row per file, little-endian float32)")
+    # Shifting a row keeps its distribution, and makes every row different data.
     shifts = rng.normal(size=(batch, 1)).astype(np.float32)
     return np.stack([rows[i % len(rows)] for i in range(batch)]) + shifts
 
 
 def contenders(x):
-    """Name to a call over all rows, and its name's baseline."""
+    """Functions that process all rows, by name; baselines are named "SETTING, LIBRARY"."""
     import torch
     from fastdecode import core
     from transformers import (
@@ -92,7 +92,7 @@ def contenders(x):
 
 
 def measure(arguments):
-    """Seconds a call of everything, for this process's number of threads."""
+    """Median seconds per call of every contender, with this process's number of threads."""
     import numpy as np
     import torch
 
@@ -107,7 +107,7 @@ def measure(arguments):
                 call()
                 begun = time.perf_counter()
                 call()
-                # Half a second each, fewer calls where one takes long.
+                # Call repeatedly for `--seconds`, but at least 3 and at most 300 times.
                 once = max(time.perf_counter() - begun, 1e-7)
                 for _ in range(max(3, min(300, int(arguments.seconds / once)))):
                     begun = time.perf_counter()
@@ -126,7 +126,7 @@ def measure(arguments):
 
 
 def overhead():
-    """Microseconds of a call with next to no work in it, and the bytes that a call allocates."""
+    """Microseconds of a call with almost no work, and the bytes that a call allocates."""
     import numpy as np
     from fastdecode import core
 
@@ -146,7 +146,7 @@ def overhead():
 
 
 def child(arguments, threads):
-    """What a process with so many threads measures."""
+    """The results of a process with the given number of threads."""
     command = [sys.executable, __file__, "--child", str(threads), *sys.argv[1:]]
     environment = {**os.environ, "RAYON_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
@@ -154,8 +154,8 @@ def child(arguments, threads):
 
 
 def table(arguments, found, threads):
-    """One line a cell; ratios to numpy.max and to the others' way."""
-    print(f"\n{threads} thread{'s' * (threads > 1)}, microseconds a row\n")
+    """Print one line per cell, with ratios to numpy.max, torch and transformers."""
+    print(f"\n{threads} thread{'s' * (threads > 1)}, microseconds per row\n")
     print("| logits | rows | cache | numpy.max | setting | fastdecode | of numpy.max "
           "| torch.topk | transformers |")  # fmt: skip
     print("|---|---:|---|---:|---|---:|---:|---:|---:|")
@@ -185,10 +185,12 @@ def table(arguments, found, threads):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32, 256])
-    parser.add_argument("--rows", help="a folder of .f32 files, real rows to measure on as well")
+    parser.add_argument("--rows", help="a folder of .f32 files with real rows to measure as well")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1])
-    parser.add_argument("--seconds", type=float, default=0.5, help="of hot calls for each cell")
-    parser.add_argument("--cold", type=int, default=5, help="cold calls for each cell")
+    parser.add_argument(
+        "--seconds", type=float, default=0.5, help="duration of the hot calls of each cell"
+    )
+    parser.add_argument("--cold", type=int, default=5, help="number of cold calls of each cell")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.logits = ["normal", "zipf", *(["rows"] if arguments.rows else [])]
@@ -201,14 +203,14 @@ def main() -> None:
     print(f"Vocabulary {VOCABULARY}, float32, temperature {TEMPERATURE}; {platform.machine()}, "
           f"torch {torch.__version__}, fastdecode {fastdecode.__version__}")  # fmt: skip
     micros, peak = overhead()
-    print(f"A call's own cost: {micros:.2f} us; it allocates {peak} bytes, "
-          f"where a row has {VOCABULARY * 4}")  # fmt: skip
+    print(f"Overhead of a call: {micros:.2f} us; it allocates {peak} bytes, "
+          f"and a row has {VOCABULARY * 4}")  # fmt: skip
     results = {threads: child(arguments, threads) for threads in dict.fromkeys(arguments.threads)}
     for threads, found in results.items():
         table(arguments, found, threads)
     (first, *_), last = results, list(results)[-1]
     if last != first:
-        print(f"\n{last} threads against {first}, hot: " + ", ".join(
+        print(f"\n{last} threads compared with {first}, hot: " + ", ".join(
             f"{name} {batch} rows {results[first][key] / results[last][key]:.2f}x"
             for key in results[first]
             for kind, batch, heat, name in [key.split("|")]

@@ -1,7 +1,8 @@
-"""Decode throughput against transformers' generate, in the same run, turn by turn.
+"""Decoding throughput compared with transformers' generate, measured in turns in the same run.
 
-Random-weight GPT-2 (124M by default), float32, prompts of 16 tokens, no end-of-sequence, so that
-both sides make the same number of tokens. Medians of the repeats.
+The model is a GPT-2 with random weights (124M by default) in float32, with 16-token prompts and
+without an end-of-sequence token, so that both sides generate the same number of tokens. Results are
+medians of the repeats.
 
     python benchmarks/decode.py --batches 1 8 32 --tokens 64 --repeats 5 --threads 2
 """
@@ -34,7 +35,7 @@ SETTINGS = {
 
 
 def ours(engine, prompts, strategy, count, seed):
-    """Seconds in all, in the forward pass and in the core."""
+    """Seconds in total, in the forward pass and in the core."""
     request = Request(
         prompts=[Prompt(i, ids, i, count, "length") for i, ids in enumerate(prompts)],
         n=1,
@@ -51,7 +52,7 @@ def ours(engine, prompts, strategy, count, seed):
     (rows,) = deque(Decoding(engine, request, timer), maxlen=1)
     seconds = time.perf_counter() - begun
     if any(len(row.ids) != count for row in rows):
-        raise RuntimeError("fastdecode made another number of tokens")
+        raise RuntimeError("fastdecode generated a different number of tokens")
     return seconds, timer.forward, timer.core
 
 
@@ -70,7 +71,7 @@ def theirs(model, prompts, keywords, count):
     )
     seconds = time.perf_counter() - begun
     if output.shape[1] != ids.shape[1] + count:
-        raise RuntimeError("transformers made another number of tokens")
+        raise RuntimeError("transformers generated a different number of tokens")
     return seconds
 
 
@@ -79,7 +80,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--prompt", type=int, default=16, help="tokens in a prompt")
-    parser.add_argument("--tokens", type=int, default=64, help="new tokens of each row")
+    parser.add_argument("--tokens", type=int, default=64, help="new tokens per sequence")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=None, help="torch threads")
     parser.add_argument("--layers", type=int, default=12, help="12 is the 124M model")
@@ -91,7 +92,7 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(n_layer=arguments.layers)).eval()
-    # The benchmark counts tokens, so nothing may end a row early on either side.
+    # The benchmark counts tokens, so nothing may end a sequence early on either side.
     model.generation_config.eos_token_id = None
     engine = open_engine(model, arguments.engine)
     rng = np.random.default_rng(0)
@@ -114,7 +115,7 @@ def main() -> None:
             mine, other = [], []
             gc.collect()
             for repeat in range(arguments.repeats):
-                # Turn by turn, and each first in turn, so that drift hits both alike.
+                # Alternate which side goes first, so that drift affects both equally.
                 for side in ("mine", "other") if repeat % 2 == 0 else ("other", "mine"):
                     if side == "mine":
                         mine.append(ours(engine, prompts, strategy, arguments.tokens, repeat))

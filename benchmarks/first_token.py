@@ -1,6 +1,6 @@
-"""Seconds from starting the process to the first token, on the command line.
+"""Seconds from the start of a command-line process to its first token.
 
-The command line prints nothing before the first token is there, so the first byte tells.
+The command line prints nothing before the first token, so the first byte of output marks it.
 
     python benchmarks/first_token.py --model demo --repeats 10
 """
@@ -25,11 +25,11 @@ def main() -> None:
         begun = perf_counter()
         process = subprocess.Popen([*command, arguments.model], stdout=subprocess.PIPE)
         if process.stdout is None or not process.stdout.read(1):
-            raise SystemExit("no text came")
+            raise SystemExit("the command printed nothing")
         taken.append(perf_counter() - begun)
         process.stdout.read()
         process.wait()
-    taken = taken[1:]  # the first has the files read from the disk
+    taken = taken[1:]  # the first run reads the files from disk
     print(
         f"{arguments.model}: first token after {statistics.median(taken):.3f} s, median of "
         f"{len(taken)}; {min(taken):.3f} to {max(taken):.3f}"

@@ -1,7 +1,8 @@
-"""Peak memory of a process that loads GPT-2 124M from its files and decodes, for each dtype.
+"""Peak memory of a process that loads GPT-2 124M from files and decodes, for each dtype.
 
-Peak resident memory over what the process had before it loaded (Linux: VmHWM and VmRSS of
-/proc/self/status, which count the pages of mapped files too), beside the weights and the KV cache.
+Prints the peak resident memory above that of the process before loading, beside the sizes of the
+weights and of the KV cache. Linux only: it reads VmHWM and VmRSS from /proc/self/status, which
+include the pages of mapped files.
 
     python benchmarks/memory.py
 """
@@ -24,16 +25,16 @@ from fastdecode.models.engines.native import NativeEngine
 
 
 def resident(name: str) -> int:
-    """Bytes of `name` in this process's status."""
+    """A field of this process's status file, in bytes."""
     text = Path("/proc/self/status").read_text()
     (line,) = (line for line in text.splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024
 
 
 def measure(folder: Path, dtype: str, rows: int, length: int, new: int) -> dict[str, int]:
-    """Load, decode, and say what it took, in bytes."""
+    """Load and decode; return the memory used, in bytes."""
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = resident("VmRSS")
     engine = NativeEngine.from_folder(folder, dtype)
     loaded = resident("VmHWM") - before
@@ -52,7 +53,7 @@ def measure(folder: Path, dtype: str, rows: int, length: int, new: int) -> dict[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1)
-    parser.add_argument("--length", type=int, default=32, help="tokens of a prompt")
+    parser.add_argument("--length", type=int, default=32, help="prompt length in tokens")
     parser.add_argument("--new", type=int, default=32, help="tokens to decode")
     parser.add_argument("--measure", nargs=2, metavar=("FOLDER", "DTYPE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()

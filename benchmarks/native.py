@@ -1,8 +1,8 @@
-"""Milliseconds of a decode step of the native engine, beside torch's and the memory's.
+"""Milliseconds of a decoding step of the native engine, compared with torch and a memory read.
 
-Random-weight GPT-2 (124M by default), float32. In each repeat every side takes its turn: the model
-of transformers with its own cache, the lean torch step, the native engine, and a read of all
-weights that does nothing else, by the same threads from the same memory. Medians of the repeats.
+The model is a GPT-2 with random weights (124M by default) in float32. Each repeat measures in turn:
+the transformers model with its own cache, the optimised torch step, the native engine, and one pass
+over the packed weights by the same threads that does nothing else. Results are medians.
 
     python benchmarks/native.py --batches 1 8 32 --steps 16 --repeats 7
     python benchmarks/native.py --prefill 512
@@ -24,7 +24,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 
 def step_ms(engine, prompts, steps):
-    """Milliseconds of a step, and those of the prefill."""
+    """Milliseconds per step, and of the prefill."""
     begun = perf_counter()
     rows, _ = engine.start(prompts, [1] * len(prompts))
     prefill = perf_counter() - begun
@@ -44,7 +44,9 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=16, help="tokens in a prompt")
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch's")
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="threads of torch"
+    )
     parser.add_argument("--layers", type=int, default=12, help="12 is the 124M model")
     arguments = parser.parse_args()
     transformers.logging.set_verbosity_error()

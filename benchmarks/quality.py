@@ -1,10 +1,11 @@
-"""What bfloat16 and int8 weights cost: perplexity of the demo model, top-1 of a random GPT-2.
+"""Loss of quality with bfloat16 and int8 weights: perplexity, and agreement with float32.
 
-The perplexity is that of the demo model's card: over the blocks of the books that were held out of
-its training, each behind BOS, in windows of 512 tokens. The folder of books is the one that
-`tools/train_demo.py` was given; without it, only the second table is made. Top-1 agreement is the
-share of places where the likeliest next token is float32's, on random tokens and a random-weight
-GPT-2 124M, whose logits lie closer together than a trained model's.
+The first table has the perplexity of the demo model, measured as on its model card: on the parts of
+the books that were held out of training, each after BOS, in windows of 512 tokens. It needs the
+folder of books that `tools/train_demo.py` was given, and is left out without it. The second table
+has the share of positions at which the likeliest next token is the same as in float32, on random
+tokens and a GPT-2 124M with random weights, whose logits lie closer together than a trained
+model's.
 
     python benchmarks/quality.py --books folder/of/txt
 """
@@ -25,12 +26,12 @@ from fastdecode.models.engines.native import LoadedEngine
 from fastdecode.models.engines.transformers import TorchEngine
 from transformers import GPT2Config, GPT2LMHeadModel
 
-# As the demo model was trained; see its card.
+# The settings that the demo model was trained with; see its card.
 _HELD_OUT = {"share": 0.05, "block_chars": 8000, "seed": 1234}
 
 
 def windows(books: Path, decoder: Decoder) -> list[list[int]]:
-    """The held-out text as tokens, in windows that overlap by one token."""
+    """The token ids of the held-out text, in windows that overlap by one token."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
     from train_demo import load_split
 
@@ -45,7 +46,7 @@ def perplexities(books: Path) -> None:
     text = windows(books, Decoder.from_pretrained("demo"))
     count = sum(len(window) - 1 for window in text)
     print(f"\ndemo model, held-out text, {count:,} tokens")
-    print("| weights | nats a token | perplexity | cost | top-1 of float32 | weights, bytes |")
+    print("| weights | nats per token | perplexity | cost | top-1 of float32 | weights, bytes |")
     print("|---|---:|---:|---:|---:|---:|")
     base, best = 0.0, np.empty(0)
     sides = [("native", dtype) for dtype in NATIVE_DTYPES]
@@ -97,9 +98,9 @@ def agreement(layers: int, tokens: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--books", type=Path, help="the folder that train_demo.py was given")
+    parser.add_argument("--books", type=Path, help="the folder of books given to train_demo.py")
     parser.add_argument("--layers", type=int, default=12, help="12 is the 124M model")
-    parser.add_argument("--tokens", type=int, default=2000, help="places of the random text")
+    parser.add_argument("--tokens", type=int, default=2000, help="positions of the random text")
     arguments = parser.parse_args()
     if arguments.books is not None:
         perplexities(arguments.books)

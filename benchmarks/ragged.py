@@ -1,9 +1,9 @@
-"""Tokens per second over a queue of ragged prompts: batches that are refilled, and batch by batch.
+"""Throughput on a queue of prompts of different lengths, with and without refilling the batch.
 
-A random-weight GPT-2 on the native engine; prompts of 16 to 256 tokens, each with its own length of
-text, 8 to 128 tokens, as the end of a text would have it; with --tail most are short and few are
-long, with the same bounds. In each repeat every way takes its turn;
-medians of the repeats. "batch by batch" is the way of engines that rows cannot join.
+The model is a GPT-2 with random weights on the native engine. Prompts have 16 to 256 tokens, and
+each generates 8 to 128 new tokens, as if its text ended there; with --tail most texts are short and
+a few are long, within the same bounds. "batch by batch" is how engines work whose batches cannot be
+joined. Both ways are measured in turn in each repeat; results are medians, in tokens per second.
 
     python benchmarks/ragged.py --layers 2 --repeats 5
 """
@@ -38,10 +38,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--layers", type=int, default=12, help="12 is the 124M model")
-    parser.add_argument("--longest", type=int, default=256, help="tokens of a prompt at most")
+    parser.add_argument("--longest", type=int, default=256, help="longest prompt in tokens")
     parser.add_argument("--tail", action="store_true", help="most texts are short, few are long")
     parser.add_argument("--dtype", default="float32", choices=NATIVE_DTYPES)
-    parser.add_argument("--batch", type=int, default=32, help="most rows at a time")
+    parser.add_argument("--batch", type=int, default=32, help="most sequences in a batch")
     parser.add_argument("--shares", type=float, nargs="+", default=[1 / 4])
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
@@ -77,7 +77,7 @@ def main() -> None:
                 found.update((row.prompt.index, row.ids) for row in rows if row.reason is not None)
             seconds[name].append(perf_counter() - begun)
             if tokens.setdefault(ways[0][0], found) != found:
-                raise SystemExit(f"{name}: other tokens than {ways[0][0]}")
+                raise SystemExit(f"{name}: the tokens differ from those of {ways[0][0]}")
     count = sum(job.limit for job in jobs)
     print(
         f"GPT-2, {arguments.layers} layers, random weights, {arguments.dtype}; {len(jobs)} prompts "

@@ -1,11 +1,12 @@
-"""The sampler alone, beside others': microseconds a row, by the size of the vocabulary and by k.
+"""The sampler alone compared with others: microseconds per row, by vocabulary size and by k.
 
-In float32, one row a call, one thread, a few rows in turn: torch, NumPy, and llama.cpp's sampler
-chain through its C API, where they are installed. Each side pays for what it needs: llama.cpp's
-chain takes an array of (id, logit, probability), which its users fill for every row. FlashInfer's
-sampling kernels are for GPUs. The vLLM that PyPI has is built for CUDA and lacks the kernel that
-its build for CPUs draws with, so the torch operations of its `TopKTopPSampler.forward_native` are
-written out here: a sort, a cumulative sum, and a race of exponentials in place of a draw.
+Rows are float32, one row per call, on one thread. The others are torch, NumPy, and llama.cpp's
+sampler chain through its C API, if installed. Each time includes the preparation that a sampler
+needs: llama.cpp's chain takes an array of (id, logit, probability), which its users fill for every
+row. vLLM on PyPI is built for CUDA and lacks the kernel that its CPU build draws with, so the torch
+operations of its `TopKTopPSampler.forward_native` are written out here: a sort, a cumulative sum,
+and an exponential race instead of a draw. FlashInfer is left out because its samplers are GPU
+kernels.
 
     python benchmarks/samplers.py
     python benchmarks/samplers.py --vocabularies 50257 --ks 1 50 1000
@@ -23,7 +24,7 @@ from typing import Any
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
-import numpy as np  # noqa: E402 (reads the settings above as it loads)
+import numpy as np  # noqa: E402 (reads the variables above at import)
 from numpy.typing import NDArray  # noqa: E402
 
 _ROWS = 8
@@ -31,14 +32,14 @@ Call = Callable[[int], Any]
 
 
 def rows_of(vocabulary: int) -> NDArray[np.float32]:
-    """As a language model's: a few likely tokens and a long tail, at places of their own."""
+    """Rows like a language model's: a few likely tokens and a long tail, at random ids."""
     rng = np.random.default_rng(vocabulary)
     ranks = rng.permuted(np.tile(np.arange(1, vocabulary + 1), (_ROWS, 1)), axis=1)
     return (-1.5 * np.log(ranks) + rng.normal(size=ranks.shape) * 0.3).astype(np.float32)
 
 
 def fastdecode_calls(x: NDArray[np.float32], k: int) -> dict[str, Call]:
-    """The core's own function."""
+    """The functions of `fastdecode.core`."""
     from fastdecode import core
 
     plain, top_k, top_p = core.Sample(), core.Sample(top_k=k), core.Sample(top_p=0.9)
@@ -51,7 +52,7 @@ def fastdecode_calls(x: NDArray[np.float32], k: int) -> dict[str, Call]:
 
 
 def numpy_calls(x: NDArray[np.float32], k: int) -> dict[str, Call]:
-    """As it is written by hand."""
+    """The usual hand-written code."""
     rng = np.random.default_rng(0)
 
     def draw(logits: NDArray[np.float32]) -> int:
@@ -77,7 +78,7 @@ def numpy_calls(x: NDArray[np.float32], k: int) -> dict[str, Call]:
 
 
 def torch_calls(x: NDArray[np.float32], k: int) -> dict[str, Call]:
-    """topk or sort, softmax, multinomial."""
+    """`topk` or `sort`, `softmax`, `multinomial`."""
     import torch
 
     torch.set_num_threads(1)
@@ -105,7 +106,7 @@ def torch_calls(x: NDArray[np.float32], k: int) -> dict[str, Call]:
 
 
 def race_calls(x: NDArray[np.float32], k: int) -> dict[str, Call]:
-    """As vLLM's torch operations: what is cut becomes -inf, and each token runs a race."""
+    """vLLM's torch operations: cut tokens become -inf, then an exponential race."""
     import torch
 
     torch.set_num_threads(1)
@@ -134,7 +135,7 @@ def race_calls(x: NDArray[np.float32], k: int) -> dict[str, Call]:
 
 
 def llama_calls(x: NDArray[np.float32], k: int) -> dict[str, Call]:
-    """llama.cpp's chain: the C functions, on an array filled anew for each row."""
+    """llama.cpp's sampler chain in C, on an array that is filled for each row."""
     import ctypes
 
     import llama_cpp as llama
@@ -177,7 +178,7 @@ SIDES = {
 
 
 def measure(calls: dict[str, Call], repeats: int) -> dict[str, float]:
-    """Side to microseconds a row: medians, the sides turn by turn."""
+    """Median microseconds per row of each side, measured in turns."""
     times: dict[str, list[float]] = {side: [] for side in calls}
     for repeat in range(repeats + 1):
         for side in sorted(calls, reverse=bool(repeat % 2)):
@@ -190,7 +191,7 @@ def measure(calls: dict[str, Call], repeats: int) -> dict[str, float]:
 
 
 def cells(vocabularies: list[int], ks: list[int]) -> Iterator[tuple[str, int, int]]:
-    """Setting, vocabulary and k of each line."""
+    """Setting, vocabulary size and k of each line of the table."""
     for vocabulary in vocabularies:
         for setting in ("greedy", "plain", "top-p"):
             yield setting, vocabulary, 50
@@ -208,7 +209,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     arguments = parser.parse_args()
     made: dict[tuple[int, int], dict[str, dict[str, Call]]] = {}
-    print("microseconds a row, one thread\n")
+    print("microseconds per row, one thread\n")
     names: list[str] | None = None
     for setting, vocabulary, k in cells(arguments.vocabularies, arguments.ks):
         if (vocabulary, k) not in made:
@@ -225,7 +226,9 @@ def main() -> None:
         sides = made[vocabulary, k]
         if names is None:
             names = list(sides)
-            print("| setting | vocabulary | " + " | ".join(names) + " | the fastest other |")
+            print(
+                "| setting | vocabulary | " + " | ".join(names) + " | ratio to the fastest other |"
+            )
             print("|---|---:|" + "---:|" * (len(names) + 1))
         figures = measure(
             {side: calls[setting] for side, calls in sides.items()}, arguments.repeats

@@ -1,9 +1,9 @@
-"""Make the README's pictures from real output: HTML views, photographed in light and in dark.
+"""Make the README's pictures from real output: screenshots of HTML views, light and dark.
 
     python tools/make_pictures.py
 
-Chromium draws them (Debian: `apt-get install chromium`); nothing is fetched. The pictures lie in
-docs/pictures, two of each: NAME-light.png and NAME-dark.png.
+Needs Chromium (Debian: `apt-get install chromium`) and no network. Writes two files for each
+picture to docs/pictures: NAME-light.png and NAME-dark.png.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PICTURES = Path(__file__).resolve().parent.parent / "docs" / "pictures"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _WIDTH, _HEIGHT, _EDGE = 760, 900, 16
 _WIDER = {"beam": 960}
-# One token's panel stands open, as if it were pointed at.
+# Show the panel of one token, as if the pointer were on it.
 _OPEN = "<style>body{margin:16px!important}.open .panel{display:block!important}</style>"
 
 
@@ -46,7 +46,7 @@ def views() -> dict[str, str]:
 
 
 def photograph(browser: str, html: str, width: int, dark: bool) -> bytes:
-    """A PNG of the page, cut to what is on it."""
+    """A PNG screenshot of the page, cropped to its content."""
     from PIL import Image, ImageChops
 
     with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +81,7 @@ def photograph(browser: str, html: str, width: int, dark: bool) -> bytes:
 
 
 def main() -> None:
-    """Make them all."""
+    """Make all pictures."""
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if browser is None:
         raise SystemExit(f"none of {', '.join(_BROWSERS)} is installed")

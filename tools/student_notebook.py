@@ -1,11 +1,11 @@
-"""Make the students' notebook from the teacher's: the answers become blanks.
+"""Make the students' notebook from the teacher's by replacing the answers with blanks.
 
     python tools/student_notebook.py docs/notebooks/prediction_to_generation.py students.ipynb
 
-The teacher's notebook marks its cells with tags:
+The teacher's notebook marks cells with tags:
 
-    exercise    lines that end in `# answer` keep their left-hand side and get `...` for the rest
-    answer      the cell becomes an empty one, "Your turn."
+    exercise    in lines that end in `# answer`, all but the left-hand side becomes `...`
+    answer      the content of the cell is replaced by "# Your turn."
     teacher     the cell is left out
 """
 
@@ -23,7 +23,7 @@ TAGS = frozenset({"exercise", "answer", "teacher"})
 
 
 def blank(line: str) -> str:
-    """A line with its answer taken out; other lines as they are."""
+    """Replace the answer in a line with a blank; return other lines unchanged."""
     found = _ANSWER.match(line)
     if found is None:
         return line
@@ -31,10 +31,10 @@ def blank(line: str) -> str:
 
 
 def students(notebook: Any) -> Any:
-    """The notebook with blanks, without outputs.
+    """Turn a teacher's notebook into the students' version, in place, and return it.
 
     Raises:
-        ValueError: where a cell says `# answer` without the tag, or the other way round.
+        ValueError: if a cell has `# answer` lines without the tag "exercise", or the reverse.
     """
     kept = []
     for cell in notebook.cells:

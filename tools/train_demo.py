@@ -3,10 +3,10 @@
 
     python tools/train_demo.py TEXT_DIR OUT_DIR [--seed 1234]
 
-Cleans the books, trains a byte-level BPE tokenizer on the training part, trains a
-``GPT2LMHeadModel``, keeps the weights with the lowest held-out loss, saves them in float16, loads
-what it saved, measures it again, draws samples, and writes the numbers into OUT_DIR/README.md
-between HTML comment markers (the prose around the markers is left alone).
+Cleans the books, trains a byte-level BPE tokenizer and a ``GPT2LMHeadModel`` on the training part,
+and saves the weights with the lowest held-out loss in float16. Then it loads the saved files,
+measures their loss, draws samples, and writes the results into OUT_DIR/README.md between HTML
+comment markers, leaving the prose around them unchanged.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ SAMPLE_PROMPTS = (
 
 
 def straighten(text: str) -> str:
-    """Curly quotes to straight ones, dashes to ``--``, no BOM, no CR, no _italics_ marks."""
+    """Replace curly quotes and dashes with ASCII; remove BOM, CR and _italics_ marks."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     table: dict[str, str | int | None] = {
         "“": '"',
@@ -71,9 +71,9 @@ def straighten(text: str) -> str:
 
 
 def swap_quotes(text: str) -> str:
-    """British dialogue quotes ('...' with "..." inside) to American ones, apostrophes kept.
+    """Replace British dialogue quotes ('...' with "..." inside) with American ones.
 
-    One convention over all books lets a small model spend its capacity on the words.
+    Apostrophes are kept. With one convention, a small model can spend its capacity on words.
     """
     text = text.replace('"', "\0")
     text = re.sub(r"(?<![^\s(\-\0])'(?!tis\b|twas\b|em\b|\s)(?=[\w\0\-(])", '"', text, flags=re.I)
@@ -93,12 +93,12 @@ def swap_quotes(text: str) -> str:
 
 
 def uses_single_quotes(text: str) -> bool:
-    """Whether dialogue stands in single quotes: the more frequent mark that opens a paragraph."""
+    """Whether dialogue is in single quotes, judged by which mark opens more paragraphs."""
     return len(re.findall(r"\n\n'", text)) > len(re.findall(r'\n\n"', text))
 
 
 def clean_paragraph(lines: list[str]) -> str | None:
-    """One paragraph on one line (verse: one line a verse line), or None for furniture."""
+    """A paragraph as one line (verse keeps its lines), or None if it is not part of the text."""
     text = " ".join(line.strip() for line in lines)
     if text.startswith("*") or re.match(r"\[\*\]|[\[]later editions", text):
         return None  # scene breaks and footnotes
@@ -116,7 +116,7 @@ def clean_paragraph(lines: list[str]) -> str | None:
 def chapters(raw: str) -> list[list[str]]:
     """The chapters or stories of a book, each a list of clean paragraphs.
 
-    All six books set three or more blank lines before a heading and nowhere else (once before a
+    All six books have three or more blank lines before a heading and nowhere else (once before a
     paragraph, which is kept). Headings, title pages and contents are dropped.
     """
     text = straighten(raw)
@@ -135,7 +135,7 @@ def chapters(raw: str) -> list[list[str]]:
         if len(blocks[0]) == 1 and not head.endswith('."'):
             blocks = blocks[1:]
         paragraphs = [p for p in (clean_paragraph(b) for b in blocks) if p]
-        if sum(map(len, paragraphs)) >= 300:  # less is a title page
+        if sum(map(len, paragraphs)) >= 300:  # anything shorter is a title page
             found.append(paragraphs)
     return found
 
@@ -152,9 +152,9 @@ class Split:
 
 
 def split_book(book: list[list[str]], share: float, block_chars: int, rng: random.Random) -> Split:
-    """Hold out contiguous blocks of about ``block_chars`` characters, at least one a book.
+    """Hold out contiguous blocks of about ``block_chars`` characters, at least one per book.
 
-    The book is cut at paragraph borders into blocks; ``share`` of them, drawn with ``rng``, is
+    The book is cut at paragraph borders into blocks; a share of them, drawn with ``rng``, is
     held out. A chapter's end is kept in its block as EOT, so both parts teach and test it.
     """
     blocks, current = [], ""
@@ -178,7 +178,7 @@ def split_book(book: list[list[str]], share: float, block_chars: int, rng: rando
 
 
 def load_split(folder: Path, share: float, block_chars: int, seed: int) -> Split:
-    """Clean every book of ``folder``, split each."""
+    """Clean and split every book of ``folder``."""
     rng = random.Random(seed)
     train: list[str] = []
     held_out: list[str] = []
@@ -199,7 +199,7 @@ def load_split(folder: Path, share: float, block_chars: int, seed: int) -> Split
 
 
 def train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE as GPT-2's, with EOT as the last id."""
+    """Train a byte-level BPE tokenizer like GPT-2's, with EOT as the last id."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -241,10 +241,10 @@ def paragraph_starts(stream: Tensor, newline: int, eot: int) -> Tensor:
 def epoch_windows(
     stream: Tensor, starts: Tensor, eot: int, snap: float, rng: torch.Generator
 ) -> Tensor:
-    """One epoch: the stream cut at a random offset into rows of CONTEXT + 1, shuffled.
+    """One epoch: the training text cut at a random offset into rows of CONTEXT + 1, shuffled.
 
-    A share ``snap`` of the rows is moved back to a paragraph's start and given EOT in front, so
-    that position 0 often is BOS followed by a beginning, as when the model is used.
+    A share ``snap`` of the rows is moved back to the start of a paragraph and gets EOT in front, so
+    that position 0 is often BOS followed by a beginning, as when the model is used.
     """
     offset = int(torch.randint(0, CONTEXT, (1,), generator=rng))
     rows = []
@@ -260,7 +260,7 @@ def epoch_windows(
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
-    """Linear warm-up, then a cosine down to a fiftieth of the peak."""
+    """Linear warm-up, then cosine decay to a fiftieth of the peak."""
     if step < warmup:
         return peak * (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
@@ -268,10 +268,10 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
 
 
 def make_optimizers(model: GPT2LMHeadModel, lr: float, decay: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks; AdamW for embeddings, biases and layer norms.
+    """Muon for the matrices of the layers; AdamW for embeddings, biases and layer norms.
 
-    With so few steps, Muon got further than AdamW alone; its updates are scaled to AdamW's size,
-    so that both share one learning rate.
+    With this few steps, Muon reached a lower loss than AdamW alone. Its updates are scaled to the
+    size of AdamW's, so that both share one learning rate.
     """
     matrices, embeddings, vectors = [], [], []
     for name, parameter in model.named_parameters():
@@ -295,9 +295,9 @@ def make_optimizers(model: GPT2LMHeadModel, lr: float, decay: float) -> list[tor
 
 @torch.no_grad()
 def evaluate(model: GPT2LMHeadModel, blocks: list[list[int]], eot: int) -> tuple[float, int]:
-    """Sum of the losses in nats and number of tokens; every token of every block is predicted.
+    """Sum of the losses in nats, and number of tokens; every token of every block is predicted.
 
-    A block follows BOS and is read in windows of CONTEXT tokens that do not overlap.
+    Each block follows BOS and is read in windows of CONTEXT tokens that do not overlap.
     """
     was_training = model.training
     model.eval()
@@ -326,7 +326,7 @@ class Point:
 
 
 def model_config(args: argparse.Namespace, eot: int) -> GPT2Config:
-    """The shape of the model."""
+    """The model's configuration."""
     return GPT2Config(
         vocab_size=args.vocab_size,
         n_positions=CONTEXT,
@@ -335,7 +335,7 @@ def model_config(args: argparse.Namespace, eot: int) -> GPT2Config:
         n_head=args.n_head,
         embd_pdrop=args.dropout,
         resid_pdrop=args.dropout,
-        attn_pdrop=0.0,  # dropout inside the attention would rule out its fused CPU kernel
+        attn_pdrop=0.0,  # dropout inside attention would disable its fused CPU kernel
         bos_token_id=eot,
         eos_token_id=eot,
         tie_word_embeddings=True,
@@ -345,7 +345,7 @@ def model_config(args: argparse.Namespace, eot: int) -> GPT2Config:
 def batches(
     args: argparse.Namespace, stream: Tensor, starts: Tensor, eot: int
 ) -> Iterator[tuple[Tensor, int]]:
-    """Endless batches with the number of batches an epoch has."""
+    """Endless batches, each with the number of batches per epoch."""
     rng = torch.Generator().manual_seed(args.seed)
     while True:
         rows = epoch_windows(stream, starts, eot, args.snap, rng)
@@ -363,7 +363,7 @@ def train(
     train_sample: list[list[int]],
     eot: int,
 ) -> list[Point]:
-    """Train, leave the best weights in ``model``, return the learning curve."""
+    """Train, leave the best weights in ``model``, and return the learning curve."""
     optimizers = make_optimizers(model, args.lr, args.weight_decay)
     per_epoch = (len(stream) - CONTEXT) // CONTEXT // args.batch_size
     steps = args.max_steps or args.epochs * per_epoch
@@ -405,7 +405,7 @@ def train(
         print(
             f"step {done}/{steps} epoch {point.epoch:.2f} lr {point.lr:.2e} "
             f"batches {point.batches:.4f} train {point.train:.4f} held-out {point.held_out:.4f} "
-            f"[{seconds:.0f} s, {seconds / done:.2f} s a step]",
+            f"[{seconds:.0f} s, {seconds / done:.2f} s per step]",
             flush=True,
         )
         if point.held_out < best:
@@ -425,15 +425,15 @@ def train(
 
 
 def save(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-    """Weights in float16 with the tied head stored once, configuration, tokenizer."""
+    """Save weights in float16 with the tied head stored once, configuration and tokenizer."""
     out.mkdir(parents=True, exist_ok=True)
     eot = tokenizer.eos_token_id
-    # The padding id stands here and not in config.json: there, every forward pass over a text
-    # that contains EOT would warn about padding.
+    # The padding id belongs here and not in config.json, where it would make every forward pass
+    # over a text that contains EOT warn about padding.
     model.generation_config = GenerationConfig(bos_token_id=eot, eos_token_id=eot, pad_token_id=eot)
     model.half().save_pretrained(out)
     tokenizer.save_pretrained(out)
-    # The class name that every transformers release of the last years knows.
+    # This class name works in every transformers release of recent years.
     path = out / "tokenizer_config.json"
     settings = json.loads(path.read_text())
     settings["tokenizer_class"] = "PreTrainedTokenizerFast"
@@ -518,7 +518,7 @@ def curve_table(curve: list[Point]) -> str:
 
 
 def samples_block(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, eot: int) -> str:
-    """Ten samples, as they come."""
+    """Ten samples, neither selected nor edited."""
     parts = []
     for seed, prompt in enumerate(SAMPLE_PROMPTS):
         ids = draw(model, encode(tokenizer, prompt), eot, seed)
@@ -539,7 +539,7 @@ def report(
     eot: int,
     minutes: float,
 ) -> None:
-    """Load what was saved, measure it again, write the numbers into the card."""
+    """Load the saved files, measure their loss, and write the results into the card."""
     model = GPT2LMHeadModel.from_pretrained(args.out_dir, dtype=torch.float32)
     tokenizer = cast(
         PreTrainedTokenizerFast,
@@ -562,10 +562,10 @@ def report(
 
 
 def parse() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("text_dir", type=Path, help="folder of .txt books")
-    parser.add_argument("out_dir", type=Path, help="where the model is written")
+    parser.add_argument("out_dir", type=Path, help="output folder")
     parser.add_argument("--seed", type=int, default=1234)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--max-steps", type=int, default=0, help="instead of --epochs, if not 0")
@@ -591,7 +591,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Everything, in order."""
+    """Run all steps in order."""
     args = parse()
     began = time.monotonic()
     torch.set_num_threads(args.threads)

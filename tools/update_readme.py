@@ -1,8 +1,8 @@
-"""Run README.md's quick start and write down what it prints.
+"""Run the quick start of README.md and replace its outputs with what it prints.
 
     python tools/update_readme.py
 
-The lines that begin with >>> or ... are kept, everything between them is made anew.
+Lines that begin with >>> or ... are kept; everything between them is replaced.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BLOCK = re.compile(r"(?<=<!-- quick start: begin -->\n```pycon\n).*?(?=```\n)",
 
 
 def block(readme: str) -> str:
-    """The quick start as it stands in the text of the README."""
+    """The quick start in the text of the README."""
     found = _BLOCK.search(readme)
     if found is None:
         raise ValueError("the README has no quick start between its markers")
@@ -28,7 +28,7 @@ def block(readme: str) -> str:
 
 
 def run(quick_start: str) -> str:
-    """The same inputs with today's outputs. Files are written to a folder that is thrown away."""
+    """Run the inputs in a temporary folder; return them with their current outputs."""
     lines: list[str] = []
     names: dict[str, object] = {"__name__": "__main__"}
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

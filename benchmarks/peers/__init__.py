@@ -1,1 +1,1 @@
-"""fastdecode beside its peers: the same work, on the same machine, in the same run."""
+"""fastdecode compared with other libraries: same work, same machine, same run."""

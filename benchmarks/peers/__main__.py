@@ -1,12 +1,13 @@
-"""Every peer on every cell, in turns, into one file of results.
+"""Measure every peer on every cell, in turns, and write one results file.
 
     python -m benchmarks.peers --folder .bench-peers
     python -m benchmarks.peers --quick
     python -m benchmarks.peers --cells top-k-1 top-k-8 --peers "OpenVINO GenAI int8" ...
 
-All peers are loaded, each in its own process. A cell's repeats go round the peers, each repeat
-beginning with another one, so that drift hits all alike. What a results file has already is not
-measured again (`--again` does), so that a long run can be made in pieces.
+All peers are loaded, each in its own process. The repeats of a cell measure the peers in turns,
+each repeat starting with a different one, so that drift affects all equally. Cells that the results
+file already contains are skipped, unless `--again` is given, so a long run can be split into
+several.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from benchmarks.peers.workloads import CELLS, Cell
 FIRST_TOKEN = "first-token"
 READ = "read"
 SCHEMA = 1
-# Processors kept busy by others in a cell, above which its figures deserve no trust.
+# Average number of processors busy with other work, above which a result is not to be trusted.
 _TOO_BUSY = 0.1
 
 
@@ -55,8 +56,8 @@ def main() -> None:
 def _measure(
     cells: list[Cell], arguments: Any, folder: Path, results: dict[str, Any], path: Path
 ) -> None:
-    # New processes for each kind of work: side by side in one that lasts, what the peers keep of a
-    # queue and of scores did not fit into 24 GB.
+    # New processes for each kind of work, since the memory that all peers keep after the queue and
+    # scoring does not fit into 24 GB.
     for _, group in itertools.groupby(cells, key=lambda cell: cell.kind):
         with _running(arguments, folder, results) as processes:
             for cell in group:
@@ -72,7 +73,7 @@ def _measure(
 def _running(
     arguments: Any, folder: Path, results: dict[str, Any]
 ) -> Iterator[dict[str, PeerProcess]]:
-    """The peers, loaded, each in its process."""
+    """All peers, loaded, each in its own process."""
     processes: dict[str, PeerProcess] = {}
     try:
         with alone(arguments.lock, shared=True):
@@ -93,7 +94,7 @@ def _running(
 
 
 def _why(folder: Path, name: str) -> str | None:
-    """Why the peer's conversion failed, where it did."""
+    """Why the conversion of the model for a peer failed, or None."""
     peer = PEERS[name]
     stem = {
         "onnxruntime_peer": f"onnx-{peer.variant}",
@@ -120,7 +121,7 @@ def _cell(
     single = cell.kind != "generate"
     news = [cell.steps or 1] if single else [1, 1 + cell.steps]
     fresh: dict[str, dict[str, Any]] = {name: {"runs": []} for name in todo}
-    # Memory, shapes and caches: once, not by the clock.
+    # An untimed run first, which allocates memory, compiles for the shapes and fills caches.
     with alone(arguments.lock, shared=True):
         for name in todo:
             for new in news if "compiled" in name else [2]:
@@ -145,7 +146,7 @@ def _cell(
                     continue
                 run = []
                 if not single:
-                    # What the system has taken from an idle process comes back off the clock.
+                    # An untimed call brings back what the system took from the idle process.
                     processes[name].ask(cell.request(1, 0))
                 for new in news:
                     answer = processes[name].ask(cell.request(new, repeat + 1))
@@ -168,7 +169,7 @@ def _cell(
     found.update(fresh)
     results.setdefault("others_load", {}).setdefault(cell.name, []).append(round(load, 3))
     if load > _TOO_BUSY:
-        print(f"{cell.name}: others kept {load:.2f} processors busy", file=sys.stderr)
+        print(f"{cell.name}: other processes kept {load:.2f} processors busy", file=sys.stderr)
     results["commits"][cell.name] = _commit()
     _compare(cell, found)
     print(f"{cell.name}: {time.perf_counter() - begun:.0f} s", file=sys.stderr)
@@ -178,7 +179,7 @@ def _cell(
 
 
 def _note_read(process: PeerProcess, name: str, reads: dict[str, Any]) -> None:
-    """The memory's speed at this moment, since it changes from minute to minute."""
+    """Record the current memory bandwidth, which changes from minute to minute."""
     answer = process.ask({"op": "read"})
     if "reason" not in answer:
         entry = reads.setdefault(name, {"bytes": answer["bytes"], "seconds": []})
@@ -191,22 +192,22 @@ def _brief(cell: Cell, entry: dict[str, Any]) -> str:
     same = f"  same {entry['same']}" if "same" in entry else ""
     if len(middle) == 1:
         return f"{middle[0]:.2f} s{same}"
-    return f"{(middle[1] - middle[0]) / cell.steps * 1e3:.2f} ms a step{same}"
+    return f"{(middle[1] - middle[0]) / cell.steps * 1e3:.2f} ms per step{same}"
 
 
 def _check(cell: Cell, name: str, new: int, answer: dict[str, Any]) -> None:
-    """Each peer does the same work, or there is no figure."""
+    """Raise an error unless the peer did the same work as all others."""
     if cell.kind == "score":
         if len(answer["scores"]) != cell.rows:
             raise RuntimeError(f"{name} scored {len(answer['scores'])} texts, not {cell.rows}")
         return
     lengths = [len(row) for row in answer["tokens"]]
     if lengths != [new] * (cell.rows * cell.n):
-        raise RuntimeError(f"{name} made rows of {lengths} tokens in {cell.name}, not {new}")
+        raise RuntimeError(f"{name} generated {lengths} tokens in {cell.name}, not {new} each")
 
 
 def _compare(cell: Cell, found: dict[str, Any]) -> None:
-    """How many rows came out as the reference's, where the outcome is no matter of chance."""
+    """Count the outputs equal to the reference's, for cells without randomness."""
     reference = found.get(REFERENCE, {}).get("outcome")
     if reference is None:
         return
@@ -234,7 +235,7 @@ def _reads(processes: dict[str, PeerProcess], results: dict[str, Any]) -> None:
 
 
 def _first_tokens(arguments: Any, folder: Path, results: dict[str, Any]) -> None:
-    """Seconds from the start of a process to the first token behind a 16-token prompt."""
+    """Seconds from the start of a process to the first token after a 16-token prompt."""
     found = results["cells"].setdefault(FIRST_TOKEN, {})
     request = CELLS["greedy-1"].request(1, 0)
     names = [n for n in arguments.peers if arguments.again or n not in found]
@@ -282,7 +283,7 @@ def _open_results(path: Path, threads: int) -> dict[str, Any]:
 def _save(results: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(results, indent=1)
-    # A list of numbers on one line.
+    # Write a list of numbers on one line.
     text = re.sub(r"\[\s+([-\d.e]+(?:,\s+[-\d.e]+)*)\s+\]", _one_line, text)
     path.write_text(text + "\n")
 
@@ -309,13 +310,25 @@ def _arguments() -> argparse.Namespace:
     names = [*CELLS, READ, FIRST_TOKEN]
     parser.add_argument("--cells", nargs="+", choices=names, default=names, metavar="CELL")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), metavar="PEER")
-    parser.add_argument("--quick", action="store_true", help="two repeats at most")
-    parser.add_argument("--again", action="store_true", help="measure what is there already, too")
-    parser.add_argument("--threads", type=int, default=len(_processors()), help="of every peer")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".bench-peers", help="for the models")
-    parser.add_argument("--python", default=sys.executable, help="runs the peers")
-    parser.add_argument("--export-python", default=sys.executable, help="has optimum-intel")
-    parser.add_argument("--output", type=Path, help="results; default: by date and processor")
+    parser.add_argument("--quick", action="store_true", help="at most two repeats")
+    parser.add_argument(
+        "--again", action="store_true", help="measure again what the file already contains"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=len(_processors()), help="threads of every peer"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / ".bench-peers", help="folder for the converted models"
+    )
+    parser.add_argument(
+        "--python", default=sys.executable, help="the interpreter that runs the peers"
+    )
+    parser.add_argument(
+        "--export-python", default=sys.executable, help="an interpreter with optimum-intel"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="results file; default: named by date and processor"
+    )
     parser.add_argument(
         "--lock", type=Path, nargs="*", default=[], help="lock files to hold while measuring"
     )

@@ -1,4 +1,4 @@
-"""Batches for peers that take one batch at a time, so that a queue costs them little padding."""
+"""Batches of similar lengths, for peers that run one batch at a time and pad it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ROWS = 32
 
 
 def by_length(prompts: Sequence[Sequence[int]], rows: int = ROWS) -> Iterator[list[int]]:
-    """Indices of the prompts, `rows` at a time, like lengths together."""
+    """Yield the prompts' indices, `rows` at a time, with similar lengths together."""
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     for first in range(0, len(order), rows):
         yield order[first : first + rows]
@@ -18,7 +18,7 @@ def by_length(prompts: Sequence[Sequence[int]], rows: int = ROWS) -> Iterator[li
 def in_batches(
     generate: Callable[[Sequence[Sequence[int]]], list[Any]], prompts: Sequence[Sequence[int]]
 ) -> list[Any]:
-    """What `generate` makes of the prompts, batch by batch, in the prompts' order."""
+    """The results of `generate` for all prompts, run in batches, in the order of the prompts."""
     found: list[Any] = [None] * len(prompts)
     for batch in by_length(prompts):
         rows = generate([prompts[i] for i in batch])

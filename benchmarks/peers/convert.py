@@ -1,13 +1,14 @@
-"""The random-weight GPT-2, and what each peer's own converter makes of it.
+"""Create the GPT-2 with random weights, and convert it for each peer with its own converter.
 
     python -m benchmarks.peers.convert FOLDER [--export-python PYTHON]
 
-Steps whose result is there already are skipped. What fails is written to `FOLDER/*.failed`, and
-ends up in the table as the reason.
+Steps whose result exists are skipped. If a step fails, the reason is written to `FOLDER/*.failed`
+and shown in the table.
 
-The model has GPT-2's sizes (124M), no end-of-sequence, and random weights: the blocks' matrices
-larger than GPT-2's initialisation, so that greedy text does not stand still on one token, and the
-last layer norm's gain too, so that a nucleus of 0.9 holds about a thousand tokens, not 40,000.
+The model has the sizes of GPT-2 (124M), no end-of-sequence token, and random weights. The matrices
+of its layers are larger than in GPT-2's initialisation, so that greedy text does not get stuck on
+one token, and so is the gain of the last layer norm, so that top-p 0.9 keeps about a thousand
+tokens instead of 40,000.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from pathlib import Path
 from benchmarks.peers.workloads import VOCABULARY
 
 END = "<|endoftext|>"
-_BLOCKS = 4.0  # times GPT-2's initialisation
+_BLOCKS = 4.0  # factor applied to GPT-2's initialisation
 _GAIN = 6.0
 
 
 def model(folder: Path) -> None:
-    """A folder as transformers saves it, with a made-up tokenizer: `t17` is token 17."""
+    """Save the model in transformers' format, with an artificial tokenizer: `t17` is token 17."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -51,14 +52,14 @@ def model(folder: Path) -> None:
 
 
 def ctranslate2(folder: Path, source: Path, compute_type: str) -> None:
-    """As `ct2-transformers-converter` does."""
+    """Convert like `ct2-transformers-converter`."""
     from ctranslate2.converters import TransformersConverter
 
     TransformersConverter(str(source)).convert(str(folder), quantization=compute_type, force=True)
 
 
 def gguf(path: Path, source: Path) -> None:
-    """GPT-2 as llama.cpp's converter writes it, in float32."""
+    """Write the GGUF file that llama.cpp's converter would write, in float32."""
     import gguf as library
     from safetensors.numpy import load_file
 
@@ -82,7 +83,7 @@ def gguf(path: Path, source: Path) -> None:
         if name.endswith((".attn.bias", ".attn.masked_bias")) or name == "lm_head.weight":
             continue
         if name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight")):
-            array = array.T.copy()  # transformers keeps these transposed
+            array = array.T.copy()  # transformers stores these transposed
         writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), array)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -91,7 +92,7 @@ def gguf(path: Path, source: Path) -> None:
 
 
 def quantised_gguf(path: Path, source: Path, kind: str) -> None:
-    """As `llama-quantize` does, which keeps the head of a q4_0 file in more bits."""
+    """Quantise like `llama-quantize`, which uses more bits for the head of a q4_0 file."""
     import ctypes
 
     import llama_cpp
@@ -109,7 +110,7 @@ def quantised_gguf(path: Path, source: Path, kind: str) -> None:
 
 
 def openvino(folder: Path, source: Path, dtype: str, python: str) -> None:
-    """By optimum-intel, in its own environment."""
+    """Export with optimum-intel, in its own environment."""
     script = (
         "import sys; from optimum.intel import OVModelForCausalLM as M; "
         "M.from_pretrained(sys.argv[1], export=True, compile=False, "
@@ -122,14 +123,14 @@ def openvino(folder: Path, source: Path, dtype: str, python: str) -> None:
 
 
 def onnx(folder: Path, source: Path, dtype: str) -> None:
-    """By ONNX Runtime GenAI's model builder's blocks; see `gpt2_onnx.py`."""
+    """Write the ONNX graph; see `gpt2_onnx.py`."""
     from benchmarks.peers.gpt2_onnx import write
 
     write(folder, source, dtype)
 
 
 def everything(folder: Path, export_python: str) -> None:
-    """Make what is missing."""
+    """Run all conversions whose result does not exist yet."""
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "model"
     _step(source, model)
@@ -152,7 +153,7 @@ def _step(target: Path, make: Callable[[Path], None]) -> None:
     if target.exists():
         return
     print(f"making {target.name}", file=sys.stderr, flush=True)
-    # Under another name until it is whole, so that an interrupted run leaves nothing that counts.
+    # Use a temporary name until it is complete, so that an interrupted run leaves no valid result.
     partial = target.with_name(f"partial-{target.name}")
     note = target.with_name(f"{target.name}.failed")
     try:

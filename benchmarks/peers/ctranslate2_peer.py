@@ -17,7 +17,7 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 class Side:
-    """A model that `convert.py` has converted."""
+    """A model converted by `convert.py`."""
 
     def __init__(self, variant: str, folder: Path, threads: int) -> None:
         self.generator = ctranslate2.Generator(
@@ -46,7 +46,7 @@ class Side:
         return [ids for result in results for ids in result.sequences_ids]
 
     def queue(self, prompts: Sequence[Sequence[int]], request: dict[str, Any]) -> Any:
-        # It sorts by length itself.
+        # The library sorts by length itself.
         return self.generate(prompts, request, 32)
 
     def score(self, texts: Sequence[Sequence[int]]) -> list[float]:

@@ -1,4 +1,4 @@
-"""fastdecode itself, through its public functions: texts in, texts and token ids out."""
+"""fastdecode through its public functions, with texts as input and output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 class Side:
-    """A decoder on one of the engines."""
+    """A decoder with one of the engines."""
 
     def __init__(self, variant: str, folder: Path, threads: int) -> None:
         engine, dtype = variant.split("/")
@@ -52,17 +52,17 @@ class Side:
         return [score.logprob for score in self.decoder.score(_texts(texts), bos=False, eos=False)]
 
     def read_seconds(self) -> float:
-        """One pass over the packed weights, by the engine's own threads."""
+        """Seconds of one pass over the packed weights by the engine's threads."""
         native = getattr(self.decoder.engine, "_packed", None)
         if native is None:
-            raise Unsupported("only the native engine reads its weights by itself")
+            raise Unsupported("only the native engine can time a read of its weights")
         return min(native().read_seconds() for _ in range(3))
 
     def weight_bytes(self) -> int:
-        """What that reads."""
+        """Bytes that `read_seconds` reads."""
         return int(self.decoder.engine.packed().nbytes)
 
 
 def _texts(prompts: Sequence[Sequence[int]]) -> list[str]:
-    """Texts that the model folder's made-up tokenizer turns into these very tokens."""
+    """Texts that the artificial tokenizer turns back into exactly these ids."""
     return [" ".join(f"t{token}" for token in prompt) for prompt in prompts]

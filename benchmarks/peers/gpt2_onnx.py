@@ -1,7 +1,7 @@
-"""GPT-2 as an ONNX graph for ONNX Runtime GenAI, whose own model builder does not know GPT-2.
+"""GPT-2 as an ONNX graph for ONNX Runtime GenAI, whose model builder does not support GPT-2.
 
-The graph is of the operators that the builder gives the models it knows: group-query attention over
-a cache that is written in place, skip layer norms that take the biases in, and for int8 and int4
+The graph uses the operators that the builder uses for other models: group-query attention with a
+cache that is updated in place, skip layer norms that include the biases, and for int8 and int4
 `MatMulNBits` in blocks of 32, computed in int8 (`accuracy_level=4`).
 """
 
@@ -21,7 +21,7 @@ _EPSILON = 1e-5
 
 
 class _Graph:
-    """Nodes and weights, as they come."""
+    """The nodes and weights of a graph under construction."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -38,7 +38,7 @@ class _Graph:
 
 
 def write(folder: Path, source: Path, dtype: str) -> None:
-    """`model.onnx` with its weights beside it, and `genai_config.json`."""
+    """Write `model.onnx`, its weights in a separate file, and `genai_config.json`."""
     config = json.loads((source / "config.json").read_text())
     folder.mkdir(parents=True, exist_ok=True)
     model = _model(config, load_file(source / "model.safetensors"))
@@ -84,13 +84,13 @@ def _model(config: dict[str, Any], tensors: dict[str, Any]) -> Any:
 
     graph.add("Gather", [table, "input_ids"], ["words"])
     graph.add("Gather", [of["wpe.weight"], "position_ids"], ["places"])
-    stream = graph.add("Add", ["words", "places"], ["stream"])
+    residual = graph.add("Add", ["words", "places"], ["residual"])
     inputs, outputs = [], []
     for name in ("input_ids", "attention_mask", "position_ids"):
         width = "total_sequence_length" if name == "attention_mask" else "sequence_length"
         inputs.append(helper.make_tensor_value_info(name, TensorProto.INT64, ["batch_size", width]))
     norm = [of["h.0.ln_1.weight"], of["h.0.ln_1.bias"]]
-    x = graph.add("LayerNormalization", [stream, *norm], ["normed"], epsilon=_EPSILON)
+    x = graph.add("LayerNormalization", [residual, *norm], ["normed"], epsilon=_EPSILON)
     for layer in range(layers):
         at = f"h.{layer}."
         graph.add("MatMul", [x, of[f"{at}attn.c_attn.weight"]], [f"{at}qkv_product"])
@@ -111,15 +111,15 @@ def _model(config: dict[str, Any], tensors: dict[str, Any]) -> Any:
             kv_num_heads=heads,
         )
         out = graph.add("MatMul", [attended, of[f"{at}attn.c_proj.weight"]], [f"{at}out"])
-        x, stream = _add_and_norm(
-            graph, out, stream, of, f"{at}ln_2", f"{at}attn.c_proj.bias", f"{at}middle"
+        x, residual = _add_and_norm(
+            graph, out, residual, of, f"{at}ln_2", f"{at}attn.c_proj.bias", f"{at}middle"
         )
         wide = graph.add("MatMul", [x, of[f"{at}mlp.c_fc.weight"]], [f"{at}wide"])
         wide = graph.add("FastGelu", [wide, of[f"{at}mlp.c_fc.bias"]], [f"{at}gelu"], _CONTRIB)
         down = graph.add("MatMul", [wide, of[f"{at}mlp.c_proj.weight"]], [f"{at}down"])
         after = f"h.{layer + 1}.ln_1" if layer + 1 < layers else "ln_f"
-        x, stream = _add_and_norm(
-            graph, down, stream, of, after, f"{at}mlp.c_proj.bias", f"{at}end"
+        x, residual = _add_and_norm(
+            graph, down, residual, of, after, f"{at}mlp.c_proj.bias", f"{at}end"
         )
     graph.add("MatMul", [x, head], ["logits"])
     shape = ["batch_size", "sequence_length", config["vocab_size"]]
@@ -136,12 +136,12 @@ def _pair(caches: dict[tuple[str, str], str], when: str) -> list[str]:
 
 
 def _add_and_norm(
-    graph: _Graph, x: str, stream: str, of: dict[str, str], norm: str, bias: str, name: str
+    graph: _Graph, x: str, residual: str, of: dict[str, str], norm: str, bias: str, name: str
 ) -> tuple[str, str]:
-    """The sum of both and the bias, and its layer norm."""
+    """Add `x`, the residual and a bias; return the layer norm of the sum, and the sum."""
     graph.add(
         "SkipLayerNormalization",
-        [x, stream, of[f"{norm}.weight"], of[f"{norm}.bias"], of[bias]],
+        [x, residual, of[f"{norm}.weight"], of[f"{norm}.bias"], of[bias]],
         [f"{name}.normed", "", "", f"{name}.sum"],
         _CONTRIB,
         epsilon=_EPSILON,
@@ -152,8 +152,8 @@ def _add_and_norm(
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
     return {
         "model": {
-            # What the runtime calls a decoder with a key and a value cache a layer; its "gpt2" is
-            # an older layout, with both in one tensor.
+            # The runtime's name for a decoder with separate key and value caches per layer; its
+            # "gpt2" is an older layout with both in one tensor.
             "type": "phi",
             "vocab_size": config["vocab_size"],
             "context_length": config["n_positions"],

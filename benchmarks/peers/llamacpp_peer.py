@@ -1,7 +1,7 @@
-"""llama.cpp through llama-cpp-python's C API, as llama.cpp's own batched example drives it.
+"""llama.cpp through the C API of llama-cpp-python, used like llama.cpp's own batched example.
 
-The high-level class of llama-cpp-python takes one prompt at a time; this is what a user who wants
-batches would write: one `llama_decode` for all sequences, a sampler chain for each.
+The high-level class of llama-cpp-python takes one prompt at a time. This is what a user who wants
+batches would write: one `llama_decode` for all sequences, and a sampler chain for each.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _BATCH = 512
 
 
 class Side:
-    """A GGUF file, and one context, kept while its shape fits."""
+    """A GGUF file and one context, which is reused as long as its shape fits."""
 
     def __init__(self, variant: str, folder: Path, threads: int) -> None:
         self.threads = threads
-        # Its default cache is of 16 bits; the float32 row is in float32 throughout.
+        # The default cache has 16 bits; the f32 entry uses float32 throughout.
         self.cache = llama.GGML_TYPE_F32 if variant == "f32" else llama.GGML_TYPE_F16
         quiet = llama.llama_log_callback(lambda level, text, data: None)
-        self.log = quiet  # the library keeps a pointer to it
+        self.log = quiet  # the library keeps a pointer to the callback
         llama.llama_log_set(quiet, ctypes.c_void_p(0))
         llama.llama_backend_init()
         path = folder / f"gpt2-{variant}.gguf"
@@ -47,7 +47,7 @@ class Side:
         if request["mode"] == "beam":
             raise Unsupported("llama.cpp has no beam search")
         new, n = request["new"], request["n"]
-        # The context holds the longer of a cell's two runs.
+        # Make the context large enough for the longer of the cell's two runs.
         self._open(len(prompts) * n, max(map(len, prompts)) + max(new, 33))
         chains = [self._chain(request, i) for i in range(len(prompts) * n)]
         found: list[list[int]] = [[] for _ in chains]
@@ -73,7 +73,7 @@ class Side:
         return found
 
     def queue(self, prompts: Sequence[Sequence[int]], request: dict[str, Any]) -> Any:
-        """Continuous batching: a sequence that ends gives its slot to the next prompt."""
+        """Continuous batching: when a sequence ends, the next prompt takes its slot."""
         new = request["new"]
         self._open(_SLOTS, max(map(len, prompts)) + new)
         memory = llama.llama_get_memory(self.context)
@@ -133,7 +133,7 @@ class Side:
         return found
 
     def _open(self, sequences: int, length: int) -> None:
-        """A context for so many sequences of so many tokens, empty."""
+        """Provide an empty context for `sequences` sequences of `length` tokens."""
         if self.context is None or self.shape != (sequences, length):
             if self.context is not None:
                 llama.llama_free(self.context)
@@ -153,7 +153,7 @@ class Side:
     def _feed(
         self, sequences: Sequence[tuple[int, int, Sequence[int]]], longest: int
     ) -> dict[int, int]:
-        """Decode prompts in one batch; where each one's last logits are."""
+        """Decode prompts in one batch; return where the last logits of each are."""
         entries, places = [], {}
         for sequence, start, tokens in sequences:
             end = len(tokens) - 1

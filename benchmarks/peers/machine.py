@@ -1,4 +1,4 @@
-"""The machine that a run was made on, in words, and the lock that keeps it quiet."""
+"""Description of the machine, its load, and locks against other measurements."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-# What matters for decoding, of the many flags that a processor has.
+# The processor flags that matter for decoding.
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "bf16")
 
 
 def describe(threads: int) -> dict[str, Any]:
-    """Processor, cores, caches, memory, system."""
+    """Describe processor, cores, caches, memory and system."""
     fields = _cpuinfo()
     flags = (fields.get("flags") or fields.get("Features") or "").split()
     return {
@@ -34,10 +34,10 @@ def describe(threads: int) -> dict[str, Any]:
 
 @contextmanager
 def alone(locks: Sequence[Path], *, shared: bool = False) -> Iterator[None]:
-    """Hold lock files (`flock`), where several people share a machine; nothing without any.
+    """Hold lock files (`flock`) while measuring, on a machine that is shared with others.
 
-    All are taken in order, and then all but the last, the gates, are given back. `shared` holds the
-    last one together with others.
+    All locks are acquired in order; then all but the last, which act as gates, are released. With
+    `shared`, the last lock is held in shared mode. Without lock files this does nothing.
     """
     if not locks:
         yield
@@ -55,18 +55,18 @@ def alone(locks: Sequence[Path], *, shared: bool = False) -> Iterator[None]:
 
 
 def others_load(since: tuple[float, float], ours: float) -> float:
-    """How many processors everybody else has kept busy, as `busy_now` began and until now.
+    """The average number of processors that other processes have kept busy since a point in time.
 
     Args:
-        since: what `busy_now` said then.
-        ours: seconds of processor time that our own processes have taken meanwhile.
+        since: the result of `busy_now` at that time.
+        ours: processor time that the harness's own processes have used since then, in seconds.
     """
     now = busy_now()
     return max(0.0, now[1] - since[1] - ours) / max(now[0] - since[0], 1e-9)
 
 
 def busy_now() -> tuple[float, float]:
-    """The clock, and the seconds of work that all processors have done, in all processes."""
+    """The current time, and the processor time used so far by all processes, in seconds."""
     try:
         fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     except OSError:

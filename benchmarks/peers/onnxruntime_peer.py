@@ -1,4 +1,4 @@
-"""ONNX Runtime GenAI's `Generator`, over the graph of `gpt2_onnx.py`."""
+"""ONNX Runtime GenAI's `Generator`, on the graph written by `gpt2_onnx.py`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 class Side:
-    """A model of the runtime."""
+    """A model loaded by ONNX Runtime GenAI."""
 
     def __init__(self, variant: str, folder: Path, threads: int) -> None:
         self.folder, self.threads = folder / f"onnx-{variant}", threads
@@ -42,7 +42,7 @@ class Side:
     def generate(self, prompts: Sequence[Sequence[int]], request: dict[str, Any]) -> Any:
         length = len(prompts[0])
         if any(len(prompt) != length for prompt in prompts):
-            raise Unsupported("its attention takes prompts of one length")
+            raise Unsupported("its attention needs prompts of equal length")
         n, beams = request["n"], request["beams"]
         if n > 1:
             prompts = [prompt for prompt in prompts for _ in range(n)]
@@ -64,7 +64,7 @@ class Side:
         return [generator.get_sequence(i)[length:].tolist() for i in range(len(prompts))]
 
     def queue(self, prompts: Sequence[Sequence[int]], request: dict[str, Any]) -> Any:
-        """Batches of prompts of one length, since it has no padding that its attention masks."""
+        """Batches of prompts of equal length, since its attention does not mask padding."""
         groups = defaultdict(list)
         for i, prompt in enumerate(prompts):
             groups[len(prompt)].append(i)
@@ -78,7 +78,7 @@ class Side:
         return found
 
     def score(self, texts: Sequence[Sequence[int]]) -> list[float]:
-        """By the runtime below GenAI, which does not score given tokens; text by text."""
+        """Text by text with plain ONNX Runtime, since GenAI cannot score given tokens."""
         if self.session is None:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = self.threads

@@ -1,4 +1,4 @@
-"""OpenVINO GenAI's `LLMPipeline`, over what optimum-intel has exported."""
+"""OpenVINO GenAI's `LLMPipeline`, on a model exported by optimum-intel."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MODES: dict[str, dict[str, Any]] = {
     "top-k": {"do_sample": True, "top_k": 50},
     "top-p": {"do_sample": True, "top_p": 0.9},
 }
-# What the plugin would choose by itself depends on the processor: where that has instructions for
-# bfloat16, float32 weights are computed in bfloat16. Each row of the table says what it asks for.
+# The plugin's default depends on the processor: with bfloat16 instructions, it computes float32
+# models in bfloat16. So each entry of the table requests its precision explicitly.
 PROPERTIES = {
     "float32": {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"},
     "bfloat16": {"INFERENCE_PRECISION_HINT": "bf16"},
@@ -29,7 +29,7 @@ PROPERTIES = {
 
 
 class Side:
-    """An exported model, with paged attention, which is the default, or the plain one (SDPA)."""
+    """An exported model, with paged attention (the default) or plain attention (SDPA)."""
 
     def __init__(self, variant: str, folder: Path, threads: int) -> None:
         variant, _, backend = variant.partition("/")
@@ -60,12 +60,12 @@ class Side:
 
     def queue(self, prompts: Sequence[Sequence[int]], request: dict[str, Any]) -> Any:
         if self.paged:
-            # All at once: the pipeline drops the padding and batches continuously.
+            # In one call: the pipeline removes the padding and batches continuously.
             return self.generate(prompts, request)
         return in_batches(lambda batch: self.generate(batch, request), prompts)
 
     def score(self, texts: Sequence[Sequence[int]]) -> list[float]:
-        """By the runtime below GenAI, which does not score given tokens."""
+        """With plain OpenVINO, since GenAI cannot score given tokens."""
         if self.plain is None:
             self.plain = ov.Core().compile_model(
                 f"{self.folder}/openvino_model.xml", "CPU", self.properties

@@ -1,4 +1,4 @@
-"""A peer's process, seen from the harness."""
+"""The harness's side of a peer's process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class PeerProcess:
-    """One running worker. `reason` is why there is none, and else None."""
+    """A running worker. `reason` says why it is not running; None if it is."""
 
     def __init__(self, peer: Peer, python: str, folder: Path, threads: int) -> None:
-        """Start it and wait until the model is loaded."""
+        """Start the process and wait until the model is loaded."""
         command = [python, "-m", "benchmarks.peers.worker", peer.module, peer.variant]
         self.reason: str | None = None
         self._log = (folder / f"{peer.name.replace(' ', '-').replace(',', '')}.log").open("w")
@@ -38,7 +38,7 @@ class PeerProcess:
         self.loaded_mb: float | None = hello.get("peak_mb")
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a request, wait for the answer."""
+        """Send a request and wait for the answer."""
         if self.reason is not None:
             return {"reason": self.reason}
         pipe = self._process.stdin
@@ -52,7 +52,7 @@ class PeerProcess:
         return self._read()
 
     def rest(self, limit: float = 1.0) -> None:
-        """Wait until its threads are at rest: some spin for a while when a call has ended."""
+        """Wait until its threads are idle; some libraries spin for a while after a call."""
         end = time.perf_counter() + limit
         before = self._ticks()
         while time.perf_counter() < end:
@@ -63,13 +63,13 @@ class PeerProcess:
             before = now
 
     def processor_seconds(self) -> float:
-        """What it has computed so far."""
+        """Processor time used so far, in seconds."""
         return self._ticks() / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
         """End the process."""
         if self._process.stdin:
-            # What has not been sent is lost where it has ended already.
+            # Closing flushes the pipe, which fails if the process has already ended.
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
         try:
@@ -96,7 +96,7 @@ class PeerProcess:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """What every worker runs under: the same number of threads, and no network."""
+    """Environment variables of every worker: the same number of threads, and no network."""
     count = str(threads)
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
     return {

@@ -1,4 +1,4 @@
-"""Who takes part: each peer's name, the module that drives it, and how it computes."""
+"""The peers: each one's name, the module that runs it, and its variant."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Peer:
-    """One row of the table."""
+    """One entry of the tables."""
 
     name: str
     module: str
     variant: str
-    group: str  # "float32", "16-bit", "8-bit" or "4-bit": who is compared with whom
+    group: str  # "float32", "16-bit", "8-bit" or "4-bit"; ratios are within a group
     ours: bool = False
 
 

@@ -1,4 +1,4 @@
-"""transformers' `generate`, eager, or with a static cache and torch.compile."""
+"""transformers' `generate`, either eager or with a static cache and torch.compile."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 class Side:
-    """A model of transformers."""
+    """A model loaded with transformers."""
 
     def __init__(self, variant: str, folder: Path, threads: int) -> None:
         warnings.filterwarnings("ignore")

@@ -2,14 +2,14 @@
 
     python -m benchmarks.peers.worker MODULE VARIANT FOLDER THREADS
 
-The first line it writes says that the model is loaded, and the versions. A request is one of
+The first line of output says that the model is loaded, and has the versions. A request is one of
 
     {"op": "generate" | "queue" | "score", "prompts": [[ids]], "mode": ..., "new": ..., ...}
-    {"op": "read"}      seconds of reading the weights once, where the peer can say
+    {"op": "read"}      seconds to read the weights once, if the peer supports it
 
-An answer has `seconds`, `tokens` (new ids, a list a sequence) or `scores` (nats, one a text), and
-`peak_mb`, the most memory that the process has had resident; or `reason`, where the peer cannot do
-it. Whatever a library prints goes to standard error.
+An answer has `seconds`, `tokens` (new ids, one list per sequence) or `scores` (nats, one per text),
+and `peak_mb`, the peak resident memory of the process; or `reason`, if the peer cannot do it. The
+output of libraries goes to standard error.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from typing import Any
 
 
 class Unsupported(Exception):
-    """The peer cannot do this; the message says why, for the table."""
+    """The peer does not support a request; the message is shown in the table."""
 
 
 def peak_mb() -> float | None:
-    """The most memory that this process has had resident, file pages included."""
+    """Peak resident memory of this process, including pages of files."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -40,7 +40,7 @@ def peak_mb() -> float | None:
 
 
 def answer(side: Any, request: dict[str, Any]) -> dict[str, Any]:
-    """Do what is asked, by the clock."""
+    """Execute a request and time it."""
     if request["op"] == "read":
         return {"seconds": side.read_seconds(), "bytes": side.weight_bytes()}
     begun = perf_counter()
@@ -53,9 +53,9 @@ def answer(side: Any, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Load, then answer until the input ends."""
+    """Load the model, then answer requests until the input ends."""
     module, variant, folder, threads = sys.argv[1:5]
-    # The protocol keeps the real standard output; libraries, C ones too, write to standard error.
+    # The real standard output is for the protocol; libraries, C ones too, write to standard error.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -63,7 +63,7 @@ def main() -> None:
         out.write(json.dumps(message) + "\n")
         out.flush()
 
-    # `Unsupported` is this module's, also where the module runs under the name __main__.
+    # The peers import this module by its full name; it must be the same object as __main__.
     sys.modules["benchmarks.peers.worker"] = sys.modules[__name__]
     try:
         side = importlib.import_module(f"benchmarks.peers.{module}").Side(
@@ -81,7 +81,7 @@ def main() -> None:
             message = answer(side, json.loads(line))
         except Unsupported as error:
             message = {"reason": str(error)}
-        except Exception as error:  # the table says what went wrong, and the others go on
+        except Exception as error:  # shown in the table; the other peers continue
             message = {"reason": f"failed: {type(error).__name__}: {' '.join(str(error).split())}"}
             message["reason"] = message["reason"][:300]
         message["peak_mb"] = peak_mb()

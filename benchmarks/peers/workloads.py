@@ -1,8 +1,8 @@
-"""What is measured: the cells of the table, each the same work for every peer.
+"""The cells of the tables: workloads that are the same for every peer.
 
-Prompts are token ids, so nothing hangs on a tokenizer. A run of a `generate` cell makes one new
-token a row and then, once more, `1 + steps` of them: the difference, by `steps`, is the time of a
-decode step, and the short run is the prefill with the first token.
+Prompts are token ids, so that results do not depend on a tokenizer. A `generate` cell is run twice,
+with one new token per sequence and with `1 + steps`. The difference, divided by `steps`, is the
+time of a decoding step; the short run is the prefill with the first token.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ VOCABULARY = 50257
 
 @dataclass(frozen=True)
 class Cell:
-    """One column of the table."""
+    """One column of the tables."""
 
     name: str
     kind: str  # "generate", "queue" or "score"
     mode: str  # "greedy", "top-k", "top-p" or "beam"
     rows: int
-    prompt: int  # tokens in a prompt, the longest one where they are ragged
+    prompt: int  # tokens of a prompt; of the longest, if lengths differ
     steps: int
     repeats: int
     n: int = 1
@@ -31,7 +31,7 @@ class Cell:
     shortest: int | None = None
 
     def prompts(self) -> list[list[int]]:
-        """The prompts, the same ones in every run."""
+        """The prompts, which are the same in every run."""
         rng = np.random.default_rng([self.rows, self.prompt])
         if self.shortest is None:
             lengths = np.full(self.rows, self.prompt)
@@ -42,7 +42,7 @@ class Cell:
         return [rng.integers(0, VOCABULARY - 1, length).tolist() for length in lengths]
 
     def request(self, new: int, seed: int) -> dict[str, Any]:
-        """What a peer is asked, for `new` tokens a row."""
+        """The request to a peer for `new` tokens per sequence."""
         return {
             "op": self.kind,
             "prompts": self.prompts(),
