@@ -15,7 +15,7 @@ fn sampler(temperature: f64, top_k: Option<i64>, top_p: Option<f64>) -> Sampler 
     of(Params { temperature, top_k, top_p, ..Params::default() })
 }
 
-const TURN: DrawContext =
+const CONTEXT: DrawContext =
     DrawContext { key: Key { seed: 0, stream: 0, sample: 0, position: 0 }, mu: None };
 
 fn of(params: Params) -> Sampler {
@@ -66,10 +66,10 @@ fn border_tickets(weights: &[u64]) -> (Vec<u64>, Vec<u32>) {
 }
 
 fn prove(sampler: &Sampler, row: &[f32], workspace: &mut Workspace) {
-    let weights = sampler.weights(row, TURN, workspace).unwrap();
+    let weights = sampler.weights(row, CONTEXT, workspace).unwrap();
     let total = weights.iter().sum();
     let (tickets, owners) = border_tickets(&weights);
-    let draws = sampler.redeem(row, TURN, &tickets, workspace).unwrap();
+    let draws = sampler.redeem(row, CONTEXT, &tickets, workspace).unwrap();
     for ((draw, &ticket), &owner) in draws.iter().zip(&tickets).zip(&owners) {
         assert_eq!((draw.token, draw.ticket, draw.total), (owner, ticket, total));
         assert_eq!(draw.weight, weights[owner as usize]);
@@ -78,7 +78,7 @@ fn prove(sampler: &Sampler, row: &[f32], workspace: &mut Workspace) {
     let mut dice = Dice::new(total);
     let some = (0..8).map(|_| dice.below(tickets.len()));
     for index in some.chain([0, tickets.len() - 1]) {
-        let draw = sampler.sample_with(row, TURN, |_| tickets[index], workspace).unwrap();
+        let draw = sampler.sample_with(row, CONTEXT, |_| tickets[index], workspace).unwrap();
         assert_eq!(draw, draws[index]);
     }
 }
@@ -171,7 +171,7 @@ fn every_cell_of_small_laws() {
                 (0..len).map(|_| -(dice.below(DEPTH as usize + 1) as f32)).collect();
             row[len / 2] = 0.0;
             row[len - 1] = if len > 2 { f32::NEG_INFINITY } else { 0.0 };
-            let weights = sampler.weights(&row, TURN, &mut workspace).unwrap();
+            let weights = sampler.weights(&row, CONTEXT, &mut workspace).unwrap();
             let total: u64 = weights.iter().sum();
             let cell = 1u64 << (42 - DEPTH);
             assert_eq!(total % cell, 0);
@@ -179,8 +179,9 @@ fn every_cell_of_small_laws() {
             assert!(cells <= 1 << 16);
             let mut counts = vec![0; len];
             for index in 0..cells {
-                let mut at =
-                    |ticket| sampler.sample_with(&row, TURN, |_| ticket, &mut workspace).unwrap();
+                let mut at = |ticket| {
+                    sampler.sample_with(&row, CONTEXT, |_| ticket, &mut workspace).unwrap()
+                };
                 let first = at(index * cell).token;
                 assert_eq!(at(index * cell + cell - 1).token, first);
                 counts[first as usize] += 1;
@@ -197,12 +198,12 @@ fn a_ticket_beyond_the_total_is_refused() {
     let mut workspace = Workspace::default();
     let row = [0.0, 1.0, 2.0];
     for sampler in [sampler(1.0, None, None), sampler(1.0, Some(2), None)] {
-        let total = sampler.weights(&row, TURN, &mut workspace).unwrap().iter().sum();
+        let total = sampler.weights(&row, CONTEXT, &mut workspace).unwrap().iter().sum();
         for ticket in [total, total + 1, u64::MAX] {
             let refusal = Error::Ticket { ticket, total };
-            let drawn = sampler.sample_with(&row, TURN, |_| ticket, &mut workspace);
+            let drawn = sampler.sample_with(&row, CONTEXT, |_| ticket, &mut workspace);
             assert_eq!(drawn, Err(refusal.clone()));
-            assert_eq!(sampler.redeem(&row, TURN, &[0, ticket], &mut workspace), Err(refusal));
+            assert_eq!(sampler.redeem(&row, CONTEXT, &[0, ticket], &mut workspace), Err(refusal));
         }
     }
 }
@@ -217,7 +218,8 @@ fn keys_and_tickets_agree() {
             let key = Key { seed, stream: 1, sample: 2, position: 3 };
             let draw = sampler.sample(&row, key.into(), &mut workspace).unwrap();
             assert_eq!(draw.ticket, key.ticket(draw.total));
-            let again = sampler.sample_with(&row, TURN, |total| key.ticket(total), &mut workspace);
+            let again =
+                sampler.sample_with(&row, CONTEXT, |total| key.ticket(total), &mut workspace);
             assert_eq!(again, Ok(draw));
         }
     }

@@ -1,9 +1,9 @@
-//! What the fuzz targets do with a string of bytes. Everything that holds for any input at all:
-//! no panic, a refusal exactly where the input is none, and else the promises of the sampler.
+//! What the fuzz targets check for a string of bytes: that no input panics, that exactly the bad
+//! inputs are refused, and that the sampler keeps its promises for all others.
 
+use fastdecode_core::parameter::{Kind, Value};
 use fastdecode_core::{
-    DrawContext, DynamicTemperature, Elements, Error, Key, Level, Logits, Mirostat, Params, Result,
-    Sampler, Workspace, Xtc, queries,
+    DrawContext, Elements, Error, Key, Level, Logits, Params, Result, Sampler, Workspace, queries,
 };
 use half::{bf16, f16};
 
@@ -52,25 +52,23 @@ impl Input<'_> {
         }
     }
 
+    /// Any of the parameters in the core's table, with any values.
     fn params(&mut self) -> Params {
-        Params {
-            temperature: self.double(),
-            top_k: self.optional(Self::integer),
-            top_p: self.optional(Self::double),
-            min_p: self.optional(Self::double),
-            typical_p: self.optional(Self::double),
-            epsilon_cutoff: self.optional(Self::double),
-            eta_cutoff: self.optional(Self::double),
-            top_n_sigma: self.optional(Self::double),
-            dynamic_temperature: self.optional(|input| DynamicTemperature {
-                low: input.double(),
-                high: input.double(),
-                exponent: input.double(),
-            }),
-            mirostat: self.optional(|input| Mirostat { tau: input.double(), eta: input.double() }),
-            xtc: self
-                .optional(|input| Xtc { probability: input.double(), threshold: input.double() }),
+        let mut params = Params::default();
+        for parameter in Params::table() {
+            if self.byte() % 2 == 1 {
+                let value = match parameter.kind {
+                    Kind::Integer => Value::Integer(self.integer()),
+                    Kind::Number => Value::Number(self.double()),
+                    Kind::Numbers { names, .. } => {
+                        Value::Numbers(names.iter().map(|_| self.double()).collect())
+                    }
+                    other => panic!("no values for {other:?}"),
+                };
+                assert!(params.set(parameter.name, value), "{}", parameter.name);
+            }
         }
+        params
     }
 
     fn key(&mut self) -> Key {

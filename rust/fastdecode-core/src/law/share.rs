@@ -4,20 +4,31 @@
 /// exactly, and at least one.
 #[must_use]
 pub(crate) fn target_mass(p: f64, total: u64) -> u64 {
-    // p = mantissa * 2^-shift exactly, and the product has at most 117 bits.
+    let (mantissa, shift) = dyadic(p);
+    // The product has at most 117 bits.
+    let product = u128::from(mantissa) * u128::from(total);
+    let ceil = ceil_shifted(product, shift);
+    (ceil as u64).clamp(1, total)
+}
+
+/// A number between 0 and 1 as `mantissa * 2^-shift`, exactly.
+#[must_use]
+pub(crate) fn dyadic(p: f64) -> (u64, u32) {
     // Zero may have a sign.
     let bits = p.abs().to_bits();
     let biased = (bits >> 52) as u32;
     let fraction = bits & ((1 << 52) - 1);
     let mantissa = if biased == 0 { fraction } else { fraction | 1 << 52 };
-    let shift = 1075 - biased.max(1);
-    let product = u128::from(mantissa) * u128::from(total);
+    (mantissa, 1075 - biased.max(1))
+}
+
+/// `ceil(n * 2^-shift)`.
+#[must_use]
+pub(crate) fn ceil_shifted(n: u128, shift: u32) -> u128 {
     if shift >= 128 {
-        return 1;
+        return u128::from(n > 0);
     }
-    let floor = product >> shift;
-    let ceil = floor + u128::from(product & ((1 << shift) - 1) != 0);
-    (ceil as u64).clamp(1, total)
+    (n >> shift) + u128::from(n & ((1 << shift) - 1) != 0)
 }
 
 #[cfg(test)]

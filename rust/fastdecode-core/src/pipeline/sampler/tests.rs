@@ -52,7 +52,7 @@ fn samplers() -> impl Strategy<Value = Sampler> {
                 high: low + more,
                 exponent,
             });
-            let params = Params {
+            let mut params = Params {
                 temperature: if dynamic.is_some() { 1.0 } else { temperature },
                 dynamic_temperature,
                 top_n_sigma,
@@ -63,8 +63,10 @@ fn samplers() -> impl Strategy<Value = Sampler> {
                 epsilon_cutoff: shares.3,
                 eta_cutoff: shares.4,
                 mirostat: mirostat.map(|(tau, eta)| Mirostat { tau, eta }),
-                xtc: xtc.map(|(probability, threshold)| Xtc { probability, threshold }),
+                // A rule that is not in `plain_weights` has tests in its own piece.
+                ..Params::default()
             };
+            params.xtc = xtc.map(|(probability, threshold)| Xtc { probability, threshold });
             Sampler::new(params).unwrap()
         },
     )
