@@ -9,7 +9,7 @@ use super::trace::{Expansion, Fate};
 use super::tree::Tree;
 use crate::rng::key::Key;
 
-/// A beam under way.
+/// A live beam.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Live {
     /// Its last node.
@@ -22,10 +22,10 @@ pub(super) struct Live {
     pub gumbel: f64,
 }
 
-/// Asks the caller whether a sequence of new tokens ends here by a rule of its own.
+/// Asks the caller whether its stop rule ends a sequence of new tokens here.
 pub type StopRule<'a> = dyn FnMut(&[u32]) -> bool + 'a;
 
-/// What a step of a group needs to know.
+/// The inputs of a group's step.
 pub(super) struct GroupStep<'a, 'b> {
     pub beam: &'a Beam,
     pub ends: &'a [u32],
@@ -55,7 +55,7 @@ pub(super) struct Child {
 }
 
 impl Group {
-    /// Moves every beam a token on. `taken` are the tokens that earlier groups have just taken,
+    /// Advances every beam by a token. `taken` are the tokens that earlier groups have just taken,
     /// where they did not end a sequence; this group's are added.
     pub fn advance(&mut self, step: &mut GroupStep, taken: &mut Vec<u32>) -> Vec<Child> {
         let chosen = match step.beam.params().choice {
@@ -214,7 +214,8 @@ impl Group {
         }
     }
 
-    /// Whether nothing that may still come can change what is finished, by the rule asked for.
+    /// Whether no live beam can still change the finished sequences, by the rule of
+    /// `early_stopping`.
     fn is_over(&self, step: &GroupStep) -> bool {
         let Some(best) = self.live.first() else {
             return true;

@@ -1,4 +1,4 @@
-//! Every continuation of a prompt that is likelier than a bound: exact, no beam.
+//! All continuations of a prompt that are likelier than a bound: exact, without beams.
 
 use super::finished::Ending;
 use super::search::Outcome;
@@ -14,7 +14,7 @@ use fastdecode_simd::Level;
 
 /// A search for all complete continuations (ended by an end-of-sequence token or by the limit)
 /// with at least a given probability. A continuation is never likelier than its beginning, so
-/// beginnings below the bound are dropped; at most `1 / bound` others are under way.
+/// beginnings below the bound are dropped, and at most `1 / bound` are in progress.
 #[derive(Debug, Clone)]
 pub struct Listing {
     ends: Vec<u32>,
@@ -29,7 +29,7 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Begins with one row: the logits behind the prompt. `limit` is the most new tokens.
+    /// Begins with one row: the logits that follow the prompt. `limit` is the most new tokens.
     ///
     /// # Errors
     /// [`Error::MinProbability`] outside (0, 1], [`Error::NoRoom`] for a limit of 0.
@@ -59,11 +59,11 @@ impl Listing {
         self.live.len()
     }
 
-    /// Takes the logits behind every beginning under way. Returns the tokens of the next rows, and
-    /// the rows they go on from.
+    /// Takes the logits that follow every beginning in progress. Returns the tokens of the next rows,
+    /// and the rows that they continue.
     ///
     /// # Errors
-    /// Another number of rows than are under way, rows that are no logits.
+    /// A number of rows other than [`Listing::rows`], or rows that are not logits.
     pub fn step(&mut self, logits: &Logits) -> Result<(Vec<u32>, Vec<u32>)> {
         if logits.rows != self.live.len() {
             return Err(Error::BeamRows { got: logits.rows, rows: self.live.len() });

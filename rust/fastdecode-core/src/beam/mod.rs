@@ -4,7 +4,7 @@
 //! waits for its batch-mates nor changes with them. Scores are sums of float64 with the core's own
 //! logarithm, so a search repeats bit by bit on every machine that is given the same logits.
 //!
-//! One difference is meant: where there are fewer continuations than beams (a tiny vocabulary, or
+//! One difference is deliberate: where there are fewer continuations than beams (a tiny vocabulary, or
 //! tight constraints), transformers fills up with copies that score -1e9; here fewer beams live.
 
 mod continuation;
@@ -34,10 +34,10 @@ use crate::error::{Error, Result};
 use crate::processors::History;
 use crate::row::logits::Logits;
 
-/// The tokens that a row is held to, where it is; one entry a row of logits.
+/// The tokens that each row of logits is restricted to, if any.
 pub type Allowed = [Option<Vec<u32>>];
 
-/// Asks the caller whether a prompt's sequence of new tokens ends here by a rule of its own.
+/// Asks the caller whether its stop rule ends a prompt's sequence of new tokens here.
 pub type BatchStopRule<'a> = dyn FnMut(u32, &[u32]) -> bool + 'a;
 
 /// The beams of a batch of prompts. Its rows are the live beams: prompt after prompt, and within a
@@ -62,7 +62,7 @@ pub struct Opened {
 pub struct Step {
     /// The token that each new row begins with.
     pub tokens: Vec<u32>,
-    /// The row of the logits just given that each new row goes on from.
+    /// The row of the logits just given that each new row continues.
     pub parents: Vec<u32>,
     /// The prompts that ended at this step.
     pub done: Vec<u32>,
@@ -78,7 +78,7 @@ pub struct LiveRow {
 }
 
 impl BeamState {
-    /// Begins a search behind each prompt, with one row each: the logits behind the prompt.
+    /// Begins a search for each prompt, with one row each: the logits that follow the prompt.
     ///
     /// # Errors
     /// [`Error::NoRoom`] for a prompt whose limit is 0.
@@ -149,8 +149,8 @@ impl BeamState {
         Ok(Opened { rows: logits.map(read)? })
     }
 
-    /// Moves every live beam a token on. `stop` may end sequences by a rule of the caller's: it is
-    /// asked for each candidate, with the prompt and all new tokens.
+    /// Advances every live beam by a token. `stop` may end sequences by the caller's own rule: it is
+    /// called for each candidate, with the prompt and all new tokens.
     ///
     /// # Errors
     /// [`Error::DeadEnd`] where the constraints leave a prompt nothing at all.
@@ -185,7 +185,8 @@ impl BeamState {
         Ok(step)
     }
 
-    /// The sequences of a prompt, best first: as many as were asked for, where there are so many.
+    /// The sequences of a prompt, best first: `num_return_sequences` of them, or all if there are
+    /// fewer.
     ///
     /// # Panics
     /// If there is no such prompt.
@@ -206,7 +207,7 @@ impl BeamState {
         (search.tree.tokens(node), search.tree.logprobs(node))
     }
 
-    /// Every candidate that a prompt's search compared; empty unless it was asked to keep them.
+    /// Every candidate that a prompt's search compared; empty unless it keeps a trace.
     ///
     /// # Panics
     /// If there is no such prompt.

@@ -1,4 +1,4 @@
-//! What a beam search is asked to do: checked once, used at every step.
+//! The parameters of a beam search: checked once, used at every step.
 
 use crate::error::{Error, Result};
 use crate::math::exp::exp;
@@ -36,7 +36,7 @@ pub enum Choice {
     Stochastic(Sampler),
 }
 
-/// What a caller asks for, not yet checked.
+/// The parameters, not yet checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BeamParams {
     /// Live beams of a prompt, and finished hypotheses kept.

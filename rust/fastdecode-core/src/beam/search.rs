@@ -1,4 +1,4 @@
-//! The search behind one prompt: its tree, its groups of live beams, and what has finished.
+//! The search for one prompt: its tree, its groups of live beams, and its finished sequences.
 
 use super::finished::{Ending, Finished, Hypothesis};
 use super::group::{Child, Group, GroupStep, Live, StopRule};
@@ -9,10 +9,10 @@ use super::trace::Expansion;
 use super::tree::{ROOT, Tree};
 use crate::rng::key::{Key, Purpose};
 
-/// A prompt to search behind.
+/// A prompt to continue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
-    /// What refusals call it.
+    /// Its index, for error messages.
     pub index: usize,
     /// Its tokens; constraints that look back see them.
     pub ids: Vec<u32>,
@@ -22,7 +22,7 @@ pub struct Prompt {
     pub stream: u32,
 }
 
-/// A sequence found, or under way.
+/// A sequence, finished or in progress.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// The new tokens, with the one that ended them.
@@ -33,7 +33,7 @@ pub struct Outcome {
     /// the length to the power of the length penalty. In a stochastic beam search, the
     /// log-probability under the law that is drawn from.
     pub score: f64,
-    /// Why it ended; None where the search was left before its end.
+    /// Why it ended; None where the search was stopped before that.
     pub ending: Option<Ending>,
     /// The probability that a stochastic beam search includes it, given its threshold.
     pub inclusion: Option<f64>,
@@ -119,7 +119,7 @@ impl Search {
         next
     }
 
-    /// What was found, best first, and behind it what is still live; at most `count`.
+    /// The finished sequences, best first, then the live ones; at most `count`.
     pub fn outcomes(&self, beam: &Beam, count: usize) -> Vec<Outcome> {
         let stochastic = beam.is_stochastic();
         let ranked = self.ranked(beam);

@@ -1,7 +1,7 @@
 //! Histories as a tree: a beam is a node, its tokens are the path from the root. Nothing is copied
 //! when beams share a past.
 
-/// A node: one more token behind its parent.
+/// A node: the token that follows its parent's.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Node {
     /// The node before it; the root is its own parent.

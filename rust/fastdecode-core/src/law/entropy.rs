@@ -1,5 +1,5 @@
-//! Shannon entropy of a law, from integer sums alone, so that lanes, padding and the form a law is
-//! kept in cannot change it.
+//! Shannon entropy of a law, from integer sums alone, so that neither lanes nor padding nor the
+//! representation of the survivors can change it.
 
 use crate::law::bounds::Bounds;
 use crate::law::weight::{Halves, Real, Scale, WEIGHT_BITS};
@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 /// so that the product is exact).
 const UNITS: f32 = (1u32 << 20) as f32;
 
-/// Sums that entropy follows from.
+/// The sums that the entropy is computed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Entropy {
     /// Sum of weight times depth.
@@ -29,14 +29,14 @@ pub(crate) fn depth(difference: f32, scale: Scale) -> u32 {
 }
 
 impl Entropy {
-    /// One more token.
+    /// Adds a token.
     pub fn add(&mut self, weight: u64, depth: u32) {
         self.moment += u128::from(weight) * u128::from(depth);
         self.weight += weight;
         self.tokens += u64::from(weight > 0);
     }
 
-    /// Of a law's survivors.
+    /// The sums over a law's survivors.
     pub fn of(law: &Law) -> Self {
         let mut sum = Self::default();
         for start in (0..law.row.len()).step_by(BLOCK) {
@@ -80,8 +80,9 @@ impl Entropy {
 
 /// Numbers in the order of depths' distances from a mean, equal where those are equal.
 ///
-/// With the mean m + r (r its fraction), m - a is a + r away and m + b is b - r: so the distances below
-/// and above the mean take turns, and which comes first depends on r being less than a half.
+/// With the mean m + r (r its fraction), m - a is at the distance a + r and m + b at b - r. So
+/// distances below and above the mean alternate, and which comes first depends on whether r is less
+/// than a half.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Distances {
     floor: u32,

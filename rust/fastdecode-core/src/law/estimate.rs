@@ -1,8 +1,8 @@
-//! W between two integers, from the first pass over a row: a pass for W itself takes longer, and it
-//! can only begin once the maximum is known. For a truncation the two mostly decide as W would.
+//! Bounds on W from the first pass over a row: an exact W needs a longer pass, which can only begin
+//! once the maximum is known. For a truncation the two bounds nearly always decide as W would.
 //!
-//! What is added up are floats, `2^(42 + octaves)` of the logits less a reference near their
-//! maximum. Their sum S, scaled as if the maximum had been the reference, is off from W by
+//! The pass adds up floats, `2^(42 + octaves)` of the logits less a reference near their
+//! maximum. Their sum S, scaled as if the maximum had been the reference, differs from W by
 //! - half a unit for each token, as weights are rounded to integers;
 //! - the errors of the two exponentials, each below 2e-7 of itself;
 //! - the rounding of the two differences. That of k octaves is off by `u k` of them, u = 2^-24, and
@@ -25,18 +25,19 @@ const U: f64 = 1.0 / (1u64 << 24) as f64;
 /// Vectors side by side, each with a sum of its own.
 const BESIDE: usize = 2;
 
-/// Additions that a weight goes through before the sum goes on more exactly: in its lane, and where
-/// the lanes side by side meet. (What is left of a row after its stretches goes through fewer.)
+/// The most additions of single floats that a weight takes part in before the sum continues with
+/// compensation: in its lane, and where the lanes are combined. (The rest of a row after its
+/// stretches takes part in fewer.)
 const ADDITIONS: usize = STRETCH / (BESIDE * LANES) + 1;
 
-/// So many octaves between the reference and the maximum, either way, keep all floats finite, and
-/// every weight above zero among them.
+/// The most octaves between the reference and the maximum, either way, at which all sums stay finite
+/// and no weight above zero is lost.
 const REACH: f64 = 40.0;
 
-/// The least and the most that W can be.
+/// A lower and an upper bound on W.
 pub(crate) type Between = (u64, u64);
 
-/// [`survey`](crate::row::scan::survey), with the groups, and where W lies unless the row is an odd one.
+/// [`survey`](crate::row::scan::survey), and the groups, and bounds on W unless the row's range is extreme.
 ///
 /// # Errors
 /// As [`survey`](crate::row::scan::survey).
@@ -55,7 +56,7 @@ pub(crate) fn survey_weighing(
     Ok((max, between(sum, scale.octaves_between(max, reference), row.len())))
 }
 
-/// What a pass came to.
+/// What a pass found.
 struct Weighed {
     max: f32,
     suspicious: bool,
@@ -63,7 +64,7 @@ struct Weighed {
     sum: f64,
 }
 
-/// One vector in this many is looked at for a reference.
+/// One vector in this many is sampled for the reference.
 const SAMPLED: usize = 64;
 
 fn between(sum: f64, octaves: f64, tokens: usize) -> Option<Between> {
@@ -147,7 +148,7 @@ fn weigh_body<L: Lanes>(
     Weighed { max, suspicious, reference, sum: total.value(on) }
 }
 
-/// A logit near the maximum, or -inf where the sample knows none.
+/// A logit near the maximum, or -inf where the sample has no finite one.
 #[inline(always)]
 fn reference<L: Lanes>(on: L, row: &[f32]) -> f32 {
     let mut max = on.splat(f32::NEG_INFINITY);
@@ -157,8 +158,8 @@ fn reference<L: Lanes>(on: L, row: &[f32]) -> f32 {
     on.array(max).into_iter().fold(f32::NEG_INFINITY, f32::max)
 }
 
-/// A sum a lane with what its additions have lost, which they say exactly (Knuth, "The art of
-/// computer programming", volume 2, section 4.2.2).
+/// A sum per lane, with the exact rounding errors of its additions (Knuth, "The art of computer
+/// programming", volume 2, section 4.2.2).
 #[derive(Clone, Copy)]
 struct Total<L: Lanes> {
     sum: L::V,

@@ -1,16 +1,16 @@
-//! What a weighing pass over a row remembers of it: groups of tokens, for each its largest logit and
-//! its mass. They tell about where a nucleus ends.
+//! Groups of a row's tokens, each with its largest logit and its mass, from a pass that weighs the
+//! row: an estimate of where a nucleus ends.
 
 use crate::row::scan::{SPAN, Tops};
 use fastdecode_simd::{LANES, Lanes, Level, kernel, sum_of};
 
-/// Spans whose tokens in one lane are a group.
+/// The number of consecutive spans whose tokens in one lane form a group.
 pub(crate) const SPANS: usize = 4;
 
-/// Tokens that end up in one vector of groups.
+/// The number of tokens in one vector of groups.
 pub(crate) const STRETCH: usize = SPANS * SPAN;
 
-/// The groups of a row, those of a stretch beside each other.
+/// The groups of a row, those of a stretch next to each other.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     pub maxima: Tops,
@@ -21,24 +21,24 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// For a row of so many tokens.
+    /// Makes room for a row of this many tokens.
     pub fn resize(&mut self, tokens: usize) {
         self.maxima.resize(tokens.div_ceil(STRETCH), [0.0; LANES]);
         self.masses.resize(tokens.div_ceil(STRETCH), [0.0; LANES]);
     }
 
-    /// A guess at a logit between `low` and `high` such that the tokens that reach it have about
-    /// `share` of the mass; None where most groups have one of them, and so tell nothing.
+    /// An estimate of the logit between `low` and `high` from which on tokens have the `share` of the
+    /// mass; None where most groups have such a token, so that the groups say nothing.
     pub fn bound(&self, level: Level, share: f64, mut low: f32, mut high: f32) -> Option<f32> {
         let groups = self.maxima.len() * LANES;
         let mut reached = groups;
-        // 19 octaves as a rule, of which a sixth of one is left.
+        // Usually 19 octaves, halved until a sixth of one is left.
         for _ in 0..7 {
             let middle = low.midpoint(high);
             let found = reaching(level, self, middle);
             let mass = f64::from(found.mass);
-            // The other groups show how much of a group is too light for `middle`, if likely tokens
-            // had no likely neighbours.
+            // Part of these groups' mass belongs to tokens below `middle`: about as much as the
+            // other groups have, if likely tokens had no likely neighbours.
             let others = (groups - found.groups).max(1) as f64;
             let light = CLUSTERED * (self.total - mass) / others;
             if mass - light * found.groups as f64 >= share * self.total {
@@ -51,11 +51,11 @@ impl Groups {
     }
 }
 
-/// So many times more than in other groups may lie just below the bound in those that reach it: on
-/// GPT-2's rows it is three to eight times as much.
+/// Likely tokens do have likely neighbours: how many times more mass than in other groups is assumed
+/// to lie below the bound in those that reach it. On GPT-2's rows the factor is three to eight.
 const CLUSTERED: f64 = 4.0;
 
-/// Of the groups whose maximum reaches a bound.
+/// The mass and number of the groups whose maximum reaches a bound.
 struct Reaching {
     mass: f32,
     groups: usize,

@@ -15,16 +15,16 @@ use crate::row::order::Candidate;
 use fastdecode_simd::Level;
 use fastdecode_simd::{LANES, Lanes, kernel};
 
-/// Tokens whose weights are summed together, so that a draw looks into one block only.
+/// Tokens that share a sum of weights, so that a draw looks at the tokens of one block only.
 pub(crate) const BLOCK: usize = 512;
 
 const _: () = assert!(BLOCK <= CAPACITY);
 
-/// Vectors of tokens that [`whole_sum`] weighs side by side.
+/// Vectors of tokens that [`whole_sum`] weighs at a time.
 const BESIDE: usize = 2;
 
-/// A row with its truncations decided. Whatever the truncations, the survivors are an interval of
-/// the total order: every token from `first` to `last`, both included.
+/// A row after its truncations. The survivors always are an interval of the total order: every token
+/// from `first` to `last`, both included.
 #[derive(Debug, Clone, Copy)]
 pub struct Law<'a> {
     pub(crate) level: Level,
@@ -59,7 +59,7 @@ impl Draw {
 }
 
 impl<'a> Law<'a> {
-    /// The law that nothing was cut from.
+    /// The law of a row that nothing has been cut from.
     pub(crate) fn whole(level: Level, row: &'a [f32], max: f32, scale: Scale) -> Self {
         Self { level, row, max, scale, first: None, last: None }
     }
@@ -108,10 +108,9 @@ impl<'a> Law<'a> {
             .map(|(from, to)| (from, to, self.bounds_at(from)))
     }
 
-    /// W, the sum of the weights, keeping a sum per block in `sums`.
+    /// W, the sum of the weights; the sum of each block is left in `sums`.
     ///
-    /// The tokens are not counted beside it: that made the pass an eighth slower, and only the
-    /// ledger tells.
+    /// Does not count the tokens, which only the ledger needs.
     pub(crate) fn sum(&self, sums: &mut Vec<u64>) -> u64 {
         let blocks = self.row.len().div_ceil(BLOCK);
         sums.clear();
@@ -143,7 +142,8 @@ impl<'a> Law<'a> {
         self.token_not_in(sums, &[], ticket)
     }
 
-    /// [`Law::token_at`] once the tokens whose bits are set in `drawn` are gone, from the sums too.
+    /// [`Law::token_at`] without the tokens whose bits are set in `drawn`; `sums` are without them,
+    /// too.
     pub(crate) fn token_not_in(&self, sums: &[u64], drawn: &[u64], ticket: u64) -> usize {
         let mut rest = ticket;
         let mut block = 0;
@@ -154,7 +154,7 @@ impl<'a> Law<'a> {
         self.token_in(block, drawn, rest)
     }
 
-    /// [`Law::token_at`] of a law whose blocks have not been summed: sums them up to the token's.
+    /// [`Law::token_at`] of a law whose blocks have not been summed: sums them as far as needed.
     pub(crate) fn find(&self, ticket: u64) -> usize {
         let mut rest = ticket;
         let mut block = 0;
@@ -198,7 +198,7 @@ impl<'a> Law<'a> {
         weights
     }
 
-    /// The draw that `ticket` buys, once `token_of` says where it falls.
+    /// The draw of a ticket; `token_of` maps the ticket to a token.
     pub(crate) fn draw(
         &self,
         total: u64,

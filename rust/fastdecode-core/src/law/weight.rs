@@ -1,8 +1,8 @@
 //! The law's integer weights: the integer nearest to `2^42 * exp((l - max) / temperature)`, as
 //! computed by the fixed sequence of float32 operations below.
 //!
-//! Integer sums are associative, so lanes, blocks and threads cannot change a total, and the law
-//! that is drawn from is exactly `w / W`. The largest weight is 2^42 and a row has fewer than 2^22
+//! Integer sums are associative, so lanes, blocks and threads cannot change a total, and a token is
+//! drawn with the probability `w / W` exactly. The largest weight is 2^42 and a row has fewer than 2^22
 //! tokens, so a total fits in 64 bits.
 
 use crate::law::bounds::Bounds;
@@ -20,13 +20,14 @@ const _: () = assert!(MAX_VOCABULARY as u64 <= u64::MAX >> WEIGHT_BITS);
 
 /// `log2(e) / temperature`, which turns a difference of logits into octaves.
 ///
-/// One float: its rounding acts like a temperature that is off by 6e-8 of itself, which with the
-/// rounding of the difference keeps a weight within 1.6e-6 of exact even 22 octaves down, further
-/// than any token that could matter, and the law within 1e-6 in total variation.
+/// As a single float it has a rounding error that acts like a temperature with a relative error of
+/// 6e-8. Together with the rounding of the difference this keeps a weight within 1.6e-6 of exact even
+/// 22 octaves down, further than any token that could matter, and the law within 1e-6 in total
+/// variation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scale {
     octaves_per_logit: f32,
-    /// The difference at which the weight is surely zero; all below it count as it.
+    /// A difference at which the weight is zero; differences below it are replaced by it.
     limit: f32,
 }
 
@@ -34,8 +35,8 @@ impl Scale {
     /// For a temperature greater than zero.
     #[must_use]
     pub fn new(temperature: f64) -> Self {
-        // Kept where the limit is a finite float. Temperatures beyond (below 1e-38, above 4e36)
-        // act as its ends, which tells only on rows whose logits are as extreme themselves.
+        // The limit must be a finite float. Temperatures beyond that (below 1e-38, above 4e36) act
+        // like the nearest one within, which matters only for rows with logits as extreme.
         let exact = (std::f64::consts::LOG2_E / temperature).clamp(3e-37, 1e38);
         let octaves_per_logit = exact as f32;
         Self { octaves_per_logit, limit: FLOOR / octaves_per_logit }
@@ -72,11 +73,12 @@ impl Scale {
     }
 }
 
-/// So many octaves down the weight is zero; stopping here keeps every step finite.
+/// The octaves below the maximum at which weights are zero and scaling stops, so that every step
+/// stays finite.
 const FLOOR: f32 = -100.0;
 
 /// Adding 1.5 * 2^20 rounds a small float to eighths, ties to even, and leaves them in the low
-/// bits. What is added to it makes the exponent of the weight's own power of two of them.
+/// bits. The integer added to that turns them into the exponent of the weight's power of two.
 const ROUNDER: f32 = 1_572_864.0 + (WEIGHT_BITS + 127) as f32;
 
 /// 2^f on [-1/16, 1/16]: relative error 2.7e-8 before rounding (minimax, by linear programming),
@@ -117,8 +119,8 @@ pub(crate) struct Real<L: Lanes> {
 }
 
 impl<L: Lanes> Real<L> {
-    /// Of `N` vectors of tokens `difference <= 0` below the maximum, step by step side by side:
-    /// a processor looks ahead no further than three vectors one after the other.
+    /// Of `N` vectors of tokens `difference <= 0` below the maximum. Each step is done for all of
+    /// them before the next, so that the CPU can overlap them.
     #[inline(always)]
     pub fn side_by_side<const N: usize>(on: L, differences: [L::V; N], scale: Scale) -> [Self; N] {
         let rounder = on.splat(ROUNDER);
@@ -151,7 +153,7 @@ impl<L: Lanes> Real<L> {
         real
     }
 
-    /// Of the logits inside the bounds; nothing of the others.
+    /// Of the logits inside the bounds; of the others one that makes a weight of zero.
     #[inline(always)]
     pub fn bounded(on: L, logits: L::V, bounds: Bounds, max: f32, scale: Scale) -> Self {
         let real = Self::new(on, on.sub(logits, on.splat(max)), scale);
@@ -185,8 +187,8 @@ pub fn weight(difference: f32, scale: Scale) -> u64 {
 }
 
 kernel! {
-    /// The weights of listed tokens. One at a time is ten times as slow: outside a kernel a fused
-    /// multiply-add is a call.
+    /// The weights of listed tokens: a vector at a time, because outside a kernel a fused
+    /// multiply-add is a function call.
     pub(crate) fn weigh(
         tokens: &[Candidate], max: f32, scale: Scale, out: &mut Vec<u64>,
     ) = weigh_body;
@@ -207,12 +209,6 @@ fn weigh_body<L: Lanes>(on: L, tokens: &[Candidate], max: f32, scale: Scale, out
 }
 
 /// Weights, or sums of up to 1023 of them, in two words of 32 bits: the sum needs no wide lanes.
-///
-/// Tried with AVX-512: an exponential without a table, of two multiply-adds more (9.2 us a row of
-/// 50,257 where this takes 8.5), conversion to 64-bit lanes and their sums, exponents by
-/// `vscalefps`, three and four vectors side by side, pipelining by hand, 256-bit registers: no gain.
-/// Sixteen tokens are sixteen instructions on four pipes, two at a time: eight cycles at best,
-/// 9.6 as measured.
 #[derive(Clone, Copy)]
 pub(crate) struct Halves<L: Lanes> {
     pub high: L::I,
@@ -236,14 +232,14 @@ impl<L: Lanes> Halves<L> {
         Self::zero(on).raw_add(on, real).without_biases(on, 1)
     }
 
-    /// One more weight, and one more time the biases of [`Lanes::split`].
+    /// Adds a weight, and with it the biases of [`Lanes::split`] once more.
     #[inline(always)]
     pub fn raw_add(self, on: L, real: Real<L>) -> Self {
         let (high, low) = on.split(real.part, real.power);
         Self { high: on.add_int(self.high, high), low: on.add_int(self.low, low) }
     }
 
-    /// Takes off what `count` calls of [`Halves::raw_add`] have added too much.
+    /// Subtracts the biases that `count` calls of [`Halves::raw_add`] have added.
     #[inline(always)]
     pub fn without_biases(self, on: L, count: usize) -> Self {
         let less = |bias: u32| on.splat_int(bias.wrapping_mul(count as u32).wrapping_neg());
@@ -268,8 +264,8 @@ impl<L: Lanes> Halves<L> {
         on.fma(high, on.splat((1 << HALF_BITS) as f32), low)
     }
 
-    /// The sum of all lanes, of fewer than [`CAPACITY`] weights in all: in words of 32 bits, as
-    /// far as they reach.
+    /// The sum of all lanes, of fewer than [`CAPACITY`] weights in all, so that words of 32 bits
+    /// are wide enough.
     #[inline(always)]
     pub fn total(self, on: L) -> u64 {
         let sum = |x: L::I| {

@@ -1,4 +1,4 @@
-//! The text so far, as logits processors see it: what several of them ask is worked out once a row.
+//! The text so far, as logits processors see it: what several of them need is computed once a row.
 
 use rustc_hash::FxHashMap;
 

@@ -28,7 +28,7 @@ pub struct Logits<'a> {
 }
 
 impl Logits<'_> {
-    /// A row as single precision: borrowed where it is already, else widened exactly.
+    /// A row in single precision: borrowed where it is stored so, else converted, which is exact.
     pub(crate) fn row<'s>(&'s self, index: usize, widened: &'s mut Vec<f32>) -> &'s [f32] {
         let range = index * self.stride..index * self.stride + self.vocabulary;
         match self.elements {

@@ -1,5 +1,5 @@
 //! The total order on tokens: larger logit first, then lower id. Argmax, top-k and every
-//! truncation use this one, so that a tie never depends on lanes, threads or memory order.
+//! truncation use it, so that ties never depend on lanes, threads or memory order.
 
 use std::cmp::Ordering;
 

@@ -1,5 +1,5 @@
-//! The first pass over a row: is it a row of logits, what is its maximum, and the maxima of its
-//! groups, which tell every later pass where to look.
+//! The first pass over a row: it checks the logits and finds their maximum and the maxima of groups
+//! of them, which show every later pass where to look.
 
 use crate::error::{Error, Result};
 use fastdecode_simd::Level;
@@ -8,7 +8,7 @@ use fastdecode_simd::{LANES, Lanes, kernel};
 /// The longest row that is accepted: a law's total weight fits in 64 bits up to it.
 pub const MAX_VOCABULARY: usize = (1 << 22) - 1;
 
-/// Logits under one entry of [`Tops`].
+/// The number of logits that one entry of [`Tops`] covers.
 pub(crate) const SPAN: usize = 8 * LANES;
 
 /// The maxima of a row's groups: entry `s`, lane `i` is the largest logit at `s * SPAN + i + 16 j`
@@ -25,7 +25,7 @@ pub(crate) fn survey(level: Level, row: &[f32], tops: &mut Tops) -> Result<f32> 
     checked_max(row, max, suspicious)
 }
 
-/// As many entries as the row has spans.
+/// Gives `tops` an entry for each of the row's spans.
 pub(crate) fn make_room(row: &[f32], tops: &mut Tops) -> Result<()> {
     if row.is_empty() {
         return Err(Error::EmptyVocabulary);
@@ -37,7 +37,7 @@ pub(crate) fn make_room(row: &[f32], tops: &mut Tops) -> Result<()> {
     Ok(())
 }
 
-/// What a first pass came to.
+/// The result of a first pass, once suspicious rows have been looked at.
 pub(crate) fn checked_max(row: &[f32], max: f32, suspicious: bool) -> Result<f32> {
     if suspicious && let Some(column) = row.iter().position(|&x| !is_logit(x)) {
         return Err(offence(row, column));
@@ -62,10 +62,10 @@ fn is_logit(x: f32) -> bool {
     x < f32::INFINITY
 }
 
-/// What the first pass over a row gathers.
+/// What the first pass over a row collects.
 #[derive(Clone, Copy)]
 pub(crate) struct Peaks<L: Lanes> {
-    // Two of each, so that they need not wait for each other.
+    // Two of each, so that consecutive vectors do not depend on each other.
     span: [L::V; 2],
     sums: [L::V; 2],
     all: L::V,
@@ -78,21 +78,21 @@ impl<L: Lanes> Peaks<L> {
         Self { span: [least; 2], sums: [on.splat(0.0); 2], all: least }
     }
 
-    /// A vector of logits, the `place`-th of its span.
+    /// Takes a vector of logits, the `place`-th of its span.
     #[inline(always)]
     pub fn see(&mut self, on: L, x: L::V, place: usize) {
         self.span[place % 2] = on.max(x, self.span[place % 2]);
         self.sums[place % 2] = on.add(x, self.sums[place % 2]);
     }
 
-    /// The row's last logits, fewer than a vector.
+    /// Takes the row's last logits, fewer than a vector.
     #[inline(always)]
     pub fn see_part(&mut self, on: L, chunk: &[f32]) {
         self.span[0] = on.max(on.load_part(chunk, f32::NEG_INFINITY), self.span[0]);
         self.sums[0] = on.add(on.load_part(chunk, 0.0), self.sums[0]);
     }
 
-    /// Writes a span's maxima, which it returns, too.
+    /// Writes a span's maxima and returns them.
     #[inline(always)]
     pub fn end_span(&mut self, on: L, top: &mut [f32; LANES]) -> L::V {
         let max = on.max(self.span[0], self.span[1]);
@@ -103,8 +103,8 @@ impl<L: Lanes> Peaks<L> {
     }
 
     /// The maximum, and whether the row needs a closer look: a sum is NaN or +inf wherever a summand
-    /// is (and at worst where finite ones overflow). An addition costs nothing beside a maximum, a
-    /// second comparison would.
+    /// is, and where finite summands overflow. The addition is free next to the maximum, a second
+    /// comparison would not be.
     #[inline(always)]
     pub fn end(self, on: L) -> (f32, bool) {
         let max = on.array(self.all).into_iter().fold(f32::NEG_INFINITY, f32::max);

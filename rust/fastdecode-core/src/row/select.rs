@@ -1,8 +1,8 @@
 //! Exact top-k of a row without sorting it.
 //!
 //! The k-th largest of the groups' maxima bounds the k-th largest element from below, because k
-//! different elements reach it. So one pass takes the maxima, and a second looks only into the
-//! groups that reach the bound.
+//! different elements reach it. So after the pass that takes the maxima, a second one looks only at
+//! the groups that reach the bound.
 
 use crate::row::order::Candidate;
 use crate::row::scan::{SPAN, Tops};
@@ -30,11 +30,11 @@ pub(crate) fn top_k(
     }
 }
 
-/// The groups that the bound is taken from: this many times k. With m groups about k^2 / 2m more
-/// than k elements reach the bound.
+/// The number of groups that the bound is taken from, as a multiple of k. With m groups about
+/// k + k^2 / 2m elements reach the bound.
 const GROUPS_PER_K: usize = 8;
 
-/// A logit that at least `k` of the row reach, -inf where there is none of use.
+/// A logit that at least `k` tokens of the row reach; -inf where the groups are too few to help.
 pub(crate) fn lower_bound(level: Level, tops: &Tops, k: usize, folded: &mut Tops) -> f32 {
     let groups = tops.len() * LANES;
     if k * 2 > groups {
@@ -45,8 +45,7 @@ pub(crate) fn lower_bound(level: Level, tops: &Tops, k: usize, folded: &mut Tops
     kth_of(level, folded, k)
 }
 
-/// The largest value found that at least `k` entries reach, by bisection: within a few of the
-/// k-th largest, which is all that a bound needs to be.
+/// A value that at least `k` entries reach and few more, by bisection.
 fn kth_of(level: Level, groups: &Tops, k: usize) -> f32 {
     let enough = k..=k + k / 8 + 1;
     let (mut low, mut high) = (sortable(f32::NEG_INFINITY), sortable(f32::INFINITY));
@@ -66,7 +65,7 @@ fn kth_of(level: Level, groups: &Tops, k: usize) -> f32 {
     unsortable(low)
 }
 
-/// A float's place among all floats, in the order of their values.
+/// The rank of a float among all floats, by value.
 fn sortable(x: f32) -> i64 {
     let bits = x.to_bits().cast_signed();
     i64::from(bits ^ ((bits >> 31) & i32::MAX))

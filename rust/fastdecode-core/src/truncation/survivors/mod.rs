@@ -1,9 +1,8 @@
-//! The tokens that are left while a row goes through its truncations.
+//! The tokens that are left while a row passes through its truncations.
 //!
-//! They are always an interval of the total order. As long as they may be many they are kept as
-//! the interval's ends over the row; once they are known to be few, as a list. Each question that
-//! a truncation asks (a mass, a threshold, an entropy) is answered from either form, to the same
-//! integers.
+//! They are always an interval of the total order, stored as the interval's two ends while they may
+//! be many, and as a list once they are known to be few. Everything that a truncation may ask for (a
+//! mass, a threshold, an entropy) is computed from either form, with the same integers.
 
 pub(crate) mod nucleus;
 pub(crate) mod picked;
@@ -41,13 +40,13 @@ enum Form {
     Ranked,
 }
 
-/// The survivors of one row, and the memory for what has been worked out about them.
+/// The survivors of one row, and memory for intermediate results about them.
 pub(crate) struct Survivors<'a, 's> {
     law: Law<'a>,
     form: Form,
     /// Of an interval, where it is known.
     total: Option<u64>,
-    /// What the first pass found out about W of the whole row, at the scale that it weighed with.
+    /// The first pass's bounds on W of the whole row, with the scale that it weighed with.
     weighed: Option<(Scale, Between)>,
     /// Whether one token is left that nothing can change.
     settled: bool,
@@ -138,7 +137,7 @@ impl<'a, 's> Survivors<'a, 's> {
         self.keep_picked(mass);
     }
 
-    /// The interval's tokens are now `workspace.nucleus.picked`, which have this mass.
+    /// Records that the interval's tokens are `workspace.nucleus.picked`, and their mass.
     fn keep_picked(&mut self, mass: u64) {
         self.workspace.sums.clear();
         self.total = Some(mass);
@@ -157,8 +156,8 @@ impl<'a, 's> Survivors<'a, 's> {
 
     /// Keeps those whose weight is at least `least`, and the first.
     ///
-    /// Weights follow the logits but for the last bits, which rounding may swap between
-    /// neighbours: all tokens up to the last that reaches the weight are kept.
+    /// Rounding may swap the weights of tokens with nearly equal logits; everything up to the last
+    /// token that reaches the weight is kept.
     pub fn keep_weights(&mut self, least: u64) {
         if self.is_whole() {
             self.pick_weights(least);
@@ -182,7 +181,7 @@ impl<'a, 's> Survivors<'a, 's> {
                 let mass = picked.mass(&self.law);
                 self.keep_picked(mass);
             }
-            // Not even the first's weight reaches it.
+            // Not even the first token's weight reaches it.
             None => self.keep_likeliest(),
         }
     }
@@ -237,14 +236,14 @@ impl<'a, 's> Survivors<'a, 's> {
         sum
     }
 
-    /// Another temperature for the same tokens, before anything was cut.
+    /// Sets the temperature, before anything has been cut.
     pub fn rescale(&mut self, scale: Scale) {
         debug_assert!(self.is_whole());
         self.law.scale = scale;
         self.total = None;
     }
 
-    /// What is left, as a law over the row.
+    /// The survivors as a law over the row, and its W.
     pub fn into_law(mut self) -> (Law<'a>, u64) {
         let total = self.total();
         if self.form != Form::Interval {
@@ -256,7 +255,7 @@ impl<'a, 's> Survivors<'a, 's> {
         (self.law, total)
     }
 
-    /// Draws for `key`.
+    /// Draws the token of the ticket that `ticket` returns for W.
     pub fn draw(mut self, ticket: impl FnOnce(u64) -> u64) -> Result<Draw> {
         let total = self.total();
         let ticket = ticket(total);
@@ -307,7 +306,7 @@ impl<'a, 's> Survivors<'a, 's> {
         }
     }
 
-    /// The last token whose weight is at least `least`; the first token where none's is.
+    /// The last token whose weight is at least `least`; the first token where there is none.
     fn last_reaching(&mut self, least: u64) -> Candidate {
         if self.form != Form::Interval {
             self.rank();
@@ -337,7 +336,7 @@ impl<'a, 's> Survivors<'a, 's> {
             lowest = lowest.min(span);
         }
         match row.iter().rposition(|&x| x == lowest) {
-            // Ties beyond the interval's own last are not in it.
+            // Ties after the interval's last token are not in it.
             Some(id) => {
                 let reached = Candidate::new(lowest, id);
                 last.filter(|last| last.key() < reached.key()).unwrap_or(reached)
@@ -369,7 +368,7 @@ impl<'a, 's> Survivors<'a, 's> {
         self.list_candidates();
     }
 
-    /// Lists the tokens that have been picked out.
+    /// Turns the picked tokens into a list.
     fn list_picked(&mut self) {
         let SurvivorWorkspace { candidates, nucleus, .. } = &mut *self.workspace;
         candidates.clear();
@@ -377,7 +376,7 @@ impl<'a, 's> Survivors<'a, 's> {
         self.list_candidates();
     }
 
-    /// Lists `workspace.candidates`, as far as they survive and can be drawn.
+    /// Turns those of `workspace.candidates` that survive and can be drawn into a list.
     fn list_candidates(&mut self) {
         let law = &self.law;
         let SurvivorWorkspace { candidates, list, weights, .. } = &mut *self.workspace;

@@ -2,13 +2,12 @@
 //! (Holtzman et al., "The curious case of neural text degeneration", 2020). The token that crosses
 //! is in.
 //!
-//! The row is not sorted. Its groups, or a sample of it, tell about where the nucleus ends; the tokens
-//! above that are picked out, and the one that crosses is found among them by splitting them at
-//! pivots. A bad guess only costs time: each decision is one of exact integers. (A histogram of the
-//! whole row took twice to four times as long.)
+//! The row is not sorted. Its groups, or a sample of it, give an estimate of where the nucleus ends.
+//! The tokens above that are picked out, and the one that crosses is found among them by splitting
+//! them at pivots. A bad estimate only costs time: each decision is made with exact integers.
 //!
-//! The total itself is mostly not needed exactly, either: see [`crate::law::estimate`]. Where the nucleus
-//! would end at different tokens for the least and the most that the total can be, it is worked out.
+//! The total usually is not needed exactly, either: see [`crate::law::estimate`]. It is computed only
+//! where the nucleus would end at different tokens for its lower and its upper bound.
 
 use crate::law::Law;
 use crate::law::estimate::Between;
@@ -47,13 +46,14 @@ pub(crate) struct Workspace {
     weights: Vec<u64>,
 }
 
-/// One chunk of lanes in this many is the sample of a row.
+/// One vector in this many is in the sample of a row.
 const SAMPLED: usize = 16;
 
-/// Guesses leave out this much of what they could: rather a few tokens too many than one too few.
+/// The share of the mass to be cut that an estimate leaves out: a few tokens too many cost less than
+/// one too few.
 const TO_BE_CUT: f64 = 0.9;
 
-/// So few tokens are put in order.
+/// The number of tokens from which on they are split at pivots before they are sorted.
 const FEW: usize = 64;
 
 /// Cuts a law that was cut nowhere yet to the share `p` of its mass, and picks the tokens left;
@@ -162,7 +162,7 @@ pub(crate) fn bound_of(least: u64, law: &Law) -> f32 {
     if least == 0 { f32::NEG_INFINITY } else { law.scale.logit_of(least, law.max) }
 }
 
-/// Where a nucleus ends.
+/// The end of a nucleus.
 struct End {
     last: Candidate,
     /// Up to `last`, and with it.
@@ -171,7 +171,7 @@ struct End {
     ties: bool,
 }
 
-/// Where `workspace.rest`, of so much `mass`, reaches `target`.
+/// Where `workspace.rest`, whose mass is `mass`, reaches `target`.
 fn crossing(law: &Law, mut mass: u64, target: u64, workspace: &mut Workspace) -> End {
     let Law { level, max, scale, .. } = *law;
     let Workspace { rest, listed, keys, weights, .. } = workspace;
@@ -197,7 +197,7 @@ fn crossing(law: &Law, mut mass: u64, target: u64, workspace: &mut Workspace) ->
     End { last, mass: target - missing + reached, ties }
 }
 
-/// Lists tokens in the total order. Integers are sorted in half the time of what they stand for.
+/// Lists tokens in the total order. Sorts their keys, which are plain integers.
 fn in_order(
     tokens: impl Iterator<Item = Candidate>,
     listed: &mut Vec<Candidate>,

@@ -30,8 +30,8 @@ impl Picked {
         Candidate::new(self.logits[place], self.ids[place] as usize)
     }
 
-    /// Every token of a row whose logit reaches `bound`. `tops` are the row's. Where they are `many`,
-    /// it is not worth while to look whether a vector has any.
+    /// Picks every token of a row whose logit reaches `bound`. `tops` are the row's. Where there are
+    /// `many`, no time is spent on skipping vectors that have none.
     pub fn pick(&mut self, level: Level, row: &[f32], tops: &Tops, bound: f32, many: bool) {
         if many {
             pick_many(level, row, tops, bound, self);
