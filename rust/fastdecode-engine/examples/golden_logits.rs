@@ -1,5 +1,5 @@
-//! The logits that `tests/golden.py` takes its digest of, without Python: for machines, or emulators
-//! of machines, that have none. Their digest is the beginning of what `sha256sum` says:
+//! Prints the logits whose digest `tests/golden.py` checks, for machines or emulators without Python. The
+//! digest is the beginning of the output of `sha256sum`:
 //!
 //! `cargo run --release --example golden_logits python/fastdecode/demo float32 | sha256sum`
 
@@ -19,8 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("give a model's folder and a dtype".into());
     };
     let model = Arc::new(Model::from_folder(Path::new(folder), dtype.parse()?)?);
-    eprintln!("{}, {:?}", model.dtype().name(), model.level());
-    let vocabulary = model.config().vocab_size;
+    eprintln!("{}, {:?}", model.format().name(), model.level());
+    let vocabulary = model.config().vocab_size();
     let token = |row: usize, i: usize| ((row * 7919 + i * 104_729 + 1) % vocabulary) as u32;
     let length = |row: usize| LENGTHS[row % LENGTHS.len()];
 

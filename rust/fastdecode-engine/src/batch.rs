@@ -1,50 +1,51 @@
-//! Rows under way: they join and leave between steps, and may be forked.
+//! Sequences that step together: they join and leave between steps, and may be forked.
 
 use crate::cache::Sequence;
 use crate::error::{Error, Result};
-use crate::model::{Model, Scratch, Wanted};
+use crate::model::{Model, Wanted};
+use crate::workspace::Workspace;
 use std::sync::Arc;
 
-/// The rows of one batch, with their cache.
+/// The sequences of one batch, with their KV cache.
 pub struct Batch {
     model: Arc<Model>,
-    rows: Vec<Sequence>,
-    scratch: Scratch,
+    sequences: Vec<Sequence>,
+    workspace: Workspace,
 }
 
 impl Batch {
-    /// Without rows.
+    /// A batch without sequences.
     #[must_use]
     pub fn new(model: Arc<Model>) -> Self {
-        Self { model, rows: Vec::new(), scratch: Scratch::default() }
+        Self { model, sequences: Vec::new(), workspace: Workspace::default() }
     }
 
-    /// Rows under way.
+    /// The number of sequences.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.sequences.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no sequences.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.sequences.is_empty()
     }
 
-    /// The rows' caches.
+    /// The sequences.
     #[must_use]
-    pub fn rows(&self) -> &[Sequence] {
-        &self.rows
+    pub fn sequences(&self) -> &[Sequence] {
+        &self.sequences
     }
 
-    /// Adds rows behind those that are there: each prompt goes through the model once and becomes
-    /// `repeats[i]` rows, which share its cache. Writes the new rows' logits, `vocab_size` each.
+    /// Adds sequences after the present ones: each prompt goes through the model once and becomes
+    /// `repeats[i]` sequences, which share its cache. Writes their next-token logits, `vocab_size` each.
     ///
     /// # Errors
-    /// For a prompt that is empty, too long, or has an unknown token; the batch is as before.
+    /// For a prompt that is empty, too long, or has an unknown token. The batch is then unchanged.
     ///
     /// # Panics
-    /// Where `logits` has another size than the new rows'.
+    /// If `logits` has another size.
     pub fn join(
         &mut self,
         prompts: &[&[u32]],
@@ -52,58 +53,58 @@ impl Batch {
         logits: &mut [f32],
     ) -> Result<()> {
         if repeats.len() != prompts.len() {
-            let (got, rows) = (repeats.len(), prompts.len());
-            return Err(Error::Length { name: "repeats", got, rows });
+            let (got, sequences) = (repeats.len(), prompts.len());
+            return Err(Error::Length { name: "repeats", got, sequences });
         }
-        if let Some(row) = repeats.iter().position(|&n| n == 0) {
-            return Err(Error::Repeats { row });
+        if let Some(index) = repeats.iter().position(|&n| n == 0) {
+            return Err(Error::Repeats { index });
         }
-        let size = self.model.config().vocab_size;
+        let size = self.model.config().vocab_size();
         assert_eq!(logits.len(), repeats.iter().sum::<usize>() * size);
         let mut fresh = vec![self.model.sequence(); prompts.len()];
         let first = &mut logits[..prompts.len() * size];
-        self.model.forward(&mut fresh, prompts, Wanted::Last, &mut self.scratch, first)?;
-        // Spread from the last row down: no prompt's rows begin before its first logits.
+        self.model.forward(&mut fresh, prompts, Wanted::Last, &mut self.workspace, first)?;
+        // Spread from the last one down: no copy of a prompt's logits lies before the original.
         let sources = repeats.iter().enumerate().flat_map(|(i, &n)| std::iter::repeat_n(i, n));
         let sources: Vec<usize> = sources.collect();
         for (to, &from) in sources.iter().enumerate().rev() {
             logits.copy_within(from * size..(from + 1) * size, to * size);
         }
         for (sequence, &count) in fresh.into_iter().zip(repeats) {
-            self.rows.extend(std::iter::repeat_n(sequence, count));
+            self.sequences.extend(std::iter::repeat_n(sequence, count));
         }
         Ok(())
     }
 
-    /// Appends one token to each row; writes the logits, `vocab_size` floats a row.
+    /// Appends one token to each sequence, and writes the next-token logits, `vocab_size` floats each.
     ///
     /// # Errors
-    /// For another number of tokens than rows, an unknown token, a full context; the batch is as
-    /// before.
+    /// For another number of tokens than sequences, an unknown token, or a full context. The batch is then
+    /// unchanged.
     ///
     /// # Panics
-    /// Where `logits` has another size.
+    /// If `logits` has another size.
     pub fn step(&mut self, tokens: &[u32], logits: &mut [f32]) -> Result<()> {
         let tokens: Vec<&[u32]> = tokens.chunks(1).collect();
-        let scratch = &mut self.scratch;
-        self.model.forward(&mut self.rows, &tokens, Wanted::Last, scratch, logits)
+        let workspace = &mut self.workspace;
+        self.model.forward(&mut self.sequences, &tokens, Wanted::Last, workspace, logits)
     }
 
-    /// Goes on with these rows, in this order. A row may come several times: its copies share what
-    /// there is of its cache.
+    /// Continues with the sequences at these indices, in this order. An index may be given several times:
+    /// the copies share the cache of their common tokens.
     ///
     /// # Errors
-    /// For a row that is not there; the batch is as before.
+    /// For an index out of range. The batch is then unchanged.
     pub fn keep(&mut self, rows: &[i64]) -> Result<()> {
         let kept = rows
             .iter()
             .enumerate()
             .map(|(index, &row)| {
-                let found = usize::try_from(row).ok().and_then(|row| self.rows.get(row));
-                found.cloned().ok_or(Error::Row { index, row, rows: self.rows.len() })
+                let found = usize::try_from(row).ok().and_then(|row| self.sequences.get(row));
+                found.cloned().ok_or(Error::Row { index, row, sequences: self.sequences.len() })
             })
             .collect::<Result<_>>()?;
-        self.rows = kept;
+        self.sequences = kept;
         Ok(())
     }
 }

@@ -1,42 +1,42 @@
-//! Everything that can be wrong with a model's files or with what a caller asks for.
+//! Everything that can be wrong with a model's files or a caller's arguments.
 
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// A refusal, before any work is done or memory taken. The messages name the thing, its value and
-/// the fix; the binding passes them on as they are.
+/// A refusal, before any work is done or memory taken. Messages name the argument, its value and the fix; the
+/// binding passes them on unchanged.
 #[derive(Debug, Error)]
 pub enum Error {
     /// A file that cannot be read.
     #[error("{path} cannot be read: {source}")]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
-    /// A configuration that is no JSON, or lacks a number.
+    /// A configuration that is not JSON, or lacks a number.
     #[error("{path} is no configuration of a GPT-2: {source}")]
     Json {
         /// The file.
         path: PathBuf,
-        /// What the parser says.
+        /// The parser's message.
         source: serde_json::Error,
     },
-    /// A configuration of another model, or one that makes no sense.
+    /// A configuration of a model that this engine cannot run, or an impossible one.
     #[error("{name}={value} in the configuration: {need}")]
     Config {
         /// The field.
         name: &'static str,
         /// Its value.
         value: String,
-        /// What it should be, or why it cannot be.
+        /// What it should be, or why it is refused.
         need: &'static str,
     },
-    /// Weights that are no safetensors file, or a part of one.
+    /// Weights that are not a whole safetensors file.
     #[error("the weights are damaged or incomplete: {0}; take the checkpoint again")]
     Format(String),
-    /// A tensor that should be there.
+    /// A missing tensor.
     #[error("the weights have no tensor {0:?}; take the checkpoint again")]
     Missing(String),
     /// A tensor of another shape.
@@ -48,7 +48,7 @@ pub enum Error {
         name: String,
         /// Its shape.
         got: Vec<usize>,
-        /// What the configuration says.
+        /// The shape that the configuration implies.
         expected: Vec<usize>,
     },
     /// A tensor of a type that this engine does not read.
@@ -61,10 +61,10 @@ pub enum Error {
         /// Its type.
         got: String,
     },
-    /// A type of weights that there is not.
+    /// An unknown number format.
     #[error("dtype={value:?}; give \"float32\", \"bfloat16\" or \"int8\"")]
     UnknownDtype {
-        /// What was asked for.
+        /// The name given.
         value: String,
     },
     /// A weight that is NaN or infinite.
@@ -74,64 +74,66 @@ pub enum Error {
         name: String,
     },
     /// Memory that the system refuses.
-    #[error("{bytes} bytes of memory could not be had: {source}")]
+    #[error("{bytes} bytes of memory could not be allocated: {source}")]
     Memory {
-        /// How many.
+        /// The size.
         bytes: usize,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
     /// A token outside the vocabulary.
-    #[error("tokens[{row}] has {token}, which is outside the vocabulary, 0..{size}")]
+    #[error("tokens[{index}] has {token}, which is outside the vocabulary, 0..{size}")]
     Token {
-        /// The row of the batch.
-        row: usize,
+        /// The index of the sequence.
+        index: usize,
         /// The id given.
         token: i64,
         /// Tokens in the vocabulary.
         size: usize,
     },
-    /// A row without tokens.
-    #[error("tokens[{row}] is empty; a row begins with at least one token")]
+    /// A sequence without tokens.
+    #[error("tokens[{index}] is empty; a sequence begins with at least one token")]
     Empty {
-        /// The row of the batch.
-        row: usize,
+        /// The index of the sequence.
+        index: usize,
     },
-    /// A prompt that becomes no row.
-    #[error("repeats[{row}]=0; a prompt becomes at least one row")]
+    /// A prompt that is to become no sequence.
+    #[error("repeats[{index}]=0; a prompt becomes at least one sequence")]
     Repeats {
-        /// The prompt.
-        row: usize,
+        /// The index of the prompt.
+        index: usize,
     },
-    /// A row beyond the model's context.
-    #[error("row {row} comes to {length} tokens, but the model's context is {context}")]
+    /// A sequence longer than the model's context.
+    #[error(
+        "tokens[{index}] makes a sequence of {length} tokens, but the model's context is {context}"
+    )]
     Context {
-        /// The row of the batch.
-        row: usize,
-        /// Tokens that it would have.
+        /// The index of the sequence.
+        index: usize,
+        /// The tokens that it would have.
         length: usize,
-        /// The most that the model knows positions for.
+        /// The most that the model has positions for.
         context: usize,
     },
-    /// Another number of tokens, or of logits, than of rows.
-    #[error("{name} has {got} entries for {rows} rows; give one a row")]
+    /// An argument with a number of entries other than that of the sequences.
+    #[error("{name} has {got} entries for {sequences} rows; give one a row")]
     Length {
         /// The argument.
         name: &'static str,
         /// Entries given.
         got: usize,
-        /// Rows.
-        rows: usize,
+        /// Sequences.
+        sequences: usize,
     },
-    /// A row that is not there.
-    #[error("rows[{index}]={row} is outside 0..{rows}")]
+    /// An index out of range.
+    #[error("rows[{index}]={row} is outside 0..{sequences}")]
     Row {
-        /// Where in the argument.
+        /// Its place in the argument.
         index: usize,
-        /// The row asked for.
+        /// The index given.
         row: i64,
-        /// Rows there are.
-        rows: usize,
+        /// The number of sequences.
+        sequences: usize,
     },
     /// An environment variable with a value that cannot be used.
     #[error(transparent)]

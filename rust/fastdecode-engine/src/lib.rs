@@ -1,35 +1,28 @@
-//! GPT-2's forward pass on a CPU: near the speed of memory, and the same bits everywhere.
+//! Forward passes of language models on a CPU: near the speed of memory, and the same bits everywhere.
 //!
-//! Every sum has an order that is part of the operation's definition (see [`linear`],
-//! [`attention`], [`norm`]), and exp is our own (see [`math`]). So a row's logits are the same bits
-//! alone or in any batch, joining late or early, as a prompt or token by token, on any number of
-//! threads and on any instruction set with IEEE arithmetic.
+//! Every sum has an order that is part of its operation's definition, and exp is computed by a fixed
+//! sequence of operations. So the logits of a sequence are the same bits alone or in any batch, joining late
+//! or early, as a whole prompt or token by token, on any number of threads and on any instruction set with
+//! IEEE arithmetic.
+//!
+//! A [`Model`] is read from a [`Config`] and [`Tensors`]. A [`Batch`] holds the sequences that step
+//! together; [`Model::forward`] is the same for callers who hold [`Sequence`]s themselves.
 
 mod arena;
-pub mod attention;
-pub mod batch;
-pub mod blocks;
-pub mod cache;
-pub mod config;
-pub mod dtype;
-pub mod error;
-mod fork;
-mod integers;
-pub mod linear;
-pub mod math;
-pub mod model;
-pub mod norm;
-pub mod quantise;
-mod slab;
-pub mod tensors;
-mod tile;
-pub mod weights;
+mod batch;
+mod cache;
+mod error;
+mod model;
+mod models;
+mod ops;
+mod weights;
+mod workspace;
 
 pub use batch::Batch;
 pub use cache::Sequence;
-pub use config::Config;
-pub use dtype::Dtype;
 pub use error::{Error, Result};
 pub use fastdecode_simd::Level;
-pub use model::{Model, Scratch, Wanted};
-pub use tensors::{Elements, Tensor, Tensors};
+pub use model::{Model, Wanted};
+pub use models::Config;
+pub use weights::{Elements, Format, Tensor, Tensors};
+pub use workspace::Workspace;

@@ -1,121 +1,106 @@
-//! A model in memory, and its forward pass.
+//! A model in memory.
 
-use crate::attention::{Attention, Segment};
-use crate::blocks::Blocks;
-use crate::cache::{Sequence, Shape};
-use crate::config::Config;
-use crate::dtype::Dtype;
+use crate::cache::{Reserved, Sequence, Shape, Slabs};
 use crate::error::{Error, Result};
-use crate::fork::Fork;
-use crate::linear::Output;
-use crate::norm::Norm;
-use crate::quantise::Quantised;
-use crate::slab::Slabs;
-use crate::tensors::Tensors;
-use crate::weights::{Layer, NormPlace, Weights};
-use fastdecode_simd::{DisjointSlice, Level, Pool, Session, settings};
+use crate::models::{Config, Network, Pass};
+use crate::ops::{Run, sweep};
+use crate::weights::{Format, Packing, Tensors, Weights};
+use crate::workspace::Workspace;
+use fastdecode_simd::{Level, Pool, settings};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Tokens that go through the model in one pass: they bound the memory of a prefill.
+/// The most tokens of a pass: they bound the memory of a prefill, and the time until an interrupt is
+/// noticed.
 const PASS: usize = 768;
 
-/// A GPT-2, ready to run.
+/// A model, ready to run.
 pub struct Model {
     config: Config,
+    network: Box<dyn Network>,
     weights: Weights,
+    format: Format,
     shape: Shape,
     slabs: Arc<Slabs>,
     level: Level,
     threads: usize,
 }
 
-/// Whose logits are computed.
+/// The tokens whose logits are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// The last token's of each row.
+    /// The last token of each sequence.
     Last,
-    /// Every token's.
+    /// Every token.
     All,
 }
 
-/// Activations of a pass, kept from one to the next.
-#[derive(Default)]
-pub struct Scratch {
-    stream: Vec<f32>,
-    normed: Vec<f32>,
-    qkv: Vec<f32>,
-    hidden: Vec<f32>,
-    integers: Quantised,
-    owners: Vec<u32>,
-    segments: Vec<Segment>,
-    tokens: Vec<u32>,
-}
-
 impl Model {
-    /// From a folder with transformers' `config.json` and `model.safetensors`, its weights stored as
-    /// `dtype`.
+    /// From a folder with transformers' `config.json` and `model.safetensors`, with its matrices stored in
+    /// `format`.
     ///
     /// # Errors
-    /// Where a file cannot be read, is damaged, or belongs to another model.
-    pub fn from_folder(folder: &Path, dtype: Dtype) -> Result<Self> {
+    /// If a file cannot be read, is damaged, or belongs to a model that this engine cannot run.
+    pub fn from_folder(folder: &Path, format: Format) -> Result<Self> {
         let at = |path: std::path::PathBuf| move |source| Error::File { path, source };
         let path = folder.join("config.json");
         let text = std::fs::read(&path).map_err(at(path.clone()))?;
         let config = Config::from_json(&text, &path)?;
         let path = folder.join("model.safetensors");
         let file = std::fs::File::open(&path).map_err(at(path.clone()))?;
-        // SAFETY: the mapping is read while the weights are packed and not kept. Another process
-        // that cuts the file short meanwhile would end this one, as it would any reader of a map.
+        // SAFETY: the mapping is read while the weights are packed, and then dropped. Another process that
+        // truncates the file meanwhile would end this one, as it would any reader of a mapping.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(at(path))?;
-        Self::new(config, &Tensors::from_map(&map)?, dtype)
+        Self::new(config, &Tensors::from_map(&map)?, format)
     }
 
-    /// From tensors by name, with the level and threads that the environment asks for.
+    /// From tensors by name, with the level and the number of threads that the environment chooses.
     ///
     /// # Errors
-    /// Where the tensors are not those of the configuration.
-    pub fn new(config: Config, tensors: &Tensors<'_>, dtype: Dtype) -> Result<Self> {
-        Self::with(config, tensors, dtype, settings::level()?, settings::threads()?)
+    /// If the tensors do not fit the configuration, or a variable of the environment cannot be used.
+    pub fn new(config: Config, tensors: &Tensors<'_>, format: Format) -> Result<Self> {
+        Self::with(config, tensors, format, settings::level()?, settings::threads()?)
     }
 
-    /// The same, with this level and so many threads; neither changes a bit of the logits.
+    /// From tensors by name, with this level and at most this number of threads. Neither changes a bit of
+    /// the logits.
     ///
     /// # Errors
-    /// Where the tensors are not those of the configuration.
+    /// If the tensors do not fit the configuration.
     pub fn with(
         config: Config,
         tensors: &Tensors<'_>,
-        dtype: Dtype,
+        format: Format,
         level: Level,
         threads: usize,
     ) -> Result<Self> {
-        config.check()?;
-        let weights = Weights::pack(&config, tensors, dtype, &mut Pool::global().session(threads))?;
-        let shape = Shape::new(&config);
-        let slabs = Arc::new(Slabs::new(shape.lines()));
-        Ok(Self { config, weights, shape, slabs, level, threads })
+        let mut packing = Packing::new(tensors, config.0.prefix());
+        let network = config.0.network(&mut packing, format)?;
+        let weights = packing.finish(&mut Pool::global().session(threads))?;
+        let shape = config.0.cache_shape();
+        let slabs = Arc::new(Slabs::new(shape.chunk_lines()));
+        Ok(Self { config, network, weights, format, shape, slabs, level, threads })
     }
 
-    /// Its numbers.
+    /// Its configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// What its linear layers are stored as.
+    /// The format that its matrices are stored in.
     #[must_use]
-    pub fn dtype(&self) -> Dtype {
-        self.weights.dtype()
+    pub fn format(&self) -> Format {
+        self.format
     }
 
-    /// The instruction set it runs on.
+    /// The instruction set that it runs on.
     #[must_use]
     pub fn level(&self) -> Level {
         self.level
     }
 
-    /// Threads it runs on.
+    /// The most threads that it runs on.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.threads
@@ -127,96 +112,94 @@ impl Model {
         self.weights.bytes()
     }
 
-    /// Bytes of one token of one row in the KV cache.
+    /// Bytes of one token of one sequence in the KV cache.
     #[must_use]
     pub fn bytes_per_token(&self) -> usize {
         self.shape.bytes_per_token()
     }
 
-    /// Reads all weights once and does next to nothing with them: what the memory allows at most.
+    /// Reads all weights once and computes next to nothing: a step cannot be faster than that.
     #[must_use]
     pub fn read_once(&self) -> u32 {
-        self.weights.read_once(self.level, &mut Pool::global().session(self.threads))
+        let mut session = Pool::global().session(self.threads);
+        sweep(self.level, &mut session, self.weights.lines())
     }
 
-    /// A row without tokens.
+    /// A sequence without tokens.
     #[must_use]
     pub fn sequence(&self) -> Sequence {
         Sequence::new(self.shape, Arc::clone(&self.slabs))
     }
 
-    /// Appends `tokens[i]` to sequence i; writes the logits that are wanted, in the order of the
-    /// sequences, `vocab_size` floats each.
+    /// Appends `tokens[i]` to sequence i, and writes the wanted logits in the order of the sequences,
+    /// `vocab_size` floats each.
     ///
-    /// A row's logits depend on its tokens alone: they are the same bits in any company, in one
-    /// pass or token by token, on any number of threads and any instruction set.
+    /// A sequence's logits depend on its tokens alone: they are the same bits in any batch, in one pass or
+    /// token by token, on any number of threads and any instruction set.
     ///
     /// # Errors
-    /// Before any work, for a row that is empty, too long, or has an unknown token, or for memory that
+    /// Before any work: for a sequence that is empty, too long, or has an unknown token, or for memory that
     /// the system refuses.
     ///
     /// # Panics
-    /// Where `logits` has another size than what is wanted.
+    /// If `logits` has another size, or a sequence belongs to a model of another shape.
     pub fn forward(
         &self,
         sequences: &mut [Sequence],
         tokens: &[&[u32]],
         wanted: Wanted,
-        scratch: &mut Scratch,
+        workspace: &mut Workspace,
         logits: &mut [f32],
     ) -> Result<()> {
         self.check(sequences, tokens)?;
         let count = match wanted {
             Wanted::Last => tokens.len(),
-            Wanted::All => tokens.iter().map(|row| row.len()).sum(),
+            Wanted::All => tokens.iter().map(|tokens| tokens.len()).sum(),
         };
-        assert_eq!(logits.len(), count * self.config.vocab_size);
-        let mut forks = Vec::new();
-        let reserved = sequences
-            .iter_mut()
-            .zip(tokens)
-            .try_for_each(|(sequence, tokens)| sequence.reserve(tokens.len(), &mut forks));
+        assert_eq!(logits.len(), count * self.config.vocab_size());
         let mut session = Pool::global().session(self.threads);
-        // Before any error is told: rows that have parted lack what they parted at.
-        Fork::make(&forks, self.shape, &mut session);
-        drop(forks);
-        reserved?;
+        let counts = tokens.iter().map(|tokens| tokens.len());
+        let mut sequences = Reserved::new(sequences, counts, self.shape, &mut session)?;
+        let mut run = Run {
+            level: self.level,
+            session,
+            weights: &self.weights,
+            quantised: &mut workspace.quantised,
+        };
+        let rows = &mut workspace.rows;
         let mut logits = logits;
-        let (mut row, mut done) = (0, 0);
-        while row < tokens.len() {
-            scratch.segments.clear();
-            scratch.tokens.clear();
-            scratch.owners.clear();
-            // Rows of the pass whose logits are wanted.
-            let mut heads = Vec::new();
-            while row < tokens.len() && scratch.tokens.len() < PASS {
-                let first = scratch.tokens.len();
-                let part = &tokens[row][done..];
+        let (mut sequence, mut done) = (0, 0);
+        while sequence < tokens.len() {
+            rows.clear();
+            let mut wanted_rows = Vec::new();
+            while sequence < tokens.len() && rows.len() < PASS {
+                let first = rows.len();
+                let part = &tokens[sequence][done..];
                 let part = &part[..part.len().min(PASS - first)];
-                scratch.owners.resize(first + part.len(), scratch.segments.len() as u32);
-                scratch.segments.push(Segment {
-                    sequence: row,
-                    first,
-                    count: part.len(),
-                    start: sequences[row].len(),
-                });
-                scratch.tokens.extend_from_slice(part);
+                rows.push(sequence, sequences[sequence].len(), part);
                 done += part.len();
-                let whole = done == tokens[row].len();
+                let whole = done == tokens[sequence].len();
                 match wanted {
-                    Wanted::All => heads.extend(first..first + part.len()),
-                    Wanted::Last if whole => heads.push(first + part.len() - 1),
+                    Wanted::All => wanted_rows.extend(first..rows.len()),
+                    Wanted::Last if whole => wanted_rows.push(rows.len() - 1),
                     Wanted::Last => {}
                 }
                 if whole {
-                    (row, done) = (row + 1, 0);
+                    (sequence, done) = (sequence + 1, 0);
                 }
             }
-            let (now, later) = logits.split_at_mut(heads.len() * self.config.vocab_size);
-            self.pass(&mut session, sequences, scratch, &heads, now);
+            let (now, later) = logits.split_at_mut(wanted_rows.len() * self.config.vocab_size());
+            let pass = Pass {
+                run: &mut run,
+                sequences: &mut sequences,
+                rows,
+                wanted: &wanted_rows,
+                buffers: &mut workspace.buffers,
+            };
+            self.network.forward(pass, now);
             logits = later;
-            for segment in &scratch.segments {
-                sequences[segment.sequence].advance(segment.count);
+            for segment in rows.segments() {
+                sequences.advance(segment.sequence, segment.count);
             }
         }
         Ok(())
@@ -224,100 +207,22 @@ impl Model {
 
     fn check(&self, sequences: &[Sequence], tokens: &[&[u32]]) -> Result<()> {
         if sequences.len() != tokens.len() {
-            let (got, rows) = (tokens.len(), sequences.len());
-            return Err(Error::Length { name: "tokens", got, rows });
+            let (got, sequences) = (tokens.len(), sequences.len());
+            return Err(Error::Length { name: "tokens", got, sequences });
         }
-        let (size, context) = (self.config.vocab_size, self.config.n_positions);
-        for (row, (sequence, tokens)) in sequences.iter().zip(tokens).enumerate() {
+        let (size, context) = (self.config.vocab_size(), self.config.context());
+        for (index, (sequence, tokens)) in sequences.iter().zip(tokens).enumerate() {
             if tokens.is_empty() {
-                return Err(Error::Empty { row });
+                return Err(Error::Empty { index });
             }
             if let Some(&token) = tokens.iter().find(|&&token| token as usize >= size) {
-                return Err(Error::Token { row, token: i64::from(token), size });
+                return Err(Error::Token { index, token: i64::from(token), size });
             }
             let length = sequence.len() + tokens.len();
             if length > context {
-                return Err(Error::Context { row, length, context });
+                return Err(Error::Context { index, length, context });
             }
         }
         Ok(())
-    }
-
-    /// One pass over the tokens of `scratch`.
-    fn pass(
-        &self,
-        session: &mut Session<'_>,
-        sequences: &[Sequence],
-        scratch: &mut Scratch,
-        heads: &[usize],
-        logits: &mut [f32],
-    ) {
-        let (level, weights) = (self.level, &self.weights);
-        let (rows, width, inner) = (scratch.tokens.len(), self.config.n_embd, self.config.inner());
-        let blocks = Blocks::new(rows);
-        let Scratch { stream, normed, qkv, hidden, integers, owners, segments, tokens } = scratch;
-        stream.resize(rows * width, 0.0);
-        normed.resize(rows * width, 0.0);
-        qkv.resize(rows * 3 * width, 0.0);
-        hidden.resize(rows * inner, 0.0);
-
-        let parts = DisjointSlice::new(stream);
-        session.run(rows, |row| {
-            let segment = &segments[owners[row] as usize];
-            let position = segment.start + row - segment.first;
-            // SAFETY: a row is one task's.
-            let to = unsafe { parts.part(row * width..(row + 1) * width) };
-            weights.embed(tokens[row] as usize, position, to);
-        });
-        for (layer, block) in weights.blocks().iter().enumerate() {
-            self.norm(&block.norm_1).apply(level, session, blocks, stream, width, normed);
-            let to = DisjointSlice::new(qkv);
-            weights.linear(block, Layer::Qkv).apply(
-                level,
-                session,
-                blocks,
-                normed,
-                integers,
-                Output::Rows(&to),
-            );
-            let attention = Attention {
-                sequences,
-                segments,
-                owners,
-                qkv,
-                layer,
-                heads: self.config.n_head,
-                shape: self.shape,
-            };
-            attention.append(session, blocks);
-            attention.attend(level, session, blocks, normed);
-            let to = DisjointSlice::new(stream);
-            let out = weights.linear(block, Layer::Out);
-            out.apply(level, session, blocks, normed, integers, Output::Add(&to));
-            self.norm(&block.norm_2).apply(level, session, blocks, stream, width, normed);
-            let to = DisjointSlice::new(hidden);
-            let up = weights.linear(block, Layer::Up);
-            up.apply(level, session, blocks, normed, integers, Output::Gelu(&to));
-            let to = DisjointSlice::new(stream);
-            let down = weights.linear(block, Layer::Down);
-            down.apply(level, session, blocks, hidden, integers, Output::Add(&to));
-        }
-        if heads.is_empty() {
-            return;
-        }
-        // The rows that are wanted, one below the other; they only ever move up.
-        for (to, &from) in heads.iter().enumerate() {
-            stream.copy_within(from * width..(from + 1) * width, to * width);
-        }
-        let blocks = Blocks::new(heads.len());
-        let (stream, normed) = (&stream[..heads.len() * width], &mut normed[..heads.len() * width]);
-        self.norm(weights.last_norm()).apply(level, session, blocks, stream, width, normed);
-        let to = DisjointSlice::new(logits);
-        weights.head().apply(level, session, blocks, normed, integers, Output::Rows(&to));
-    }
-
-    fn norm(&self, place: &NormPlace) -> Norm<'_> {
-        let (gain, bias) = self.weights.norm(place);
-        Norm { gain, bias, epsilon: self.config.layer_norm_epsilon }
     }
 }

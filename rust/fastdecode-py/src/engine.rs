@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fastdecode_engine::Wanted;
 use fastdecode_engine::{
-    Batch, Config, Dtype, Elements, Error, Model, Result, Scratch, Tensor, Tensors,
+    Batch, Config, Elements, Error, Format, Model, Result, Tensor, Tensors, Wanted, Workspace,
 };
 use half::f16;
 use numpy::{
@@ -48,8 +47,8 @@ impl NativeGpt2 {
     #[pyo3(signature = (path, dtype = "float32"))]
     #[expect(clippy::needless_pass_by_value, reason = "converted from Python")]
     fn from_folder(py: Python<'_>, path: PathBuf, dtype: &str) -> PyResult<Self> {
-        let dtype: Dtype = dtype.parse().map_err(|e| refusal(&e))?;
-        let model = py.detach(|| Model::from_folder(&path, dtype)).map_err(|e| refusal(&e))?;
+        let format: Format = dtype.parse().map_err(|e| refusal(&e))?;
+        let model = py.detach(|| Model::from_folder(&path, format)).map_err(|e| refusal(&e))?;
         Ok(Self { model: Arc::new(model) })
     }
 
@@ -77,7 +76,7 @@ impl NativeGpt2 {
         tensors: &Bound<'_, PyDict>,
         dtype: &str,
     ) -> PyResult<Self> {
-        let dtype: Dtype = dtype.parse().map_err(|e| refusal(&e))?;
+        let format: Format = dtype.parse().map_err(|e| refusal(&e))?;
         let config = Config::from_json(config.as_bytes(), Path::new("config"))
             .map_err(|error| refusal(&error))?;
         let arrays = tensors
@@ -88,20 +87,20 @@ impl NativeGpt2 {
         for (name, array) in &arrays {
             tensors.insert(name, array.tensor()?);
         }
-        let model = py.detach(|| Model::new(config, &tensors, dtype)).map_err(|e| refusal(&e))?;
+        let model = py.detach(|| Model::new(config, &tensors, format)).map_err(|e| refusal(&e))?;
         Ok(Self { model: Arc::new(model) })
     }
 
     /// The width of a row of logits.
     #[getter]
     fn vocab_size(&self) -> usize {
-        self.model.config().vocab_size
+        self.model.config().vocab_size()
     }
 
     /// The most tokens a row may have.
     #[getter]
     fn context(&self) -> usize {
-        self.model.config().n_positions
+        self.model.config().context()
     }
 
     /// Memory of one token of one row in the KV cache, in bytes.
@@ -119,7 +118,7 @@ impl NativeGpt2 {
     /// How the weights are kept: "float32", "bfloat16" or "int8".
     #[getter]
     fn dtype(&self) -> &'static str {
-        self.model.dtype().name()
+        self.model.format().name()
     }
 
     /// Threads that it runs on.
@@ -172,8 +171,8 @@ impl NativeGpt2 {
         let tokens = ids(0, &tokens, self.vocab_size())?;
         filled(py, [tokens.len(), self.vocab_size()], |logits| {
             let mut sequence = [self.model.sequence()];
-            let mut scratch = Scratch::default();
-            self.model.forward(&mut sequence, &[&tokens], Wanted::All, &mut scratch, logits)
+            let mut workspace = Workspace::default();
+            self.model.forward(&mut sequence, &[&tokens], Wanted::All, &mut workspace, logits)
         })
     }
 }
@@ -212,7 +211,7 @@ impl NativeRows {
         prompts: Vec<Vec<i64>>,
         repeats: Vec<usize>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let size = self.model.config().vocab_size;
+        let size = self.model.config().vocab_size();
         let prompts = prompts
             .iter()
             .enumerate()
@@ -239,7 +238,7 @@ impl NativeRows {
         py: Python<'py>,
         tokens: PyReadonlyArray1<'py, i64>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let size = self.model.config().vocab_size;
+        let size = self.model.config().vocab_size();
         let rows = tokens.len();
         let given = tokens.as_array();
         let mut tokens = Vec::with_capacity(rows);
@@ -247,8 +246,8 @@ impl NativeRows {
             tokens.extend(ids(row, &[*token], size)?);
         }
         if rows != self.batch.len() {
-            let (got, rows) = (rows, self.batch.len());
-            return Err(refusal(&Error::Length { name: "tokens", got, rows }));
+            let (got, sequences) = (rows, self.batch.len());
+            return Err(refusal(&Error::Length { name: "tokens", got, sequences }));
         }
         let to = self.room(py, [rows, size]);
         fill(&to, |logits| self.batch.step(&tokens, logits))?;
@@ -299,10 +298,12 @@ fn fill(
     array.py().detach(|| work(logits)).map_err(|error| refusal(&error))
 }
 
-fn ids(row: usize, tokens: &[i64], size: usize) -> PyResult<Vec<u32>> {
+fn ids(index: usize, tokens: &[i64], size: usize) -> PyResult<Vec<u32>> {
     tokens
         .iter()
-        .map(|&token| u32::try_from(token).map_err(|_| refusal(&Error::Token { row, token, size })))
+        .map(|&token| {
+            u32::try_from(token).map_err(|_| refusal(&Error::Token { index, token, size }))
+        })
         .collect()
 }
 

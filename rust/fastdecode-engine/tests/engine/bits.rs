@@ -3,8 +3,8 @@
 use crate::small::{
     CONTEXT, VOCABULARY, bits, config, file, logits, model, model_of, tokens, weights,
 };
-use fastdecode_engine::{Batch, Dtype, Model, Scratch, Tensors, Wanted};
-use fastdecode_simd::Level;
+use fastdecode_engine::Level;
+use fastdecode_engine::{Batch, Format, Model, Tensors, Wanted, Workspace};
 use proptest::prelude::*;
 use std::sync::{Arc, LazyLock};
 
@@ -19,16 +19,16 @@ fn digest(words: &[u32]) -> u64 {
 
 #[test]
 fn golden_digests_on_every_level_and_number_of_threads() {
-    for (dtype, expected) in [
-        (Dtype::Float32, 0x114e_2418_3096_a363),
-        (Dtype::BFloat16, 0xfb1a_dfa3_1db2_dbe2),
-        (Dtype::Int8, 0x9213_83c5_7561_6f31),
+    for (format, expected) in [
+        (Format::Float32, 0x114e_2418_3096_a363),
+        (Format::BFloat16, 0xfb1a_dfa3_1db2_dbe2),
+        (Format::Int8, 0x9213_83c5_7561_6f31),
     ] {
         for level in Level::available() {
             for threads in [1, 2, 3] {
-                let model = model_of(dtype, level, threads);
+                let model = model_of(format, level, threads);
                 let found = digest(&logits(&model, &tokens(0, CONTEXT)));
-                assert_eq!(found, expected, "{dtype:?}, {level:?}, {threads} threads: {found:#x}");
+                assert_eq!(found, expected, "{format:?}, {level:?}, {threads} threads: {found:#x}");
             }
         }
     }
@@ -46,8 +46,8 @@ fn bfloat16_is_float32_with_rounded_weights() {
     }
     let file = file(&named, "");
     let tensors = Tensors::from_safetensors(&file).unwrap();
-    let rounded = Model::with(config(), &tensors, Dtype::Float32, Level::detect(), 2).unwrap();
-    let stored = model_of(Dtype::BFloat16, Level::detect(), 2);
+    let rounded = Model::with(config(), &tensors, Format::Float32, Level::detect(), 2).unwrap();
+    let stored = model_of(Format::BFloat16, Level::detect(), 2);
     let row = tokens(4, CONTEXT);
     assert_eq!(logits(&stored, &row), logits(&rounded, &row));
     assert!(stored.bytes() < rounded.bytes());
@@ -55,8 +55,8 @@ fn bfloat16_is_float32_with_rounded_weights() {
 
 #[test]
 fn integers_in_any_batch_and_token_by_token() {
-    for dtype in [Dtype::BFloat16, Dtype::Int8] {
-        let model = Arc::new(model_of(dtype, Level::detect(), 2));
+    for format in [Format::BFloat16, Format::Int8] {
+        let model = Arc::new(model_of(format, Level::detect(), 2));
         let rows: Vec<Vec<u32>> = (0..15).map(|row| tokens(row, 3 + 4 * row)).collect();
         let mut batch = Batch::new(Arc::clone(&model));
         let mut out = vec![0.0; rows.len() * VOCABULARY];
@@ -102,8 +102,8 @@ fn prompts_longer_than_a_pass() {
     let mut sequences = vec![MODEL.sequence(); 16];
     let count: usize = prompts.iter().map(|p| p.len()).sum();
     let mut every = vec![0.0; count * VOCABULARY];
-    let scratch = &mut Scratch::default();
-    MODEL.forward(&mut sequences, &prompts, Wanted::All, scratch, &mut every).unwrap();
+    let workspace = &mut Workspace::default();
+    MODEL.forward(&mut sequences, &prompts, Wanted::All, workspace, &mut every).unwrap();
     let alone: Vec<u32> = prompts.iter().flat_map(|prompt| logits(&MODEL, prompt)).collect();
     assert_eq!(bits(&every), alone);
 }
@@ -171,12 +171,12 @@ fn forks_share_all_full_chunks() {
     let mut out = vec![0.0; 4 * VOCABULARY];
     batch.join(&[&tokens(0, 40)], &[4], &mut out).unwrap();
     for row in 1..4 {
-        assert_eq!(batch.rows()[0].shared_with(&batch.rows()[row]), 3);
+        assert_eq!(batch.sequences()[0].shared_with(&batch.sequences()[row]), 3);
     }
     // The two full chunks are never copied; the last is, by all rows but one.
     batch.step(&[1, 2, 3, 4], &mut out).unwrap();
     for row in 1..4 {
-        assert_eq!(batch.rows()[0].shared_with(&batch.rows()[row]), 2);
+        assert_eq!(batch.sequences()[0].shared_with(&batch.sequences()[row]), 2);
     }
 }
 
@@ -185,7 +185,7 @@ fn weights_without_the_prefix_and_in_half_the_bits() {
     let named = weights();
     let plain = file(&named, "");
     let tensors = Tensors::from_safetensors(&plain).unwrap();
-    let same = Model::with(config(), &tensors, Dtype::Float32, Level::detect(), 1).unwrap();
+    let same = Model::with(config(), &tensors, Format::Float32, Level::detect(), 1).unwrap();
     let row = tokens(5, 20);
     assert_eq!(logits(&same, &row), logits(&MODEL, &row));
 }
@@ -196,10 +196,10 @@ fn what_a_caller_gets_wrong_is_refused_and_changes_nothing() {
     let mut out = vec![0.0; VOCABULARY];
     let long = tokens(0, CONTEXT + 1);
     for (prompt, repeats, message) in [
-        (&[][..], 1, "tokens[0] is empty; a row begins with at least one token"),
+        (&[][..], 1, "tokens[0] is empty; a sequence begins with at least one token"),
         (&[77], 1, "tokens[0] has 77, which is outside the vocabulary, 0..77"),
-        (&long, 1, "row 0 comes to 71 tokens, but the model's context is 70"),
-        (&[1], 0, "repeats[0]=0; a prompt becomes at least one row"),
+        (&long, 1, "tokens[0] makes a sequence of 71 tokens, but the model's context is 70"),
+        (&[1], 0, "repeats[0]=0; a prompt becomes at least one sequence"),
     ] {
         let error = batch.join(&[prompt], &[repeats], &mut out).unwrap_err();
         assert_eq!(error.to_string(), message);
@@ -212,6 +212,12 @@ fn what_a_caller_gets_wrong_is_refused_and_changes_nothing() {
     assert_eq!(error, "rows[1]=-1 is outside 0..1");
     assert!(batch.keep(&[1]).is_err());
     batch.step(&[1], &mut out).unwrap();
-    assert!(batch.step(&[1], &mut out).unwrap_err().to_string().contains("comes to 71 tokens"));
-    assert_eq!(batch.rows()[0].len(), CONTEXT);
+    assert!(
+        batch
+            .step(&[1], &mut out)
+            .unwrap_err()
+            .to_string()
+            .contains("makes a sequence of 71 tokens")
+    );
+    assert_eq!(batch.sequences()[0].len(), CONTEXT);
 }

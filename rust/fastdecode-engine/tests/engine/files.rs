@@ -1,14 +1,14 @@
 //! Files that are damaged, or made to do damage: an error for each, no panic, no memory taken.
 
 use crate::small::{Named, config, config_json, file, weights};
-use fastdecode_engine::{Config, Dtype, Elements, Error, Model, Tensor, Tensors};
-use fastdecode_simd::Level;
+use fastdecode_engine::Level;
+use fastdecode_engine::{Config, Elements, Error, Format, Model, Tensor, Tensors};
 use half::{bf16, f16};
 use proptest::prelude::*;
 use std::path::Path;
 
 fn load(bytes: &[u8]) -> Result<Model, Error> {
-    Model::with(config(), &Tensors::from_safetensors(bytes)?, Dtype::Float32, Level::detect(), 1)
+    Model::with(config(), &Tensors::from_safetensors(bytes)?, Format::Float32, Level::detect(), 1)
 }
 
 fn message(bytes: &[u8]) -> String {
@@ -113,7 +113,7 @@ fn other_types_are_refused_and_half_ones_are_widened() {
         };
         tensors.insert(name, Tensor { shape: shape.clone(), elements });
     }
-    let widened = Model::with(config(), &tensors, Dtype::Float32, Level::detect(), 1).unwrap();
+    let widened = Model::with(config(), &tensors, Format::Float32, Level::detect(), 1).unwrap();
     let same = load(&file(&rounded, "")).unwrap();
     let row = crate::small::tokens(1, 30);
     assert_eq!(crate::small::logits(&widened, &row), crate::small::logits(&same, &row));
@@ -130,7 +130,7 @@ fn folders_without_their_files() {
     let folder = std::env::temp_dir().join(format!("fastdecode-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let message =
-        || Model::from_folder(&folder, Dtype::Float32).err().map(|error| error.to_string());
+        || Model::from_folder(&folder, Format::Float32).err().map(|error| error.to_string());
     assert!(message().unwrap().contains("config.json cannot be read: "));
     std::fs::write(folder.join("config.json"), "{}").unwrap();
     assert!(message().unwrap().contains("is no configuration of a GPT-2: missing field"));
@@ -151,7 +151,7 @@ proptest! {
     #[test]
     fn bytes_changed_anywhere(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
-        dtype in prop::sample::select(Dtype::ALL.to_vec()),
+        format in prop::sample::select(Format::ALL.to_vec()),
     ) {
         let mut bytes = file(&weights(), "");
         for (at, byte) in changes {
@@ -160,7 +160,7 @@ proptest! {
         }
         let load = || {
             let tensors = Tensors::from_safetensors(&bytes)?;
-            Model::with(config(), &tensors, dtype, Level::detect(), 1)
+            Model::with(config(), &tensors, format, Level::detect(), 1)
         };
         if let Ok(model) = load() {
             crate::small::logits(&model, &[1, 2, 3]);
@@ -192,7 +192,7 @@ proptest! {
         let load = || {
             let config = Config::from_json(text.as_bytes(), Path::new("config.json"))?;
             let tensors = Tensors::from_safetensors(&bytes)?;
-            Model::with(config, &tensors, Dtype::Float32, Level::detect(), 1)
+            Model::with(config, &tensors, Format::Float32, Level::detect(), 1)
         };
         if let Ok(model) = load() {
             // Fewer layers, another number of heads.

@@ -2,4 +2,5 @@
 
 mod bits;
 mod files;
+mod oracle;
 mod small;

@@ -1,8 +1,8 @@
 //! A small GPT-2 with deterministic weights, and its safetensors file.
 
 use fastdecode_core::philox::philox4x32;
-use fastdecode_engine::{Config, Dtype, Model, Scratch, Tensors, Wanted};
-use fastdecode_simd::Level;
+use fastdecode_engine::Level;
+use fastdecode_engine::{Config, Format, Model, Tensors, Wanted, Workspace};
 use safetensors::tensor::{Dtype as Stored, TensorView};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -83,13 +83,13 @@ pub fn file(named: &Named, prefix: &str) -> Vec<u8> {
 }
 
 pub fn model(level: Level, threads: usize) -> Model {
-    model_of(Dtype::Float32, level, threads)
+    model_of(Format::Float32, level, threads)
 }
 
-pub fn model_of(dtype: Dtype, level: Level, threads: usize) -> Model {
+pub fn model_of(format: Format, level: Level, threads: usize) -> Model {
     let file = file(&weights(), "transformer.");
     let tensors = Tensors::from_safetensors(&file).unwrap();
-    Model::with(config(), &tensors, dtype, level, threads).unwrap()
+    Model::with(config(), &tensors, format, level, threads).unwrap()
 }
 
 /// The logits behind each of the tokens, as bits.
@@ -97,7 +97,7 @@ pub fn logits(model: &Model, tokens: &[u32]) -> Vec<u32> {
     let mut out = vec![0.0; tokens.len() * VOCABULARY];
     let mut sequence = [model.sequence()];
     model
-        .forward(&mut sequence, &[tokens], Wanted::All, &mut Scratch::default(), &mut out)
+        .forward(&mut sequence, &[tokens], Wanted::All, &mut Workspace::default(), &mut out)
         .unwrap();
     bits(&out)
 }

@@ -1,16 +1,16 @@
-//! exp and GELU as fixed sequences of operations: the platform's differ in the last bit from one
-//! machine to the next. Square roots and divisions are rounded correctly everywhere and need none.
+//! exp and GELU as fixed sequences of operations: those of the platform's library differ in the last bit
+//! between machines. Square roots and divisions are rounded correctly everywhere.
 
 use fastdecode_simd::{Lanes, ROUNDER};
 
-// ln 2 in two parts: the product of the first with a small integer is exact.
+// ln 2 as a sum of two floats: the product of the first with a small integer is exact.
 const LN2_HIGH: f32 = 0.693_145_75;
 const LN2_LOW: f32 = 1.428_606_8e-6;
-/// exp is held at its values here, within the normal floats.
+/// exp is clamped to its values here, within the normal floats.
 const LOWEST: f32 = -87.0;
 const HIGHEST: f32 = 88.0;
 
-/// e^x, within 1e-7 relative, for x in -87..88, at whose ends it stays beyond.
+/// e^x, within 1e-7 relative. Below -87 and above 88 it has the values there.
 #[inline(always)]
 pub fn exp<L: Lanes>(l: L, x: L::V) -> L::V {
     let x = l.min(l.max(x, l.splat(LOWEST)), l.splat(HIGHEST));
@@ -18,7 +18,7 @@ pub fn exp<L: Lanes>(l: L, x: L::V) -> L::V {
     let whole = l.sub(shifted, l.splat(ROUNDER));
     let r = l.fma(whole, l.splat(-LN2_HIGH), x);
     let r = l.fma(whole, l.splat(-LN2_LOW), r);
-    // Taylor's series; |r| <= 0.347, so the first term left out is below 6e-9.
+    // Taylor's series; |r| <= 0.347, so the first omitted term is below 6e-9.
     let mut p = l.splat(1.0 / 5040.0);
     for term in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         p = l.fma(p, r, l.splat(term));
@@ -26,12 +26,12 @@ pub fn exp<L: Lanes>(l: L, x: L::V) -> L::V {
     l.mul(p, l.power_of_two(shifted))
 }
 
-// 2 * sqrt(2 / pi), and 0.044715 times it.
+// 2 * sqrt(2 / pi), and 0.044715 times that.
 const GELU_LINEAR: f32 = 1.595_769;
 const GELU_CUBIC: f32 = 0.071_354_814;
 
 /// GPT-2's GELU, x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), written as
-/// x / (1 + exp(-2u)): the same function, and exact to rounding also where tanh is near -1.
+/// x / (1 + exp(-2u)): the same function, accurate also where tanh is near -1.
 #[inline(always)]
 pub fn gelu<L: Lanes>(l: L, x: L::V) -> L::V {
     let square = l.mul(x, x);
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn close_to_the_true_functions_and_alike_on_every_level() {
+    fn close_to_the_true_functions_and_equal_on_every_level() {
         let mut worst = [0.0f64; 2];
         for step in -60_000..60_000i32 {
             let x: [f32; LANES] =
@@ -82,7 +82,7 @@ mod tests {
                 worst[1] = worst[1].max((f64::from(g[lane]) - exact).abs() / exact.abs().max(1e-3));
             }
         }
-        // GELU at -3.5: the exponent is 7, and so are three roundings of it multiplied.
+        // GELU at -3.5: the exponent is 7, and multiplies three roundings by that.
         assert!(worst[0] < 1e-7 && worst[1] < 1.5e-6, "{worst:?}");
     }
 

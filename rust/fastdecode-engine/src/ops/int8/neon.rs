@@ -1,11 +1,11 @@
 //! NEON, with the dot products of Armv8.2 and without.
 //!
-//! Both take signed bytes by signed ones. A byte of the weights with its highest bit turned over is
-//! the weight itself, as a signed byte: at least -127, so that two products stay within 16 bits.
+//! Both multiply signed bytes by signed ones. A byte of the weights with its highest bit flipped is the
+//! weight itself as a signed byte: at least -127, so that the sum of two products fits in 16 bits.
 
-// SAFETY of every block in this module: the intrinsics need nothing but NEON, as in `lanes::neon`,
-// and a `Sdot` is only made by `new`, whose caller has made sure of more. Loads are unaligned ones,
-// over references to 64 bytes.
+// SAFETY of every block in this module: the intrinsics need nothing but NEON, which the target has, and a
+// `Sdot` is made only by `new`, whose caller has made sure of the dot products. Loads are unaligned ones over
+// references to 64 bytes.
 use super::{Dots, Line};
 use fastdecode_simd::Neon;
 use std::arch::aarch64::{
@@ -20,7 +20,7 @@ pub struct Sdot(());
 
 impl Sdot {
     /// # Safety
-    /// The CPU has the dot products, and the caller is compiled for them.
+    /// The processor has the dot products, and the caller is compiled for them.
     #[inline(always)]
     pub unsafe fn new() -> Self {
         Self(())
@@ -38,8 +38,8 @@ fn signed(line: &Line) -> [int8x16_t; 4] {
 /// `sum` with the products of four outputs.
 #[inline(always)]
 fn sdot(_: Sdot, mut sum: int32x4_t, weights: int8x16_t, word: i32) -> int32x4_t {
-    // The intrinsic of this instruction is not stable. It takes the word from a lane, so a float of
-    // the same bits goes in: that is read from memory into such a register, an integer is not.
+    // The intrinsic of this instruction is not stable. It takes the word from a vector register, so a float
+    // with the same bits is passed: a float is loaded into such a register directly, an integer is not.
     // SAFETY: see the head of the module.
     unsafe {
         asm!(
@@ -53,7 +53,7 @@ fn sdot(_: Sdot, mut sum: int32x4_t, weights: int8x16_t, word: i32) -> int32x4_t
     sum
 }
 
-/// The same in four instructions.
+/// The same without that instruction.
 #[inline(always)]
 fn in_pairs(_: Neon, sum: int32x4_t, weights: int8x16_t, word: i32) -> int32x4_t {
     // SAFETY: see the head of the module.
@@ -106,5 +106,5 @@ macro_rules! dots {
 }
 
 dots!(Sdot, sdot, 6);
-// With four rows some of the sums were kept in memory: products wait in registers for their sums.
+// Four rows would spill sums to memory: products occupy registers until they are added.
 dots!(Neon, in_pairs, 3);

@@ -1,30 +1,31 @@
-//! Where the chunks of the KV cache lie: many in one stretch of large pages.
+//! The memory of the KV cache: many chunks in one slab of large pages.
 //!
-//! A head's part of a chunk is 8 KiB, and a step of 32 rows goes through thousands of them, far apart.
-//! In small pages the processor has to look up two or three for each, and the system gives, clears and
-//! takes back the pages of every chunk.
+//! A step of a large batch walks through thousands of chunks, far apart. With small pages each of them
+//! would cost address translations, and the system would map, clear and unmap the pages of every chunk.
 
 use crate::arena::Arena;
 use crate::error::Result;
-use fastdecode_simd::Line;
+use fastdecode_simd::{Line, PerProcess};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// Chunks of one size. Slabs that no chunk is left in are kept for the next ones, a few of them: where
-/// they all went back to the system, clearing their pages anew took 3% of a step of 32 rows.
+/// Slabs of chunks of one size. A few slabs without chunks in use are kept for the next ones, so that
+/// their pages need not be cleared again.
+///
+/// A forked process starts with no slabs: another thread may have held the locks at the fork.
 pub(crate) struct Slabs {
     chunk_lines: usize,
-    slabs: Arc<Mutex<Vec<Arc<Slab>>>>,
+    slabs: PerProcess<Arc<Mutex<Vec<Arc<Slab>>>>>,
 }
 
-/// Lines that a slab has about (16 MiB).
+/// Lines of a slab, roughly (16 MiB).
 const SLAB_LINES: usize = 1 << 18;
-/// Most chunks in a slab.
+/// The most chunks of a slab.
 const MOST: usize = 64;
-/// Most slabs that are kept for later (256 MiB).
+/// The most slabs without chunks in use that are kept (256 MiB).
 const IDLE: usize = 16;
 
-/// The lock, even after a panic: what these guard is consistent between any two statements.
+/// The lock, even after a panic: what these locks guard is consistent between any two statements.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -35,13 +36,15 @@ struct Slab {
     _arena: Arena,
     chunks: usize,
     free: Mutex<Vec<usize>>,
-    /// The slabs that it is one of; gone where the model is.
+    /// The slabs that it is one of; gone once the model is.
     home: Weak<Mutex<Vec<Arc<Slab>>>>,
+    /// The process that made it, which alone uses its lock.
+    process: u32,
 }
 
-// SAFETY: the pointer is to memory of the slab's own.
+// SAFETY: the pointer is to memory that the slab owns.
 unsafe impl Send for Slab {}
-// SAFETY: as above, and it is only handed out in chunks.
+// SAFETY: as above, and the memory is only lent in chunks.
 unsafe impl Sync for Slab {}
 
 impl Slab {
@@ -50,7 +53,8 @@ impl Slab {
     }
 }
 
-/// A stretch of lines, its holder's alone. What is in it at first may be what the last holder left.
+/// A stretch of lines that its holder alone uses. Its initial contents are unspecified: zeros, or what
+/// an earlier holder left.
 pub(crate) struct Chunk {
     slab: Arc<Slab>,
     index: usize,
@@ -59,13 +63,14 @@ pub(crate) struct Chunk {
 
 impl Slabs {
     pub fn new(chunk_lines: usize) -> Self {
-        Self { chunk_lines, slabs: Arc::default() }
+        Self { chunk_lines, slabs: PerProcess::new() }
     }
 
     /// A chunk that nobody has.
     pub fn take(&self) -> Result<Chunk> {
         let lines = self.chunk_lines;
-        let mut slabs = lock(&self.slabs);
+        let home = self.slabs.get_or_make(Arc::default);
+        let mut slabs = lock(home);
         for slab in slabs.iter() {
             let index = lock(&slab.free).pop();
             if let Some(index) = index {
@@ -79,7 +84,8 @@ impl Slabs {
             _arena: arena,
             chunks,
             free: Mutex::new((1..chunks).rev().collect()),
-            home: Arc::downgrade(&self.slabs),
+            home: Arc::downgrade(home),
+            process: std::process::id(),
         });
         slabs.push(Arc::clone(&slab));
         Ok(Chunk { slab, index: 0, lines })
@@ -87,10 +93,10 @@ impl Slabs {
 }
 
 impl Chunk {
-    /// Where `count` of its lines are, from `first` on.
+    /// Where `count` of its lines begin, from `first` on.
     ///
     /// # Panics
-    /// Where it has not so many.
+    /// If it has fewer lines.
     #[inline(always)]
     pub fn part(&self, first: usize, count: usize) -> *mut Line {
         assert!(first <= self.lines && count <= self.lines - first);
@@ -101,6 +107,11 @@ impl Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
+        if self.slab.process != std::process::id() {
+            // Inherited through a fork: the place is never given out again here, so nothing is to be
+            // noted, and the lock may have been held at the fork.
+            return;
+        }
         lock(&self.slab.free).push(self.index);
         if self.slab.is_idle()
             && let Some(slabs) = self.slab.home.upgrade()
@@ -120,7 +131,7 @@ mod tests {
     use fastdecode_simd::Line;
 
     #[test]
-    fn chunks_are_apart_and_are_used_again() {
+    fn chunks_do_not_overlap_and_are_reused() {
         let slabs = Slabs::new(3);
         let write = |chunk: &super::Chunk, x: f32| {
             for i in 0..3 {
@@ -148,19 +159,19 @@ mod tests {
     #[test]
     fn a_few_slabs_are_kept() {
         let slabs = Slabs::new(1);
-        let count = || slabs.slabs.lock().unwrap().len();
+        let count = || slabs.slabs.get_or_make(Default::default).lock().unwrap().len();
         let chunks: Vec<_> = (0..(IDLE + 3) * MOST).map(|_| slabs.take().unwrap()).collect();
         assert_eq!(count(), IDLE + 3);
         let last = slabs.take().unwrap();
         assert_eq!(count(), IDLE + 4);
         drop(chunks);
-        // The last one's is in use.
+        // The last one's slab is in use.
         assert_eq!(count(), IDLE + 1);
         drop(last);
         assert_eq!(count(), IDLE);
         let again: Vec<_> = (0..IDLE * MOST).map(|_| slabs.take().unwrap()).collect();
         assert_eq!(count(), IDLE);
-        // Chunks may outlive what they came from.
+        // Chunks may outlive the `Slabs` that they came from.
         drop(slabs);
         drop(again);
     }

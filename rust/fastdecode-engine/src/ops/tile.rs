@@ -1,7 +1,7 @@
 //! The one inner loop: a register tile of `R` rows by `N` vectors of outputs.
 //!
-//! An output is a chain of fused multiply-adds over k, upwards: `acc = fma(x[k], w[k], acc)`. Lanes
-//! run across outputs, so that there is no reduction over lanes and every width gives the same bits.
+//! An output is a chain of fused multiply-adds over k, upwards: `acc = fma(x[k], w[k], acc)`. Lanes run
+//! across outputs, so there is no reduction over lanes, and every vector width gives the same bits.
 
 use fastdecode_simd::{Lanes, Line, Portable};
 
@@ -45,14 +45,14 @@ impl Tile for fastdecode_simd::Neon {
     const LONE: usize = 2;
 }
 
-/// What weights are stored as, from vector `V` of a panel on.
+/// How the weights of a panel are stored, from vector `V` on.
 pub trait Stored {
     /// Lines of a panel for each k.
     const LINES: usize;
     /// The same from the second vector on.
     type Second: Stored;
 
-    /// Lines from a k's first on of which `load` reads.
+    /// The number of lines, from a k's first one on, that `load` reads from.
     fn reach(vectors: usize) -> usize;
 
     /// `N` vectors of the weights of one k.
@@ -81,7 +81,7 @@ impl<const V: usize> Stored for Floats<V> {
     unsafe fn load<L: Lanes, const N: usize>(l: L, lines: *const Line) -> [L::V; N] {
         // SAFETY: as the caller promises.
         let lines = unsafe { &*lines.add(V).cast::<[Line; N]>() };
-        // No closures here and below: they are not compiled for the instruction set.
+        // No closures here and below: they would not be compiled for the instruction set.
         let mut out = [l.splat(0.0); N];
         for n in 0..N {
             out[n] = l.load(&lines[n].0);
@@ -111,41 +111,41 @@ impl<const V: usize> Stored for Halves<V> {
     }
 }
 
-/// Lines to ask for while others are worked on: `A` with each k, where `A` is the loop's.
+/// Lines to prefetch while others are read: `A` with each k, where `A` is the loop's.
 #[derive(Clone, Copy)]
-pub struct Ahead {
+pub struct Prefetch {
     first: *const Line,
-    /// With so many of the first k.
+    /// The number of k, from the first on, with which to prefetch.
     count: usize,
-    /// Lines of the same stretch before `first` that have not been read yet.
-    between: usize,
+    /// Lines between what is read and what is prefetched, where both belong to one stretch.
+    distance: usize,
 }
 
-impl Ahead {
-    /// None.
-    pub const NONE: Self = Self { first: std::ptr::null(), count: 0, between: 0 };
+impl Prefetch {
+    /// Nothing.
+    pub const NONE: Self = Self { first: std::ptr::null(), count: 0, distance: 0 };
 
     /// `lines`, `a` with each k.
     #[inline(always)]
     pub fn of(lines: &[Line], a: usize) -> Self {
-        Self { first: lines.as_ptr(), count: lines.len() / a, between: 0 }
+        Self { first: lines.as_ptr(), count: lines.len() / a, distance: 0 }
     }
 
-    /// So many lines from `distance` lines behind the first of `lines` on, whatever they are.
+    /// `count` lines from `offset` lines after the first of `lines` on, whatever they are.
     #[inline(always)]
-    pub fn behind(lines: &[Line], distance: usize, count: usize, a: usize) -> Self {
-        Self { first: lines.as_ptr().wrapping_add(distance), count: count / a, between: 0 }
+    pub fn after(lines: &[Line], offset: usize, count: usize, a: usize) -> Self {
+        Self { first: lines.as_ptr().wrapping_add(offset), count: count / a, distance: 0 }
     }
 
-    /// What lies behind `lines`, while they are read: `distance` lines ahead.
+    /// The lines `distance` ahead of those of `lines` that are being read.
     #[inline(always)]
-    pub fn following(lines: &[Line], distance: usize, a: usize) -> Self {
-        Self { between: distance, ..Self::behind(lines, distance, lines.len(), a) }
+    pub fn ahead(lines: &[Line], distance: usize, a: usize) -> Self {
+        Self { distance, ..Self::after(lines, distance, lines.len(), a) }
     }
 
-    /// Asks for those of k, every `step`-th of them.
+    /// Prefetches those of k, every `step`-th of them, into the second-level cache.
     #[inline(always)]
-    pub fn ask<L: Lanes, const A: usize>(self, l: L, k: usize, step: usize) {
+    pub fn issue<L: Lanes, const A: usize>(self, l: L, k: usize, step: usize) {
         if k < self.count {
             for line in (0..A).step_by(step) {
                 l.prefetch_l2(self.first.wrapping_add(k * A + line));
@@ -153,35 +153,34 @@ impl Ahead {
         }
     }
 
-    /// The same at half the distance, and into the first cache.
+    /// Prefetches at half the distance, into the first-level cache.
     #[inline(always)]
-    fn ask_soon<L: Lanes, const A: usize>(self, l: L, k: usize) {
+    fn issue_near<L: Lanes, const A: usize>(self, l: L, k: usize) {
         if k < self.count {
             for line in 0..A {
-                l.prefetch_l1(self.first.wrapping_add(k * A + line).wrapping_sub(self.between / 2));
+                l.prefetch_l1(
+                    self.first.wrapping_add(k * A + line).wrapping_sub(self.distance / 2),
+                );
             }
         }
     }
 }
 
-/// Rows up to which every other line is asked for.
-///
-/// With few rows the processor fetches well by itself and wants no more than a hint; asking for each
-/// line took an eighth of the memory's speed with one row. With eight, hints alone make it 18 ms instead
-/// of 12, and none at all 22 ms.
+/// Up to this many rows every other line is prefetched: the processor's own prefetcher is quick enough
+/// for few rows, and a hint to it is all that helps.
 const HINTED: usize = 3;
-/// Rows up to which every line is asked for soon before it is needed: 9.9 ms a step of four rows, 10.5 by
-/// hints, 12.3 by asking as with more rows, for which this is 12.4 ms instead of 10.4. In bfloat16, which has
-/// half the lines, and where a line is one of two that AVX2 reads one after the other, it is slower.
-const SOON: usize = 5;
+/// Up to this many rows every line is prefetched into the first-level cache, a short time before it is
+/// read. That holds only where both lines of a panel are read together: not for bfloat16, which has half
+/// the lines, nor for AVX2, which reads them one after the other.
+const NEAR_ROWS: usize = 5;
 
-/// Continues the chains of `acc` over all k.
+/// Continues the chains of `acc` over all k, prefetching as it goes.
 ///
-/// The weights of k are among the lines from `k * stride` of `weights`; its activations are
-/// the floats `k * height .. k * height + R` of `x`. Meanwhile the lines `ahead` are asked for.
+/// The weights of k begin at line `k * stride` of `weights`; its activations are the floats
+/// `k * height .. k * height + R` of `x`.
 ///
 /// # Panics
-/// Where there are fewer weights than activations.
+/// If there are fewer weights than activations.
 #[inline(always)]
 pub fn chains<L: Lanes, S: Stored, const R: usize, const N: usize, const A: usize>(
     l: L,
@@ -189,22 +188,22 @@ pub fn chains<L: Lanes, S: Stored, const R: usize, const N: usize, const A: usiz
     stride: usize,
     x: &[f32],
     height: usize,
-    ahead: Ahead,
+    prefetch: Prefetch,
     acc: &mut [[L::V; N]; R],
 ) {
     let count = x.len().div_ceil(height);
     if count == 0 {
         return;
     }
-    // Once, not for each k: iterators over both took as long as the arithmetic of four rows.
+    // Checked once, not for each k, which would take as long as the arithmetic of a few rows.
     assert!((count - 1) * height + R <= x.len());
     assert!((count - 1) * stride + S::reach(N) <= weights.len());
     let mut sums = *acc;
     for k in 0..count {
-        if R > HINTED && R <= SOON && N == S::LINES && N == A && ahead.between > 0 {
-            ahead.ask_soon::<L, A>(l, k);
+        if R > HINTED && R <= NEAR_ROWS && N == S::LINES && N == A && prefetch.distance > 0 {
+            prefetch.issue_near::<L, A>(l, k);
         } else {
-            ahead.ask::<L, A>(l, k, if R <= HINTED { 2 } else { 1 });
+            prefetch.issue::<L, A>(l, k, if R <= HINTED { 2 } else { 1 });
         }
         // SAFETY: k is at most `count - 1`, for which the assertions above hold.
         let (w, x) = unsafe {

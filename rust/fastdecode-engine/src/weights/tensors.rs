@@ -1,4 +1,4 @@
-//! Named tensors, wherever they lie: in a safetensors file, or in a model that Python has loaded.
+//! Named tensors, borrowed from wherever they are: a safetensors file, or a model loaded in Python.
 
 use crate::error::{Error, Result};
 use half::{bf16, f16};
@@ -7,7 +7,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype as Stored;
 use std::collections::HashMap;
 
-/// A tensor's elements, row-major. All are widened to float32, exactly.
+/// A tensor's elements, row-major. All formats are widened to float32 exactly.
 #[derive(Debug, Clone, Copy)]
 pub enum Elements<'a> {
     /// float32
@@ -25,7 +25,7 @@ pub enum Elements<'a> {
 }
 
 impl<'a> Elements<'a> {
-    /// The bytes, where they are a file's.
+    /// The bytes, if they belong to a file.
     fn bytes(self) -> &'a [u8] {
         match self {
             Self::F32Bytes(x) => x.as_flattened(),
@@ -73,21 +73,21 @@ pub struct Tensor<'a> {
 }
 
 /// The tensors of a model by name.
+///
+/// Models may be saved with or without a prefix to every name; the architecture knows which.
 #[derive(Debug, Default)]
 pub struct Tensors<'a> {
     by_name: HashMap<String, Tensor<'a>>,
+    /// Types of those that this engine cannot read.
     unread: HashMap<String, String>,
     map: Option<&'a Mmap>,
 }
-
-/// transformers saves the language model with it, the original checkpoint is without.
-const PREFIX: &str = "transformer.";
 
 impl<'a> Tensors<'a> {
     /// From the bytes of a safetensors file. Nothing is copied.
     ///
     /// # Errors
-    /// Where the bytes are no such file, or only a part of one.
+    /// If the bytes are not a whole safetensors file.
     pub fn from_safetensors(bytes: &'a [u8]) -> Result<Self> {
         let file = SafeTensors::deserialize(bytes).map_err(|e| Error::Format(e.to_string()))?;
         let mut tensors = Self::default();
@@ -98,7 +98,6 @@ impl<'a> Tensors<'a> {
                 Stored::F16 => Elements::F16Bytes(view.data().as_chunks().0),
                 Stored::BF16 => Elements::BF16Bytes(view.data().as_chunks().0),
                 other => {
-                    let name = name.strip_prefix(PREFIX).unwrap_or(name);
                     tensors.unread.insert(name.to_owned(), format!("{other:?}"));
                     continue;
                 }
@@ -108,7 +107,7 @@ impl<'a> Tensors<'a> {
         Ok(tensors)
     }
 
-    /// From a mapped safetensors file, whose pages need not stay in memory once they are read.
+    /// From a mapped safetensors file, whose pages need not stay in memory once they have been read.
     ///
     /// # Errors
     /// As [`Self::from_safetensors`].
@@ -116,8 +115,8 @@ impl<'a> Tensors<'a> {
         Ok(Self { map: Some(map), ..Self::from_safetensors(map)? })
     }
 
-    /// Says that `tensor` has been read, so that the pages of the file that it lies on may leave
-    /// this process's memory.
+    /// Notes that `tensor` has been read, so that the pages of the file that it lies on may leave this
+    /// process's memory.
     pub(crate) fn forget(&self, tensor: &Tensor<'_>) {
         let bytes = tensor.elements.bytes();
         #[cfg(unix)]
@@ -126,27 +125,29 @@ impl<'a> Tensors<'a> {
             && offset + bytes.len() <= map.len()
             && !bytes.is_empty()
         {
-            // SAFETY: the mapping is shared with the file and only read, so that a page that is
-            // asked for again comes back with the same bytes.
+            // SAFETY: the mapping is shared with the file and only read, so a page that is read again comes
+            // back with the same bytes.
             let advised = unsafe {
                 map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, bytes.len())
             };
-            // A system that refuses keeps the pages, and all works as before.
+            // A system that refuses this keeps the pages in memory.
             drop(advised);
         }
         #[cfg(not(unix))]
         let _ = (self.map, bytes);
     }
 
-    /// Adds one, with or without the prefix `transformer.`
+    /// Adds a tensor.
     pub fn insert(&mut self, name: &str, tensor: Tensor<'a>) {
-        self.by_name.insert(name.strip_prefix(PREFIX).unwrap_or(name).to_owned(), tensor);
+        self.by_name.insert(name.to_owned(), tensor);
     }
 
-    /// The tensor of this name, if it has this shape.
-    pub(crate) fn get(&self, name: &str, shape: &[usize]) -> Result<&Tensor<'a>> {
-        let Some(tensor) = self.by_name.get(name) else {
-            return Err(match self.unread.get(name) {
+    /// The tensor `name`, or else `prefix` and `name`, if it has this shape.
+    pub(crate) fn get(&self, prefix: &str, name: &str, shape: &[usize]) -> Result<&Tensor<'a>> {
+        let prefixed = format!("{prefix}{name}");
+        let found = |name: &str| self.by_name.get(name);
+        let Some(tensor) = found(name).or_else(|| found(&prefixed)) else {
+            return Err(match self.unread.get(name).or_else(|| self.unread.get(&prefixed)) {
                 Some(got) => Error::Dtype { name: name.to_owned(), got: got.clone() },
                 None => Error::Missing(name.to_owned()),
             });

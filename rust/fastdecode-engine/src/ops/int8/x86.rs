@@ -1,8 +1,8 @@
 //! VNNI and AVX2.
 
-// SAFETY of every block in this module: the intrinsics need nothing but the CPU features, and
-// a value of the type is only made by `new`, whose caller has made sure of them. Loads are
-// unaligned ones, over references to 64 bytes.
+// SAFETY of every block in this module: the intrinsics need nothing but the processor's features, and a
+// value of the type is made only by `new`, whose caller has made sure of them. Loads are unaligned ones over
+// references to 64 bytes.
 use super::{Dots, Line};
 use fastdecode_simd::{Avx2, Avx512};
 use std::arch::x86_64::{
@@ -62,8 +62,8 @@ impl Dots for Vnni {
 impl Dots for Avx2 {
     type L = Self;
     type I = [__m256i; 2];
-    /// Without their signs, and with them: the instruction takes unsigned bytes by signed ones,
-    /// and 127 * 127 twice stays within its 16 bits.
+    /// The absolute values, and the signed ones: the instruction multiplies unsigned bytes by signed ones,
+    /// and twice 127 * 127 fits in its 16 bits.
     type W = [[__m256i; 2]; 2];
     const ACROSS: usize = 1;
     const ROWS: usize = 4;
@@ -90,7 +90,7 @@ impl Dots for Avx2 {
     }
     #[inline(always)]
     fn dot(self, sums: Self::I, weights: Self::W, word: i32) -> Self::I {
-        // No closures: they are not compiled for the instruction set.
+        // No closures: they would not be compiled for the instruction set.
         let [[low, signed_low], [high, signed_high]] = weights;
         // SAFETY: see the head of the module.
         unsafe {

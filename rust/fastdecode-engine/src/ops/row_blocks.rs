@@ -1,65 +1,61 @@
-//! Rows of activations as the linear kernel reads them: in blocks of up to twelve rows, k-major.
+//! How activations lie in memory between operations: in row blocks of up to twelve rows, k-major.
 //!
-//! Element (row, k) of a block of `height` rows lies at `k * height + row`, so that the inner loop
-//! broadcasts from one stream, whatever the width of the layer.
+//! Element (row, k) of a row block of `height` rows lies at `k * height + row`, so that the inner loop
+//! of a linear layer reads one contiguous run, whatever the layer's width.
 
-use crate::tile::with_rows;
+use super::tile::with_rows;
 use fastdecode_simd::{LANES, Lanes, Line};
 use std::ops::Range;
 
-/// Most rows in a block.
+/// The most rows of a row block.
 pub const BLOCK_ROWS: usize = 12;
 
-/// How rows are cut into blocks, as evenly as can be.
+/// The division of rows into row blocks, as even as possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Blocks {
+pub struct RowBlocks {
     rows: usize,
     count: usize,
 }
 
-impl Blocks {
-    /// For `rows` rows.
-    #[must_use]
+impl RowBlocks {
+    /// Of `rows` rows.
     pub fn new(rows: usize) -> Self {
         Self { rows, count: rows.div_ceil(BLOCK_ROWS) }
     }
 
-    /// Rows in all.
-    #[must_use]
+    /// All rows.
     pub fn rows(self) -> usize {
         self.rows
     }
 
-    /// Blocks.
-    #[must_use]
+    /// The number of row blocks.
     pub fn count(self) -> usize {
         self.count
     }
 
-    /// The rows of a block.
+    /// The rows of a row block.
     #[inline(always)]
-    #[must_use]
     pub fn range(self, block: usize) -> Range<usize> {
         let start = |block: usize| block * self.rows / self.count;
         start(block)..start(block + 1)
     }
 
-    /// The block of a row.
+    /// The row block of a row.
     #[inline(always)]
-    #[must_use]
     pub fn of(self, row: usize) -> usize {
         ((row + 1) * self.count).div_ceil(self.rows) - 1
     }
 }
 
-/// Vector `n` of each of a block's rows into the block: `to[k * height + row] = rows[row][n][k]`,
-/// as far as `to` goes.
+/// Vector `n` of each row of a row block, interleaved: `to[k * height + row] = rows[row][n][k]`, for as
+/// many k as `to` holds.
 #[inline(always)]
 pub fn interleave<L: Lanes, const N: usize>(l: L, rows: &[[Line; N]], n: usize, to: &mut [f32]) {
     with_rows!(rows.len(), BLOCK_ROWS, interleave_rows::<L; R, N>(l, rows, n, to));
 }
 
-/// With a height that the compiler knows: moves of known places, instead of gathers.
+/// With a height that the compiler knows, so that it moves elements between known places instead of
+/// gathering them.
 #[inline(always)]
 fn interleave_rows<L: Lanes, const R: usize, const N: usize>(
     _: L,
@@ -69,8 +65,7 @@ fn interleave_rows<L: Lanes, const R: usize, const N: usize>(
 ) {
     let Some(rows) = rows.first_chunk::<R>() else { return };
     let to = to.as_chunks_mut::<R>().0;
-    // The same loop twice: where its length is known as well a step of 32 rows in int8 takes one to four
-    // percent less.
+    // The same loop twice: it is faster where its length is known to the compiler, too.
     if let Some(to) = to.first_chunk_mut::<LANES>() {
         for (k, to) in to.iter_mut().enumerate() {
             for r in 0..R {
@@ -88,12 +83,12 @@ fn interleave_rows<L: Lanes, const R: usize, const N: usize>(
 
 #[cfg(test)]
 mod tests {
-    use super::{BLOCK_ROWS, Blocks};
+    use super::{BLOCK_ROWS, RowBlocks};
 
     #[test]
     fn blocks_cover_the_rows_evenly() {
         for rows in 0..200 {
-            let blocks = Blocks::new(rows);
+            let blocks = RowBlocks::new(rows);
             let mut next = 0;
             for block in 0..blocks.count() {
                 let range = blocks.range(block);

@@ -1,106 +1,111 @@
-//! Attention over the KV cache, with the linear kernel's chains.
+//! Attention over the KV cache, with the chains of the linear kernel.
 //!
-//! The score of a position is one chain over the head's dimensions; an output is one chain over the
-//! positions, upwards, divided by the sum of the softmax's terms. Where rows of a prompt go together,
-//! the terms of positions after a row's own are zeros, and adding those changes no bit (but the sign
-//! of a zero, which the next layer's sums do not see); so a prompt gives the same bits whole or token
-//! by token.
+//! The score of a position is one chain over the head's dimensions, of the query times
+//! `1 / sqrt(width)` with the key. An output is one chain over the positions, upwards, of the softmax's
+//! terms with the values, divided by the sum of the terms, which runs in sixteen lanes, position i in lane
+//! i mod 16.
+//!
+//! Where several rows of a prompt are computed together, the terms of the positions after a row's own are
+//! zeros. Adding those changes no bit except the sign of a zero, which the sums of the next layer do not
+//! see. So a prompt gives the same bits whole or token by token.
 
-use crate::blocks::{BLOCK_ROWS, Blocks};
-use crate::cache::{Head, POSITIONS, Sequence, Shape};
-use crate::math::exp;
-use crate::tile::{Ahead, Floats, Tile, chains, with_rows};
-use fastdecode_simd::{DisjointSlice, LANES, Lanes, Level, Line, Session, kernel};
+use super::activations::exp;
+use super::pass_rows::{PassRows, Segment};
+use super::row_blocks::{BLOCK_ROWS, RowBlocks};
+use super::run::Run;
+use super::tile::{Floats, Prefetch, Tile, chains, with_rows};
+use crate::cache::{Head, POSITIONS, Reserved, Sequence, Shape};
+use fastdecode_simd::{DisjointSlice, LANES, Lanes, Line, Session, kernel};
 use std::ops::Range;
 
-/// New tokens of one sequence: rows `first..first + count` of the activations, which stand at the
-/// positions from `start`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Segment {
-    /// Its index among the sequences.
-    pub sequence: usize,
-    /// Its first row.
-    pub first: usize,
-    /// Its rows.
-    pub count: usize,
-    /// The position of its first row.
-    pub start: usize,
-}
-
-impl Segment {
-    fn within_a_block(&self, blocks: Blocks) -> bool {
-        blocks.of(self.first) == blocks.of(self.first + self.count - 1)
-    }
-}
-
-/// One layer's attention.
-pub struct Attention<'a> {
-    /// The sequences, with room for the new positions.
-    pub sequences: &'a [Sequence],
-    /// What is new.
-    pub segments: &'a [Segment],
-    /// For each row, its segment.
-    pub owners: &'a [u32],
+/// Causal attention of one layer.
+pub(crate) struct Attention<'a> {
+    sequences: &'a [Sequence],
+    rows: &'a PassRows,
     /// Queries, keys and values, `3 * heads * width` floats a row.
-    pub qkv: &'a [f32],
-    /// The layer.
-    pub layer: usize,
-    /// Heads.
-    pub heads: usize,
-    /// Sizes of the cache.
-    pub shape: Shape,
+    qkv: &'a [f32],
+    layer: usize,
+    shape: Shape,
 }
 
-impl Attention<'_> {
-    /// Puts new keys and values into the cache where they are needed by more than one block of
-    /// rows; `attend` does so for the others.
-    pub fn append(&self, session: &mut Session<'_>, blocks: Blocks) {
-        let wide: Vec<&Segment> =
-            self.segments.iter().filter(|segment| !segment.within_a_block(blocks)).collect();
-        session.run(wide.len() * self.heads, |task| {
-            self.append_head(wide[task / self.heads], task % self.heads);
+impl<'a> Attention<'a> {
+    /// Over these sequences and rows. `qkv` has the queries, keys and values of each row, in this order,
+    /// `heads * width` floats each.
+    ///
+    /// # Panics
+    /// If a row stands at a position that its sequence has not reserved, or `qkv` has another size.
+    pub fn new(
+        sequences: &'a mut Reserved<'_>,
+        rows: &'a PassRows,
+        qkv: &'a [f32],
+        layer: usize,
+        shape: Shape,
+    ) -> Self {
+        for segment in rows.segments() {
+            let room = sequences.room(segment.sequence);
+            assert!(room.start <= segment.start && segment.start + segment.count <= room.end);
+        }
+        assert_eq!(qkv.len(), rows.len() * 3 * shape.heads * shape.width);
+        assert!(layer < shape.layers && sequences.iter().all(|one| one.shape() == shape));
+        Self { sequences, rows, qkv, layer, shape }
+    }
+
+    /// Appends the new keys and values to the cache, and attends from each row to the positions up to its
+    /// own. Writes row blocks, `heads * width` wide.
+    ///
+    /// # Panics
+    /// If `to` or `blocks` has another size.
+    pub fn apply(self, run: &mut Run<'_>, blocks: RowBlocks, to: &mut [f32]) {
+        let (heads, width) = (self.shape.heads, self.shape.heads * self.shape.width);
+        assert_eq!(blocks.rows(), self.rows.len());
+        assert_eq!(to.len(), blocks.rows() * width);
+        self.append_wide(&mut run.session, blocks);
+        let to = DisjointSlice::new(to);
+        // Later row blocks of a prompt have more to do, so they are taken first: claims go upwards.
+        let tasks = blocks.count() * heads;
+        let level = run.level;
+        run.session.run(tasks, |task| {
+            let task = tasks - 1 - task;
+            let (block, head) = (task / heads, task % heads);
+            let rows = blocks.range(block);
+            let start = rows.start * width + head * self.shape.width * rows.len();
+            // SAFETY: this head of this row block belongs to this task alone.
+            let to = unsafe { to.part(start..start + self.shape.width * rows.len()) };
+            attend_block(level, &self, blocks, block, head, to);
         });
     }
 
-    /// Attends from each row to its positions up to its own; the result goes into blocks.
-    ///
-    /// # Panics
-    /// Where a slice has another size than it should.
-    pub fn attend(&self, level: Level, session: &mut Session<'_>, blocks: Blocks, to: &mut [f32]) {
-        let width = self.heads * self.shape.width;
-        assert_eq!(self.owners.len(), blocks.rows());
-        assert_eq!(self.qkv.len(), blocks.rows() * 3 * width);
-        assert_eq!(to.len(), blocks.rows() * width);
-        let to = DisjointSlice::new(to);
-        // Later blocks of a prompt have more to do, so they are taken first: claims go upwards.
-        let tasks = blocks.count() * self.heads;
-        session.run(tasks, |task| {
-            let task = tasks - 1 - task;
-            let (block, head) = (task / self.heads, task % self.heads);
-            let rows = blocks.range(block);
-            let start = rows.start * width + head * self.shape.width * rows.len();
-            // SAFETY: this head of this block is this task's alone.
-            let to = unsafe { to.part(start..start + self.shape.width * rows.len()) };
-            attend_block(level, self, blocks, block, head, to);
+    /// Appends the keys and values that several row blocks need; `attend_block` appends the others, while
+    /// they are in its cache.
+    fn append_wide(&self, session: &mut Session<'_>, blocks: RowBlocks) {
+        let wide: Vec<&Segment> = self
+            .rows
+            .segments()
+            .iter()
+            .filter(|segment| !within_a_block(segment, blocks))
+            .collect();
+        session.run(wide.len() * self.shape.heads, |task| {
+            self.append_head(wide[task / self.shape.heads], task % self.shape.heads);
         });
     }
 
     fn append_head(&self, segment: &Segment, head: usize) {
-        let (width, across) = (self.shape.width, self.shape.across);
-        let stream = self.heads * width;
+        let (width, across) = (self.shape.width, self.shape.across());
+        let residual = self.shape.heads * width;
         let sequence = &self.sequences[segment.sequence];
         for i in 0..segment.count {
             let position = segment.start + i;
-            let row = &self.qkv[(segment.first + i) * 3 * stream..][..3 * stream];
-            // SAFETY: the position was reserved, and this head of this sequence is this task's
-            // alone: it is appended to by the only block that reads it, or in a phase of its own.
+            let row = &self.qkv[(segment.first + i) * 3 * residual..][..3 * residual];
+            // SAFETY: the position is reserved, as `new` has checked, and `Reserved` is borrowed mutably.
+            // Each segment has a sequence of its own, whose head is appended to either by the task of the
+            // only row block that reads it, or in a phase before.
             let (keys, values) =
                 unsafe { sequence.head_mut(position / POSITIONS, self.layer, head) };
             let lane = position % POSITIONS;
-            for (line, key) in keys.iter_mut().zip(&row[stream + head * width..][..width]) {
+            for (line, key) in keys.iter_mut().zip(&row[residual + head * width..][..width]) {
                 line.0[lane] = *key;
             }
-            let value = &row[2 * stream + head * width..][..width];
+            let value = &row[2 * residual + head * width..][..width];
             for (line, value) in values[lane * across..].iter_mut().zip(value.chunks(LANES)) {
                 line.0[..value.len()].copy_from_slice(value);
             }
@@ -108,10 +113,14 @@ impl Attention<'_> {
     }
 }
 
+fn within_a_block(segment: &Segment, blocks: RowBlocks) -> bool {
+    blocks.of(segment.first) == blocks.of(segment.first + segment.count - 1)
+}
+
 kernel! {
-    /// The rows of a block in one head.
+    /// One head of the rows of a row block.
     fn attend_block(
-        attention: &Attention<'_>, blocks: Blocks, block: usize, head: usize, to: &mut [f32]
+        attention: &Attention<'_>, blocks: RowBlocks, block: usize, head: usize, to: &mut [f32]
     ) = attend_block_body;
 }
 
@@ -119,26 +128,24 @@ kernel! {
 fn attend_block_body<L: Tile>(
     l: L,
     attention: &Attention<'_>,
-    blocks: Blocks,
+    blocks: RowBlocks,
     block: usize,
     head: usize,
     to: &mut [f32],
 ) {
-    let mut scratch = Vec::new();
+    let mut workspace = Vec::new();
     let Range { start, end } = blocks.range(block);
     let mut row = start;
     while row < end {
-        let segment = &attention.segments[attention.owners[row] as usize];
-        if row == segment.first && segment.within_a_block(blocks) {
-            // Here, not for all rows at first: the row before has asked for the keys' lines.
+        let segment = attention.rows.segment(row);
+        if row == segment.first && within_a_block(segment, blocks) {
+            // Here and not for all rows before: the row before has prefetched the keys' lines.
             attention.append_head(segment, head);
         }
         let last = end.min(segment.first + segment.count).min(row + L::ROWS);
-        let next = attention.owners[row..end].get(last - row).map(|&owner| {
-            let segment = &attention.segments[owner as usize];
-            &attention.sequences[segment.sequence]
-        });
-        let run = Run {
+        let next =
+            (last < end).then(|| &attention.sequences[attention.rows.segment(last).sequence]);
+        let run = SegmentRows {
             attention,
             next,
             sequence: &attention.sequences[segment.sequence],
@@ -148,17 +155,17 @@ fn attend_block_body<L: Tile>(
             place: row - start,
             height: end - start,
         };
-        with_rows!(last - row, L::ROWS, attend_run::<L; R, 2>(l, run, &mut scratch, to));
+        with_rows!(last - row, L::ROWS, attend_rows::<L; R, 2>(l, run, &mut workspace, to));
         row = last;
     }
 }
 
 /// Rows of one sequence at consecutive positions.
 #[derive(Clone, Copy)]
-struct Run<'a> {
+struct SegmentRows<'a> {
     attention: &'a Attention<'a>,
     sequence: &'a Sequence,
-    /// That of the rows after these, in this block.
+    /// The sequence of the rows after these, in this row block.
     next: Option<&'a Sequence>,
     position: usize,
     row: usize,
@@ -167,21 +174,21 @@ struct Run<'a> {
     height: usize,
 }
 
-impl<'a> Run<'a> {
+impl<'a> SegmentRows<'a> {
     /// Keys and values of a chunk.
     #[inline(always)]
     fn head(self, chunk: usize) -> Head<'a> {
-        // SAFETY: new positions were written by this task, or in a phase that has ended.
+        // SAFETY: new positions were written by this task, or in a phase that has ended; nobody else writes
+        // to these sequences.
         unsafe { self.sequence.head(chunk, self.attention.layer, self.head) }
     }
 
-    /// The keys of a chunk of the next row. Chunks of a sequence lie far apart, so they are asked for:
-    /// values while the scores are made, the next row's keys while the values are mixed. (Asking for
-    /// all of them during the linear layer before brought 1% with 32 rows and cost 2% with 8.)
+    /// The keys of a chunk of the next sequence. Chunks lie far apart, so they are prefetched: the values
+    /// while the scores are computed, and the next sequence's keys while the values are mixed.
     #[inline(always)]
-    fn ahead(self, chunk: usize) -> &'a [Line] {
+    fn next_keys(self, chunk: usize) -> &'a [Line] {
         match self.next {
-            // SAFETY: as above: the rows of a block belong to one task.
+            // SAFETY: as above: the rows of a row block belong to one task.
             Some(next) if chunk < next.len().div_ceil(POSITIONS) => unsafe {
                 next.head(chunk, self.attention.layer, self.head).keys
             },
@@ -191,30 +198,30 @@ impl<'a> Run<'a> {
 }
 
 #[inline(always)]
-fn attend_run<L: Tile, const R: usize, const N: usize>(
+fn attend_rows<L: Tile, const R: usize, const N: usize>(
     l: L,
-    run: Run<'_>,
-    scratch: &mut Vec<f32>,
+    run: SegmentRows<'_>,
+    workspace: &mut Vec<f32>,
     to: &mut [f32],
 ) {
     let attention = run.attention;
     let width = attention.shape.width;
-    let stream = attention.heads * width;
+    let residual = attention.shape.heads * width;
     let count = run.position + R;
     let chunks = count.div_ceil(POSITIONS);
     let positions = chunks * POSITIONS;
-    // Each place is written before it is read.
+    // Not cleared: each place is written before it is read.
     let size = (width + 2 * positions) * R;
-    if scratch.len() < size {
-        scratch.resize(size, 0.0);
+    if workspace.len() < size {
+        workspace.resize(size, 0.0);
     }
-    let (queries, rest) = scratch.split_at_mut(width * R);
+    let (queries, rest) = workspace.split_at_mut(width * R);
     let (scores, rest) = rest.split_at_mut(positions * R);
     let terms = &mut rest[..positions * R];
 
     let scale = 1.0 / (width as f32).sqrt();
     for r in 0..R {
-        let query = &attention.qkv[(run.row + r) * 3 * stream + run.head * width..][..width];
+        let query = &attention.qkv[(run.row + r) * 3 * residual + run.head * width..][..width];
         for (to, q) in queries.iter_mut().skip(r).step_by(R).zip(query) {
             *to = q * scale;
         }
@@ -234,8 +241,8 @@ fn attend_run<L: Tile, const R: usize, const N: usize>(
         for chunk in 0..chunks {
             let mut acc = [[l.splat(0.0)]; R];
             let Head { keys, values } = run.head(chunk);
-            let ahead = Ahead::of(values, 1);
-            chains::<L, Floats<0>, R, 1, 1>(l, keys, 1, queries, R, ahead, &mut acc);
+            let prefetch = Prefetch::of(values, 1);
+            chains::<L, Floats<0>, R, 1, 1>(l, keys, 1, queries, R, prefetch, &mut acc);
             for (r, [acc]) in acc.into_iter().enumerate() {
                 if let Some(to) = scores[r * positions + chunk * POSITIONS..].first_chunk_mut() {
                     l.store(acc, to);
@@ -251,10 +258,10 @@ fn attend_run<L: Tile, const R: usize, const N: usize>(
         }
     }
 
-    let across = attention.shape.across;
+    let across = attention.shape.across();
     let mut vector = 0;
     while vector < across {
-        // At least the chains that hide an addition's latency, at most the registers.
+        // Enough chains to hide an addition's latency, as far as there are registers.
         let terms = &terms[..count * R];
         let taken = if R == 1 && L::LONE == 4 && vector + 4 <= across {
             mix::<L, R, 4>(l, run, terms, vector, &totals, to)
@@ -267,11 +274,12 @@ fn attend_run<L: Tile, const R: usize, const N: usize>(
     }
 }
 
-/// The scores of one row in `C` chunks from `chunk` on: together, as a lone chain would wait for itself.
+/// The scores of one row in `C` chunks from `chunk` on, together, because a single chain would wait for its
+/// own additions.
 #[inline(always)]
 fn scores_of<L: Lanes, const C: usize>(
     l: L,
-    run: Run<'_>,
+    run: SegmentRows<'_>,
     chunk: usize,
     queries: &[f32],
     scores: &mut [f32],
@@ -293,22 +301,24 @@ fn scores_of<L: Lanes, const C: usize>(
     C
 }
 
-/// `N` vectors, from `vector` on, of the means of the values, weighted with `terms`, `R` a position.
+/// `N` vectors, from `vector` on, of the means of the values weighted by `terms`, which has `R` for each
+/// position.
 #[inline(always)]
 fn mix<L: Lanes, const R: usize, const N: usize>(
     l: L,
-    run: Run<'_>,
+    run: SegmentRows<'_>,
     terms: &[f32],
     vector: usize,
     totals: &[f32; BLOCK_ROWS],
     to: &mut [f32],
 ) -> usize {
-    let Shape { width, across, .. } = run.attention.shape;
+    let (width, across) = (run.attention.shape.width, run.attention.shape.across());
     let mut acc = [[l.splat(0.0); N]; R];
     for (chunk, terms) in terms.chunks(POSITIONS * R).enumerate() {
         let values = &run.head(chunk).values[vector..];
-        let next = if vector == 0 { run.ahead(chunk) } else { &[] };
-        chains::<L, Floats<0>, R, N, 4>(l, values, across, terms, R, Ahead::of(next, 4), &mut acc);
+        let next = if vector == 0 { run.next_keys(chunk) } else { &[] };
+        let prefetch = Prefetch::of(next, 4);
+        chains::<L, Floats<0>, R, N, 4>(l, values, across, terms, R, prefetch, &mut acc);
     }
     for r in 0..R {
         for (n, sum) in acc[r].iter().enumerate() {
@@ -325,7 +335,7 @@ fn mix<L: Lanes, const R: usize, const N: usize>(
     N
 }
 
-/// exp(score - largest) of the first `count` positions, zero beyond; returns their sum, in sixteen
+/// exp(score - largest) of the first `count` positions, and zeros after them. Returns their sum, in sixteen
 /// lanes that are added by one tree.
 #[inline(always)]
 fn softmax_terms<L: Lanes>(l: L, scores: &mut [f32], count: usize) -> f32 {

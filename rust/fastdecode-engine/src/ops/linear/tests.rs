@@ -1,13 +1,14 @@
-use super::{Linear, Output};
-use crate::blocks::Blocks;
-use crate::dtype::{ACROSS, CHAIN, Dtype, PANEL, pack, read, scale_of};
-use crate::quantise::Quantised;
+use super::{Output, apply};
+use crate::ops::panel::Operands;
+use crate::ops::quantise::Quantised;
+use crate::ops::row_blocks::RowBlocks;
+use crate::weights::{ACROSS, CHAIN, Format, MatrixView, PANEL, element, pack, scale_of};
 use fastdecode_core::philox::philox4x32;
-use fastdecode_simd::{DisjointSlice, Level, Line, Pool};
+use fastdecode_simd::{Level, Line, Pool};
 use proptest::prelude::*;
 
 struct Layer {
-    dtype: Dtype,
+    format: Format,
     inputs: usize,
     outputs: usize,
     weights: Vec<Line>,
@@ -15,30 +16,30 @@ struct Layer {
     bias: Vec<Line>,
 }
 
-fn noise(i: usize, stream: u32) -> f32 {
-    (philox4x32([i as u32, stream, 0, 0], [3, 4])[0] >> 8) as f32 / (1 << 23) as f32 - 1.0
+fn noise(i: usize, source: u32) -> f32 {
+    (philox4x32([i as u32, source, 0, 0], [3, 4])[0] >> 8) as f32 / (1 << 23) as f32 - 1.0
 }
 
 impl Layer {
-    fn new(dtype: Dtype, inputs: usize, outputs: usize) -> Self {
+    fn new(format: Format, inputs: usize, outputs: usize) -> Self {
         let panels = outputs.div_ceil(PANEL);
-        let size = dtype.panel_lines(inputs);
+        let size = format.panel_lines(inputs);
         let mut weights = vec![Line::ZERO; panels * size];
         let mut scales = vec![Line::ZERO; panels * ACROSS];
         for (panel, (to, scales)) in
             weights.chunks_mut(size).zip(scales.chunks_mut(ACROSS)).enumerate()
         {
             let x: Vec<f32> = (0..inputs * PANEL).map(|i| noise(i, panel as u32)).collect();
-            pack(dtype, &x, to, scales);
+            pack(format, &x, to, scales);
         }
         let bias = (0..panels * ACROSS)
             .map(|line| Line(std::array::from_fn(|i| noise(line * 16 + i, 1000))))
             .collect();
-        Self { dtype, inputs, outputs, weights, scales, bias }
+        Self { format, inputs, outputs, weights, scales, bias }
     }
 
     fn run(&self, level: Level, threads: usize, x: &[f32], rows: usize) -> Vec<f32> {
-        let blocks = Blocks::new(rows);
+        let blocks = RowBlocks::new(rows);
         let mut packed = vec![0.0; rows * self.inputs];
         for block in 0..blocks.count() {
             let range = blocks.range(block);
@@ -49,26 +50,24 @@ impl Layer {
                 }
             }
         }
-        let linear = Linear {
-            dtype: self.dtype,
+        let matrix = MatrixView {
+            format: self.format,
             weights: &self.weights,
-            scales: if self.dtype == Dtype::Int8 { &self.scales } else { &[] },
-            bias: &self.bias,
+            scales: if self.format == Format::Int8 { &self.scales } else { &[] },
             inputs: self.inputs,
             outputs: self.outputs,
         };
+        let operands = Operands { matrix, bias: &self.bias };
         let mut y = vec![0.0; rows * self.outputs];
-        let parts = DisjointSlice::new(&mut y);
-        let pool = Pool::new();
-        let integers = &mut Quantised::default();
-        let to = Output::Rows(&parts);
-        linear.apply(level, &mut pool.session(threads), blocks, &packed, integers, to);
+        let (pool, quantised) = (Pool::new(), &mut Quantised::default());
+        let session = &mut pool.session(threads);
+        apply(operands, level, session, blocks, &packed, quantised, Output::Rows(&mut y));
         y
     }
 
     /// One output as it is defined, step by step.
     fn plain(&self, x: &[f32], output: usize) -> f32 {
-        let size = self.dtype.panel_lines(self.inputs);
+        let size = self.format.panel_lines(self.inputs);
         let (panel, lane) = (output / PANEL, output % PANEL);
         let lines = &self.weights[panel * size..(panel + 1) * size];
         let scales = &self.scales[panel * ACROSS..(panel + 1) * ACROSS];
@@ -77,26 +76,26 @@ impl Layer {
         let mut sum = 0.0f32;
         for (stretch, x) in x.chunks(CHAIN).enumerate() {
             let first = stretch * CHAIN;
-            if self.dtype == Dtype::Int8 {
+            if self.format == Format::Int8 {
                 let largest = x.iter().fold(0.0f32, |a, x| a.max(x.abs()));
                 let (scale, inverse) = scale_of(largest);
                 let dot: i64 = x
                     .iter()
                     .enumerate()
                     .map(|(i, x)| {
-                        let w = read(self.dtype, lines, &ones, first + i, lane) as i64;
+                        let w = element(self.format, lines, &ones, first + i, lane) as i64;
                         w * (x * inverse).round_ties_even() as i64
                     })
                     .sum();
                 sum = (dot as f32).mul_add(scale, sum);
             } else {
                 let chain = x.iter().enumerate().fold(0.0f32, |sum, (i, x)| {
-                    x.mul_add(read(self.dtype, lines, scales, first + i, lane), sum)
+                    x.mul_add(element(self.format, lines, scales, first + i, lane), sum)
                 });
                 sum = if stretch == 0 { chain } else { sum + chain };
             }
         }
-        if self.dtype == Dtype::Int8 {
+        if self.format == Format::Int8 {
             sum.mul_add(scales[lane / 16].0[lane % 16], bias)
         } else {
             sum + bias
@@ -112,9 +111,9 @@ proptest! {
         rows in 1usize..64,
         inputs in 1usize..400,
         outputs in 1usize..80,
-        dtype in prop::sample::select(Dtype::ALL.to_vec()),
+        format in prop::sample::select(Format::ALL.to_vec()),
     ) {
-        let layer = Layer::new(dtype, inputs, outputs);
+        let layer = Layer::new(format, inputs, outputs);
         let x: Vec<f32> = (0..rows * inputs).map(|i| noise(i, 2000) * 3.0).collect();
         let expected: Vec<u32> = x
             .chunks(inputs)
@@ -135,8 +134,8 @@ fn integers_at_their_ends_do_not_overflow() {
     for level in Level::available() {
         for sign in [1.0, -1.0] {
             let (inputs, outputs) = (3072, 32);
-            let mut layer = Layer::new(Dtype::Int8, inputs, outputs);
-            pack(Dtype::Int8, &vec![sign; inputs * PANEL], &mut layer.weights, &mut layer.scales);
+            let mut layer = Layer::new(Format::Int8, inputs, outputs);
+            pack(Format::Int8, &vec![sign; inputs * PANEL], &mut layer.weights, &mut layer.scales);
             layer.bias.fill(Line::ZERO);
             let y = layer.run(level, 1, &vec![-2.0; inputs], 1);
             assert!(y.iter().all(|y| (y / (-2.0 * sign * 3072.0) - 1.0).abs() < 1e-5));
@@ -147,15 +146,15 @@ fn integers_at_their_ends_do_not_overflow() {
 #[test]
 fn what_is_not_finite_shows_in_its_own_row() {
     for level in Level::available() {
-        for dtype in Dtype::ALL {
+        for format in Format::ALL {
             for bad in [f32::NAN, f32::INFINITY] {
                 let (rows, inputs) = (14, 130);
-                let layer = Layer::new(dtype, inputs, 40);
+                let layer = Layer::new(format, inputs, 40);
                 let mut x: Vec<f32> = (0..rows * inputs).map(|i| noise(i, 5)).collect();
                 x[5 * inputs + 129] = bad;
                 let y = layer.run(level, 2, &x, rows);
                 for (row, y) in y.chunks(40).enumerate() {
-                    assert!(y.iter().all(|y| y.is_finite() == (row != 5)), "{dtype:?} {row}");
+                    assert!(y.iter().all(|y| y.is_finite() == (row != 5)), "{format:?} {row}");
                 }
             }
         }
@@ -164,7 +163,7 @@ fn what_is_not_finite_shows_in_its_own_row() {
 
 #[test]
 fn values_too_small_for_a_scale_are_zeros() {
-    let layer = Layer::new(Dtype::Int8, 40, 32);
+    let layer = Layer::new(Format::Int8, 40, 32);
     let y = layer.run(Level::detect(), 1, &[1e-38; 40], 1);
     assert_eq!(y, layer.bias.iter().flat_map(|line| line.0).collect::<Vec<_>>());
 }

@@ -1,29 +1,28 @@
 //! The linear kernel for int8 weights.
 //!
-//! The products of 128 inputs are summed as integers, in 32 bits and exactly, so that their order
-//! cannot matter; each sum becomes a float, exactly (it is below 2^21), is multiplied with the
-//! scale of its row and inputs and added to those before by one fused multiply-add; at the end the
-//! scale of the output and the bias, by another. AVX-512's VNNI, AVX2, NEON and portable code give the
-//! same bits.
+//! The products of 128 inputs are summed as integers, in 32 bits and exactly, so their order cannot matter.
+//! Each sum becomes a float, exactly (it is below 2^21), is multiplied by the scale of its row and inputs
+//! and added to the sum before it by one fused multiply-add; at the end another one applies the scale of the
+//! output and the bias. AVX-512's VNNI, AVX2, NEON and portable code give the same bits.
 //!
-//! Lanes run across outputs here too: a line of weights has four inputs of sixteen outputs, which is
-//! what VNNI's instruction takes.
+//! Lanes run across outputs here, too: a line of weights has four inputs of sixteen outputs, which is what
+//! VNNI's instruction takes.
 
-use crate::blocks::Blocks;
-use crate::dtype::{ACROSS, ZERO};
-use crate::linear::{ASKED, Panel, Sums, ahead};
-use crate::quantise::{Quantised, WORDS};
-use crate::tile::{Ahead, with_rows};
+use super::panel::{PREFETCHED, Panel, Sums, prefetch_of};
+use super::quantise::{Quantised, WORDS};
+use super::row_blocks::RowBlocks;
+use super::tile::{Prefetch, with_rows};
+use crate::weights::{ACROSS, ZERO};
 use fastdecode_simd::{LANES, Lanes, Level, LevelKind, Line, Portable};
 use std::ops::Range;
 
-/// Integer products of one instruction set. A value of the type is the proof that the CPU has it.
+/// Integer products on one instruction set. A value of the type is the proof that the processor has it.
 trait Dots: Copy {
-    /// For what is computed in floats.
+    /// For the computations in floats.
     type L: Lanes;
     /// Sixteen sums of 32 bits.
     type I: Copy;
-    /// A line of weights, as the products need it.
+    /// A line of weights, prepared for the products.
     type W: Copy;
     /// Vectors across in a register tile, 1 or 2.
     const ACROSS: usize;
@@ -31,10 +30,10 @@ trait Dots: Copy {
     const ROWS: usize;
 
     fn lanes(self) -> Self::L;
-    /// Where sums begin, of a row with this offset.
+    /// The initial sums of a row with this offset.
     fn start(self, offset: i32) -> Self::I;
     fn weights(self, line: &Line) -> Self::W;
-    /// The sums with four products more each.
+    /// Adds four products to each sum.
     fn dot(self, sums: Self::I, weights: Self::W, word: i32) -> Self::I;
     fn floats(self, sums: Self::I) -> <Self::L as Lanes>::V;
 }
@@ -79,29 +78,29 @@ mod neon;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-/// `body`, as a function compiled with these features.
+/// `body`, compiled with these features.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! compiled {
     ($features:literal, fn $name:ident with $dots:ty) => {
         #[target_feature(enable = $features)]
         fn $name(
             panel: Panel<'_>,
-            blocks: Blocks,
+            blocks: RowBlocks,
             group: Range<usize>,
             x: &Quantised,
             sums: &mut [Sums],
         ) {
-            // SAFETY: this function is compiled for what the type stands for.
+            // SAFETY: this function is compiled for the type's features, and called where they exist.
             body(unsafe { <$dots>::new() }, panel, blocks, group, x, sums);
         }
     };
 }
 
-/// A group of blocks through one panel.
+/// A panel with a group of row blocks.
 pub(crate) fn dots(
     level: Level,
     panel: Panel<'_>,
-    blocks: Blocks,
+    blocks: RowBlocks,
     group: Range<usize>,
     x: &Quantised,
     sums: &mut [Sums],
@@ -146,61 +145,60 @@ pub(crate) fn dots(
 fn body<D: Dots>(
     d: D,
     panel: Panel<'_>,
-    blocks: Blocks,
+    blocks: RowBlocks,
     group: Range<usize>,
     x: &Quantised,
     sums: &mut [Sums],
 ) {
     let words = panel.weights.len() / ACROSS;
     let stretches = words.div_ceil(WORDS);
-    for (stretch, weights) in panel.weights.chunks(WORDS * ACROSS).enumerate() {
+    for (index, weights) in panel.weights.chunks(WORDS * ACROSS).enumerate() {
         for (i, sums) in sums.iter_mut().enumerate() {
             let rows = blocks.range(group.start + i);
             let height = rows.len();
-            let place = rows.start * stretches + stretch * height;
-            let word = rows.start * words + stretch * WORDS * height;
-            let part = Part {
+            let place = rows.start * stretches + index * height;
+            let word = rows.start * words + index * WORDS * height;
+            let stretch = Stretch {
                 weights,
                 words: &x.words[word..rows.end * words],
                 scales: &x.scales[place..place + height],
                 offsets: &x.offsets[place..place + height],
                 height,
-                ahead: ahead(weights, i, group.len()),
-                first: stretch == 0,
+                prefetch: prefetch_of(weights, i, group.len()),
+                first: index == 0,
             };
-            products(d, part, &mut sums[..height]);
+            products(d, stretch, &mut sums[..height]);
         }
     }
 }
 
-/// Rows up to which nothing is asked for: the processor fetches as well by itself. Asking, for all lines or
-/// some, made it 3.1 ms a step of one row, not 2.7.
+/// Up to this many rows nothing is prefetched: the processor's own prefetcher is faster.
 const UNAIDED: usize = 3;
 
-/// One stretch of a panel and of the rows of a block.
+/// One stretch of a panel and of a row block.
 #[derive(Clone, Copy)]
-struct Part<'a> {
+struct Stretch<'a> {
     weights: &'a [Line],
     words: &'a [i32],
     scales: &'a [f32],
     offsets: &'a [i32],
     height: usize,
-    ahead: Ahead,
-    /// Whether it is the panel's first, and nothing has been summed.
+    prefetch: Prefetch,
+    /// Whether it is the panel's first one, before which there are no sums.
     first: bool,
 }
 
 #[inline(always)]
-fn products<D: Dots>(d: D, part: Part<'_>, sums: &mut [[Line; ACROSS]]) {
+fn products<D: Dots>(d: D, stretch: Stretch<'_>, sums: &mut [[Line; ACROSS]]) {
     let mut done = 0;
-    while done < part.height {
-        let rows = (part.height - done).min(D::ROWS);
+    while done < stretch.height {
+        let rows = (stretch.height - done).min(D::ROWS);
         let sums = &mut sums[done..done + rows];
         if D::ACROSS == ACROSS {
-            with_rows!(rows, D::ROWS, add_dots::<D; R, 2>(d, part, done, sums, 0));
+            with_rows!(rows, D::ROWS, add_dots::<D; R, 2>(d, stretch, done, sums, 0));
         } else {
-            with_rows!(rows, D::ROWS, add_dots::<D; R, 1>(d, part, done, sums, 0));
-            with_rows!(rows, D::ROWS, add_dots::<D; R, 1>(d, part, done, sums, 1));
+            with_rows!(rows, D::ROWS, add_dots::<D; R, 1>(d, stretch, done, sums, 0));
+            with_rows!(rows, D::ROWS, add_dots::<D; R, 1>(d, stretch, done, sums, 1));
         }
         done += rows;
     }
@@ -209,25 +207,25 @@ fn products<D: Dots>(d: D, part: Part<'_>, sums: &mut [[Line; ACROSS]]) {
 #[inline(always)]
 fn add_dots<D: Dots, const R: usize, const N: usize>(
     d: D,
-    part: Part<'_>,
+    stretch: Stretch<'_>,
     done: usize,
     sums: &mut [[Line; ACROSS]],
     vector: usize,
 ) {
     let l = d.lanes();
-    // No closures: they are not compiled for the instruction set.
+    // No closures: they would not be compiled for the instruction set.
     let mut acc = [[d.start(0); N]; R];
-    for (acc, offset) in acc.iter_mut().zip(&part.offsets[done..]) {
+    for (acc, offset) in acc.iter_mut().zip(&stretch.offsets[done..]) {
         *acc = [d.start(*offset); N];
     }
-    let weights = part.weights.as_chunks::<ACROSS>().0;
-    let words = &part.words[done..];
-    assert!(weights.is_empty() || (weights.len() - 1) * part.height + R <= words.len());
+    let weights = stretch.weights.as_chunks::<ACROSS>().0;
+    let words = &stretch.words[done..];
+    assert!(weights.is_empty() || (weights.len() - 1) * stretch.height + R <= words.len());
     for (i, w) in weights.iter().enumerate() {
-        // SAFETY: i is at most one less than the weights' number, for which the assertion holds.
-        let words = unsafe { &*words.as_ptr().add(i * part.height).cast::<[i32; R]>() };
+        // SAFETY: i is less than the number of weights, for which the assertion above holds.
+        let words = unsafe { &*words.as_ptr().add(i * stretch.height).cast::<[i32; R]>() };
         if R > UNAIDED {
-            part.ahead.ask::<D::L, ASKED>(l, i, 1);
+            stretch.prefetch.issue::<D::L, PREFETCHED>(l, i, 1);
         }
         for n in 0..N {
             let w = d.weights(&w[vector + n]);
@@ -237,9 +235,9 @@ fn add_dots<D: Dots, const R: usize, const N: usize>(
         }
     }
     for (r, (sum, acc)) in sums.iter_mut().zip(acc).enumerate() {
-        let scale = l.splat(part.scales[done + r]);
+        let scale = l.splat(stretch.scales[done + r]);
         for (line, acc) in sum[vector..].iter_mut().zip(acc) {
-            let before = if part.first { l.splat(0.0) } else { l.load(&line.0) };
+            let before = if stretch.first { l.splat(0.0) } else { l.load(&line.0) };
             let y = l.fma(d.floats(acc), scale, before);
             l.store(y, &mut line.0);
         }

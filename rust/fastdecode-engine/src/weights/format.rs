@@ -1,7 +1,7 @@
-//! How the weights of the linear layers are stored.
+//! The number formats of weight matrices, and a panel in each of them.
 //!
-//! Whatever they are stored as, sums have the fixed order of [`crate::linear`] or are integers, so
-//! that every type keeps the promise of the same bits everywhere.
+//! In every format sums have a fixed order (see `ops::linear`) or are sums of integers, so every format
+//! gives the same bits everywhere.
 
 use crate::error::{Error, Result};
 use fastdecode_simd::{Line, ROUNDER};
@@ -11,31 +11,31 @@ use std::str::FromStr;
 pub const ACROSS: usize = 2;
 /// Outputs of a panel.
 pub const PANEL: usize = ACROSS * fastdecode_simd::LANES;
-/// Inputs whose products are summed apart: those of one chain of multiply-adds, and those that
-/// share a scale where activations are integers.
+/// Inputs whose products form one partial sum: those of one chain of multiply-adds, and those that share
+/// a scale where activations are integers.
 pub const CHAIN: usize = 128;
 /// Inputs in one word of integer activations.
 pub const QUAD: usize = 4;
 
-/// The type of the weights in memory.
+/// The number format of a weight matrix in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Dtype {
-    /// As they are.
+pub enum Format {
+    /// Single precision.
     #[default]
     Float32,
-    /// Rounded to bfloat16; everything is computed in float32, as with float32 weights of the
-    /// same values.
+    /// Rounded to bfloat16. Everything is computed in float32, as with float32 weights of the same
+    /// values.
     BFloat16,
-    /// Integers in -127..=127 with one scale for each output. Activations become integers in
-    /// -127..=127 as they come, with one scale for each row and each 128 inputs.
+    /// Integers in -127..=127 with one scale for each output. Activations are quantised as they come, to
+    /// integers in -127..=127 with one scale for each row and each 128 inputs.
     Int8,
 }
 
-impl Dtype {
-    /// All of them.
+impl Format {
+    /// All formats.
     pub const ALL: [Self; 3] = [Self::Float32, Self::BFloat16, Self::Int8];
 
-    /// Its name, as callers give it.
+    /// Its name: "float32", "bfloat16" or "int8".
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -45,12 +45,11 @@ impl Dtype {
         }
     }
 
-    /// Lines of a panel of a layer with so many inputs.
-    #[must_use]
-    pub fn panel_lines(self, inputs: usize) -> usize {
+    /// Lines of a panel of a matrix with this number of inputs.
+    pub(crate) fn panel_lines(self, inputs: usize) -> usize {
         match self {
             Self::Float32 => ACROSS.saturating_mul(inputs),
-            // One line holds two bytes for each of the 32 outputs.
+            // A line holds one input of the 32 outputs.
             Self::BFloat16 => inputs,
             // Two lines hold four inputs of the 32 outputs.
             Self::Int8 => ACROSS * inputs.div_ceil(QUAD),
@@ -58,29 +57,29 @@ impl Dtype {
     }
 }
 
-impl FromStr for Dtype {
+impl FromStr for Format {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
         Self::ALL
             .into_iter()
-            .find(|dtype| dtype.name() == name)
+            .find(|format| format.name() == name)
             .ok_or_else(|| Error::UnknownDtype { value: name.to_owned() })
     }
 }
 
-/// Writes a panel: `x[k * PANEL + output]` goes to `lines`, the scales of int8 to `scales`.
-pub(crate) fn pack(dtype: Dtype, x: &[f32], lines: &mut [Line], scales: &mut [Line]) {
+/// Packs a panel: `x[k * PANEL + output]` goes to `lines`, the scales of int8 to `scales`.
+pub(crate) fn pack(format: Format, x: &[f32], lines: &mut [Line], scales: &mut [Line]) {
     let rows = x.as_chunks::<PANEL>().0;
-    match dtype {
-        Dtype::Float32 => {
+    match format {
+        Format::Float32 => {
             for (lines, row) in lines.chunks_exact_mut(ACROSS).zip(rows) {
                 for (line, row) in lines.iter_mut().zip(row.as_chunks().0) {
                     line.0 = *row;
                 }
             }
         }
-        Dtype::BFloat16 => {
+        Format::BFloat16 => {
             for (line, row) in lines.iter_mut().zip(rows) {
                 let (low, high) = row.split_at(PANEL / 2);
                 for ((word, low), high) in line.words_mut().iter_mut().zip(low).zip(high) {
@@ -89,7 +88,7 @@ pub(crate) fn pack(dtype: Dtype, x: &[f32], lines: &mut [Line], scales: &mut [Li
                 }
             }
         }
-        Dtype::Int8 => {
+        Format::Int8 => {
             let mut largest = [0.0f32; PANEL];
             for row in rows {
                 for (largest, x) in largest.iter_mut().zip(row) {
@@ -103,8 +102,8 @@ pub(crate) fn pack(dtype: Dtype, x: &[f32], lines: &mut [Line], scales: &mut [Li
             for (lines, rows) in lines.chunks_exact_mut(ACROSS).zip(rows.chunks(QUAD)) {
                 for (i, row) in rows.iter().enumerate() {
                     for (output, (x, inverse)) in row.iter().zip(inverse).enumerate() {
-                        // To the nearest, ties to even: the function of that name is a call where
-                        // the compiler may not count on SSE4, and took a third of the loading.
+                        // Round to nearest, ties to even: the function of that name is a call where the
+                        // compiler may not assume SSE4.
                         let whole = (x * inverse + ROUNDER).to_bits();
                         let (line, lane) = (output / 16, output % 16);
                         lines[line].bytes_mut()[lane * QUAD + i] = (whole as u8) ^ ZERO as u8;
@@ -115,17 +114,16 @@ pub(crate) fn pack(dtype: Dtype, x: &[f32], lines: &mut [Line], scales: &mut [Li
     }
 }
 
-/// What stands for zero among the bytes of int8 weights.
+/// The byte that stands for zero in int8 weights.
 pub const ZERO: i32 = 128;
-/// Integers are at most this far from zero.
+/// The largest absolute value of an integer.
 const MOST: f32 = 127.0;
-/// Where all values are below this, they count as zeros: 127 / x must be finite.
+/// Values that are all below this count as zeros: 127 / x must be finite.
 const LEAST: f32 = 1e-30;
 
-/// The scale for values of at most `largest`, and what to multiply them with. A scale of NaN where
-/// they are not finite: then so is every result.
+/// The scale of values whose largest absolute value is `largest`, and its inverse. The scale is NaN where
+/// they are not finite, and so is every result then.
 #[inline(always)]
-#[must_use]
 pub fn scale_of(largest: f32) -> (f32, f32) {
     if largest < LEAST {
         (0.0, 0.0)
@@ -136,15 +134,21 @@ pub fn scale_of(largest: f32) -> (f32, f32) {
     }
 }
 
-/// A value of a panel in memory, widened.
-pub(crate) fn read(dtype: Dtype, lines: &[Line], scales: &[Line], k: usize, output: usize) -> f32 {
+/// One element of a packed panel, widened.
+pub(crate) fn element(
+    format: Format,
+    lines: &[Line],
+    scales: &[Line],
+    k: usize,
+    output: usize,
+) -> f32 {
     let (vector, lane) = (output / 16, output % 16);
-    match dtype {
-        Dtype::Float32 => lines[k * ACROSS + vector].0[lane],
-        Dtype::BFloat16 => {
+    match format {
+        Format::Float32 => lines[k * ACROSS + vector].0[lane],
+        Format::BFloat16 => {
             f32::from_bits(lines[k].words()[lane] << (16 * (1 - vector)) & 0xFFFF_0000)
         }
-        Dtype::Int8 => {
+        Format::Int8 => {
             let byte = lines[k / QUAD * ACROSS + vector].bytes()[lane * QUAD + k % QUAD];
             (i32::from(byte) - ZERO) as f32 * scales[vector].0[lane]
         }
@@ -153,36 +157,36 @@ pub(crate) fn read(dtype: Dtype, lines: &[Line], scales: &[Line], k: usize, outp
 
 #[cfg(test)]
 mod tests {
-    use super::{Dtype, PANEL, pack, read};
+    use super::{Format, PANEL, element, pack};
     use fastdecode_simd::Line;
 
     #[test]
     fn names_are_read_back() {
-        for dtype in Dtype::ALL {
-            assert_eq!(dtype.name().parse::<Dtype>().unwrap(), dtype);
+        for format in Format::ALL {
+            assert_eq!(format.name().parse::<Format>().unwrap(), format);
         }
-        let message = "float8".parse::<Dtype>().unwrap_err().to_string();
+        let message = "float8".parse::<Format>().unwrap_err().to_string();
         assert_eq!(message, "dtype=\"float8\"; give \"float32\", \"bfloat16\" or \"int8\"");
     }
 
     #[test]
-    fn panels_are_read_back_within_their_rounding() {
+    fn elements_are_read_back_within_their_rounding() {
         for inputs in [1, 3, 4, 5, 130] {
             let x: Vec<f32> = (0..inputs * PANEL)
                 .map(|i| if i % PANEL == 7 { 0.0 } else { ((i * 7919) % 1013) as f32 - 506.0 })
                 .collect();
-            for dtype in Dtype::ALL {
-                let mut lines = vec![Line::ZERO; dtype.panel_lines(inputs)];
+            for format in Format::ALL {
+                let mut lines = vec![Line::ZERO; format.panel_lines(inputs)];
                 let mut scales = [Line::ZERO; 2];
-                pack(dtype, &x, &mut lines, &mut scales);
+                pack(format, &x, &mut lines, &mut scales);
                 for (i, x) in x.iter().enumerate() {
-                    let found = read(dtype, &lines, &scales, i / PANEL, i % PANEL);
-                    let most = match dtype {
-                        Dtype::Float32 => 0.0,
-                        Dtype::BFloat16 => x.abs() / 256.0,
-                        Dtype::Int8 => 506.0 / 127.0 / 2.0 * 1.0001,
+                    let found = element(format, &lines, &scales, i / PANEL, i % PANEL);
+                    let most = match format {
+                        Format::Float32 => 0.0,
+                        Format::BFloat16 => x.abs() / 256.0,
+                        Format::Int8 => 506.0 / 127.0 / 2.0 * 1.0001,
                     };
-                    assert!((found - x).abs() <= most, "{dtype:?} {i}: {found} {x}");
+                    assert!((found - x).abs() <= most, "{format:?} {i}: {found} {x}");
                 }
             }
         }

@@ -1,65 +1,87 @@
-//! Layer norm, from rows of the residual stream to blocks for the next linear layer.
+//! Layer norm, from rows of the residual to row blocks for the next linear layer.
 
-use crate::blocks::{BLOCK_ROWS, Blocks, interleave};
+use super::row_blocks::{BLOCK_ROWS, RowBlocks, interleave};
+use super::run::Run;
+use crate::weights::Vector;
 use fastdecode_simd::{DisjointSlice, LANES, Lanes, Level, Line, Session, kernel};
 
-/// Gains and biases, in lines, and what is added to the variance.
-#[derive(Debug, Clone, Copy)]
-pub struct Norm<'a> {
-    /// A gain for each element of a row.
-    pub gain: &'a [Line],
-    /// A bias for each element of a row.
-    pub bias: &'a [Line],
+/// A layer norm: where its parameters lie.
+///
+/// `gain * (x - mean) / sqrt(variance + epsilon) + bias`. Sums run in sixteen lanes, element i in lane
+/// i mod 16, and the lanes are added by one tree.
+#[derive(Debug)]
+pub(crate) struct LayerNorm {
+    pub gain: Vector,
+    pub bias: Vector,
     /// Added to the variance.
     pub epsilon: f32,
 }
 
-impl Norm<'_> {
-    /// Normalises the rows of `x`, `width` wide, into the blocks `to`.
-    ///
-    /// Sums run in sixteen lanes, element i in lane i mod 16, and the lanes are added by one tree.
+/// The parameters, borrowed.
+#[derive(Clone, Copy)]
+struct Operands<'a> {
+    gain: &'a [Line],
+    bias: &'a [Line],
+    epsilon: f32,
+}
+
+impl LayerNorm {
+    /// Normalises the rows of `x`, `width` wide, into the row blocks `to`.
     ///
     /// # Panics
-    /// Where a slice has another size than it should.
+    /// If a slice has another size.
     pub fn apply(
         &self,
-        level: Level,
-        session: &mut Session<'_>,
-        blocks: Blocks,
+        run: &mut Run<'_>,
+        blocks: RowBlocks,
         x: &[f32],
         width: usize,
         to: &mut [f32],
     ) {
-        assert_eq!(x.len(), blocks.rows() * width);
-        assert_eq!(to.len(), blocks.rows() * width);
-        let lines = width.div_ceil(LANES);
-        // A block's rows share lines of memory, so threads share a block by columns.
-        let parts = if blocks.rows() < 2 { 1 } else { session.threads().min(lines) };
-        let to = DisjointSlice::new(to);
-        session.run(blocks.count() * parts, |task| {
-            let (block, part) = (task / parts, task % parts);
-            let columns = [part * lines / parts, (part + 1) * lines / parts];
-            let rows = blocks.range(block);
-            let from = &x[rows.start * width..rows.end * width];
-            let height = rows.len();
-            let place = |line: usize| rows.start * width + (line * LANES).min(width) * height;
-            // SAFETY: these columns of this block are this task's alone.
-            let to = unsafe { to.part(place(columns[0])..place(columns[1])) };
-            normalise(level, self, from, height, columns, to);
-        });
+        let [gain, bias] = [&self.gain, &self.bias].map(|vector| run.weights.vector(vector));
+        let operands = Operands { gain, bias, epsilon: self.epsilon };
+        apply(operands, run.level, &mut run.session, blocks, x, width, to);
     }
 }
 
+fn apply(
+    operands: Operands<'_>,
+    level: Level,
+    session: &mut Session<'_>,
+    blocks: RowBlocks,
+    x: &[f32],
+    width: usize,
+    to: &mut [f32],
+) {
+    assert_eq!(x.len(), blocks.rows() * width);
+    assert_eq!(to.len(), blocks.rows() * width);
+    let lines = width.div_ceil(LANES);
+    // The rows of a row block share cache lines, so threads divide a row block by columns.
+    let parts = if blocks.rows() < 2 { 1 } else { session.threads().min(lines) };
+    let to = DisjointSlice::new(to);
+    session.run(blocks.count() * parts, |task| {
+        let (block, part) = (task / parts, task % parts);
+        let columns = [part * lines / parts, (part + 1) * lines / parts];
+        let rows = blocks.range(block);
+        let from = &x[rows.start * width..rows.end * width];
+        let height = rows.len();
+        let place = |line: usize| rows.start * width + (line * LANES).min(width) * height;
+        // SAFETY: these columns of this row block belong to this task alone.
+        let to = unsafe { to.part(place(columns[0])..place(columns[1])) };
+        normalise(level, operands, from, height, columns, to);
+    });
+}
+
 kernel! {
-    /// Columns (in lines) of one block.
-    fn normalise(norm: &Norm<'_>, x: &[f32], height: usize, columns: [usize; 2], to: &mut [f32])
+    /// Columns, in lines, of one row block.
+    fn normalise(operands: Operands<'_>, x: &[f32], height: usize, columns: [usize; 2], to: &mut [f32])
         = normalise_body;
 }
 
 #[inline(always)]
 fn normalise_body<L: Lanes>(
     l: L,
-    norm: &Norm<'_>,
+    operands: Operands<'_>,
     x: &[f32],
     height: usize,
     columns: [usize; 2],
@@ -68,12 +90,12 @@ fn normalise_body<L: Lanes>(
     let width = x.len() / height;
     let mut moments = [(0.0, 0.0); BLOCK_ROWS];
     for (moments, row) in moments.iter_mut().zip(x.chunks_exact(width)) {
-        *moments = mean_and_scale(l, row, norm.epsilon);
+        *moments = mean_and_scale(l, row, operands.epsilon);
     }
     for line in columns[0]..columns[1] {
         let first = line * LANES;
         let used = LANES.min(width - first);
-        let (gain, bias) = (l.load(&norm.gain[line].0), l.load(&norm.bias[line].0));
+        let (gain, bias) = (l.load(&operands.gain[line].0), l.load(&operands.bias[line].0));
         let mut out = [[Line::ZERO]; BLOCK_ROWS];
         for (([out], (mean, scale)), row) in out.iter_mut().zip(moments).zip(x.chunks_exact(width))
         {
@@ -102,7 +124,7 @@ fn mean_and_scale<L: Lanes>(l: L, row: &[f32], epsilon: f32) -> (f32, f32) {
         let deviation = l.sub(l.load(line), l.splat(mean));
         squares = l.fma(deviation, deviation, squares);
     }
-    // Lanes beyond the row deviate by nothing.
+    // Lanes beyond the row have no deviation.
     let mut last = [mean; LANES];
     last[..rest.len()].copy_from_slice(rest);
     let deviation = l.sub(l.load(&last), l.splat(mean));
@@ -122,12 +144,12 @@ fn filled(part: &[f32]) -> [f32; LANES] {
 
 #[cfg(test)]
 mod tests {
-    use super::Norm;
-    use crate::blocks::Blocks;
+    use super::{Operands, apply};
+    use crate::ops::row_blocks::RowBlocks;
     use fastdecode_simd::{Level, Line, Pool};
 
     #[test]
-    fn close_to_float64_and_alike_everywhere() {
+    fn close_to_float64_and_equal_everywhere() {
         for (rows, width) in [(1usize, 5usize), (2, 16), (7, 40), (13, 192), (25, 33)] {
             let x: Vec<f32> =
                 (0..rows * width).map(|i| ((i * 7919) % 1013) as f32 * 0.01 - 4.0).collect();
@@ -137,14 +159,14 @@ mod tests {
                     .collect()
             };
             let (gain, bias) = (line(0.01), line(-0.02));
-            let norm = Norm { gain: &gain, bias: &bias, epsilon: 1e-5 };
-            let blocks = Blocks::new(rows);
+            let operands = Operands { gain: &gain, bias: &bias, epsilon: 1e-5 };
+            let blocks = RowBlocks::new(rows);
             let mut first: Option<Vec<f32>> = None;
             for level in Level::available() {
                 for threads in [1, 2, 3] {
                     let mut to = vec![0.0; rows * width];
                     let pool = Pool::new();
-                    norm.apply(level, &mut pool.session(threads), blocks, &x, width, &mut to);
+                    apply(operands, level, &mut pool.session(threads), blocks, &x, width, &mut to);
                     assert_eq!(first.get_or_insert_with(|| to.clone()), &to);
                 }
             }

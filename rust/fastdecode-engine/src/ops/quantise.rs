@@ -1,30 +1,30 @@
 //! Activations as integers, for int8 weights.
 //!
-//! Each row has one scale for each 128 inputs, the largest of them divided by 127: an outlier, of
-//! which GPT-2 has some at fixed places, costs accuracy only beside it. Four inputs are a word, and
-//! words lie as the floats do in [`crate::blocks`].
+//! Each row has one scale for each 128 inputs, the largest absolute value divided by 127, so that an
+//! outlier costs accuracy only among its neighbours. Four inputs are a word, and words lie as the floats
+//! do in `row_blocks`.
 
-use crate::blocks::{BLOCK_ROWS, Blocks};
-use crate::dtype::{CHAIN, QUAD, ZERO, scale_of};
-use crate::tile::with_rows;
+use super::row_blocks::{BLOCK_ROWS, RowBlocks};
+use super::tile::with_rows;
+use crate::weights::{CHAIN, QUAD, ZERO, scale_of};
 use fastdecode_simd::{DisjointSlice, Lanes, Level, Line, ROUNDER, Session, kernel};
 
-/// Words of a stretch of inputs that shares a scale.
+/// Words of a stretch: inputs that share a scale.
 pub const WORDS: usize = CHAIN / QUAD;
 
-/// The rows of a layer's input.
+/// The quantised input of a linear layer.
 #[derive(Default)]
 pub struct Quantised {
-    /// Four integers each, the first in the lowest byte: word `q * height + row` of a block.
+    /// Four integers each, the first in the lowest byte: word `q * height + row` of a row block.
     pub words: Vec<i32>,
-    /// Of each stretch: `stretch * height + row` of a block.
+    /// A scale for each stretch: `stretch * height + row` of a row block.
     pub scales: Vec<f32>,
-    /// -128 times the sum of the integers, likewise: weights are kept as bytes from 1 to 255, with
-    /// 128 for zero.
+    /// -128 times the sum of a stretch's integers, in the same places: weights are stored as bytes from 1
+    /// to 255, with 128 for zero.
     pub offsets: Vec<i32>,
 }
 
-/// Mutable parts of one stretch of one block.
+/// The places of one stretch of one row block.
 struct Stretch<'a> {
     words: &'a mut [i32],
     scales: &'a mut [f32],
@@ -32,15 +32,15 @@ struct Stretch<'a> {
 }
 
 impl Quantised {
-    /// Takes the blocks `x`, `inputs` wide.
+    /// Quantises the row blocks `x`, `inputs` wide.
     ///
     /// # Panics
-    /// Where `x` has another size than it should.
+    /// If `x` has another size.
     pub fn fill(
         &mut self,
         level: Level,
         session: &mut Session<'_>,
-        blocks: Blocks,
+        blocks: RowBlocks,
         x: &[f32],
         inputs: usize,
     ) {
@@ -54,7 +54,7 @@ impl Quantised {
             DisjointSlice::new(&mut self.scales),
             DisjointSlice::new(&mut self.offsets),
         );
-        // A row alone takes less time than a second thread needs to hear of it.
+        // A single row takes less time than handing a part of it to another thread.
         let parts = if blocks.rows() < 2 { 1 } else { session.threads().min(stretches) };
         session.run(blocks.count() * parts, |task| {
             let (block, part) = (task / parts, task % parts);
@@ -66,7 +66,7 @@ impl Quantised {
                 let word = rows.start * words + stretch * WORDS * height;
                 let place = rows.start * stretches + stretch * height;
                 let count = (end - first).div_ceil(QUAD);
-                // SAFETY: this stretch of this block is this task's alone.
+                // SAFETY: this stretch of this row block belongs to this task alone.
                 let to = unsafe {
                     Stretch {
                         words: to_words.part(word..word + count * height),
@@ -93,12 +93,12 @@ fn quantise_body<L: Lanes>(l: L, x: &[f32], height: usize, to: Stretch<'_>) {
     }
 }
 
-/// One row: plain loops, which the compiler turns into vectors along it well enough. All is exact,
-/// or rounded by the one rule.
+/// One row, in plain loops, which the compiler vectorises well enough. Everything is exact or rounded by
+/// the same rule as in `quantise_rows`.
 #[inline(always)]
 fn quantise_row(x: &[f32], to: Stretch<'_>) {
     let Stretch { words, scales, offsets } = to;
-    // Of floats without their sign, the larger one has the larger bits, and NaN the largest.
+    // Among floats without their signs the larger one has the larger bits, and NaN the largest.
     let largest = x.iter().fold(0, |largest, x| largest.max(x.to_bits() & 0x7FFF_FFFF));
     let (scale, inverse) = scale_of(f32::from_bits(largest));
     let mut sum = 0;
@@ -114,7 +114,7 @@ fn quantise_row(x: &[f32], to: Stretch<'_>) {
     (scales[0], offsets[0]) = (scale, -ZERO * sum);
 }
 
-/// Several rows: their elements of one input are a vector, short of a few lanes.
+/// Several rows: their elements of one input make a vector, some of whose lanes are unused.
 #[inline(always)]
 fn quantise_rows<L: Lanes, const R: usize, const N: usize>(l: L, x: &[f32], to: Stretch<'_>) {
     let Stretch { words, scales, offsets } = to;

@@ -1,0 +1,313 @@
+//! Linear layers: packed weights, read once for all rows.
+//!
+//! Weights lie in panels of 32 outputs, k upwards. An output is defined as the sum, in order, of one chain
+//! of fused multiply-adds for each 128 inputs, plus the bias; partial sums of this length keep rounding
+//! errors as small as those of a numerical library. The definition does not mention batches, tiles, threads
+//! or vectors. For int8 see `ops::int8`.
+//!
+//! General-purpose matrix products (`matrixmultiply`, `gemm`, `rten-gemm`) choose block sizes and fused or
+//! separate multiply-adds by shape and machine, so their bits change with the batch, and none of them reads
+//! the weights at the speed of memory with few rows. This kernel serves a decode step and a prefill.
+
+use super::activations::gelu;
+use super::int8::dots;
+use super::panel::{Operands, PREFETCHED, Panel, Sums, prefetch_of};
+use super::quantise::Quantised;
+use super::row_blocks::{BLOCK_ROWS, RowBlocks, interleave};
+use super::run::Run;
+use super::tile::{Floats, Halves, Prefetch, Stored, Tile, chains, with_rows};
+use crate::weights::{ACROSS, CHAIN, Format, Matrix, PANEL, Vector};
+use fastdecode_simd::{DisjointSlice, LANES, Lanes, Level, Line, Session, kernel};
+use std::ops::Range;
+
+/// A linear layer: where its parameters lie.
+#[derive(Debug)]
+pub(crate) struct Linear {
+    pub matrix: Matrix,
+    pub bias: Vector,
+}
+
+/// Where the outputs of a linear layer go.
+pub(crate) enum Output<'a> {
+    /// To `rows[row * outputs + output]`.
+    Rows(&'a mut [f32]),
+    /// Added there.
+    Add(&'a mut [f32]),
+    /// Through GELU, as row blocks for the next linear layer.
+    Gelu(&'a mut [f32]),
+}
+
+/// [`Output`], shared by the tasks of a phase.
+#[derive(Clone, Copy)]
+struct Target<'a, 'b> {
+    kind: Kind,
+    to: &'a DisjointSlice<'b, f32>,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Rows,
+    Add,
+    Gelu,
+}
+
+impl Linear {
+    /// Applies the layer to `x`, in row blocks.
+    ///
+    /// # Panics
+    /// If a slice has another size than the layer's inputs or outputs for these rows.
+    pub fn apply(&self, run: &mut Run<'_>, blocks: RowBlocks, x: &[f32], output: Output<'_>) {
+        let matrix = run.weights.matrix(&self.matrix);
+        let operands = Operands { matrix, bias: run.weights.vector(&self.bias) };
+        apply(operands, run.level, &mut run.session, blocks, x, run.quantised, output);
+    }
+}
+
+fn apply(
+    operands: Operands<'_>,
+    level: Level,
+    session: &mut Session<'_>,
+    blocks: RowBlocks,
+    x: &[f32],
+    quantised: &mut Quantised,
+    output: Output<'_>,
+) {
+    let matrix = operands.matrix;
+    let panels = matrix.outputs.div_ceil(PANEL);
+    let lines = matrix.format.panel_lines(matrix.inputs);
+    assert_eq!(matrix.weights.len(), panels * lines);
+    assert_eq!(operands.bias.len(), panels * ACROSS);
+    assert_eq!(x.len(), blocks.rows() * matrix.inputs);
+    if matrix.format == Format::Int8 {
+        assert_eq!(matrix.scales.len(), panels * ACROSS);
+        quantised.fill(level, session, blocks, x, matrix.inputs);
+    }
+    let (kind, to) = match output {
+        Output::Rows(to) => (Kind::Rows, to),
+        Output::Add(to) => (Kind::Add, to),
+        Output::Gelu(to) => (Kind::Gelu, to),
+    };
+    assert_eq!(to.len(), blocks.rows() * matrix.outputs);
+    let target = Target { kind, to: &DisjointSlice::new(to) };
+    // No larger than necessary: clearing the sums of several row blocks costs time.
+    let through = if blocks.count() == 1 { through::<1> } else { through::<TOGETHER> };
+    session.run(panels, |index| {
+        let weights = &matrix.weights[index * lines..(index + 1) * lines];
+        let panel = Panel { operands: &operands, index, weights };
+        through(level, panel, blocks, x, quantised, target);
+    });
+}
+
+/// Row blocks that go together through each stretch of a panel: the stretch is then in the cache, and each
+/// of them prefetches its share of the next one. With several rows the processor's own prefetcher does not
+/// keep up.
+const TOGETHER: usize = 4;
+
+/// All rows through one panel.
+///
+/// The sums and their output are separate kernels: in one function the compiler would reload the constants
+/// of GELU in the innermost loop.
+fn through<const MOST: usize>(
+    level: Level,
+    panel: Panel<'_>,
+    blocks: RowBlocks,
+    x: &[f32],
+    quantised: &Quantised,
+    target: Target<'_, '_>,
+) {
+    let mut sums = [[[Line::ZERO; ACROSS]; BLOCK_ROWS]; MOST];
+    for first in (0..blocks.count()).step_by(MOST) {
+        let group = first..blocks.count().min(first + MOST);
+        let sums = &mut sums[..group.len()];
+        let of = group.clone();
+        match panel.operands.matrix.format {
+            Format::Float32 => float32(level, panel, blocks, of, x, sums),
+            Format::BFloat16 => bfloat16(level, panel, blocks, of, x, sums),
+            Format::Int8 => dots(level, panel, blocks, of, quantised, sums),
+        }
+        for (block, sums) in group.zip(sums) {
+            finish(level, panel, blocks.range(block), sums, target);
+        }
+    }
+}
+
+kernel! {
+    /// The float32 weights of a panel with a group of row blocks.
+    fn float32(
+        panel: Panel<'_>, blocks: RowBlocks, group: Range<usize>, x: &[f32], sums: &mut [Sums]
+    ) = sums_body::<_, Floats<0>>;
+}
+
+kernel! {
+    /// The same with bfloat16 weights, which are widened as they are read.
+    fn bfloat16(
+        panel: Panel<'_>, blocks: RowBlocks, group: Range<usize>, x: &[f32], sums: &mut [Sums]
+    ) = sums_body::<_, Halves<0>>;
+}
+
+#[inline(always)]
+fn sums_body<L: Tile, S: Stored>(
+    l: L,
+    panel: Panel<'_>,
+    blocks: RowBlocks,
+    group: Range<usize>,
+    x: &[f32],
+    sums: &mut [Sums],
+) {
+    let inputs = panel.operands.matrix.inputs;
+    for (chain, now) in panel.weights.chunks(CHAIN * S::LINES).enumerate() {
+        let stretch = chain * CHAIN..inputs.min((chain + 1) * CHAIN);
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let rows = blocks.range(group.start + i);
+            let height = rows.len();
+            let x = &x[rows.start * inputs..rows.end * inputs]
+                [stretch.start * height..stretch.end * height];
+            let prefetch = prefetch_of(now, i, group.len());
+            products::<L, S>(l, now, x, height, prefetch, chain, &mut sums[..height]);
+        }
+    }
+}
+
+kernel! {
+    /// Applies scales and biases to the sums of one panel and one row block, and writes them out.
+    fn finish(
+        panel: Panel<'_>, rows: Range<usize>, sums: &mut Sums, target: Target<'_, '_>
+    ) = finish_body;
+}
+
+#[inline(always)]
+fn finish_body<L: Lanes>(
+    l: L,
+    panel: Panel<'_>,
+    rows: Range<usize>,
+    sums: &mut Sums,
+    target: Target<'_, '_>,
+) {
+    let Panel { operands, index, .. } = panel;
+    let matrix = &operands.matrix;
+    let height = rows.len();
+    let sums = &mut sums[..height];
+    let of = |lines: &[Line], n: usize| l.load(&lines[index * ACROSS + n].0);
+    let bias = [of(operands.bias, 0), of(operands.bias, 1)];
+    let scales = match matrix.format {
+        Format::Int8 => Some([of(matrix.scales, 0), of(matrix.scales, 1)]),
+        Format::Float32 | Format::BFloat16 => None,
+    };
+    for sum in sums.iter_mut() {
+        for (n, line) in sum.iter_mut().enumerate() {
+            let y = l.load(&line.0);
+            let y = match scales {
+                Some(scales) => l.fma(y, scales[n], bias[n]),
+                None => l.add(y, bias[n]),
+            };
+            let y = if let Kind::Gelu = target.kind { gelu(l, y) } else { y };
+            l.store(y, &mut line.0);
+        }
+    }
+    let first = index * PANEL;
+    let width = PANEL.min(matrix.outputs - first);
+    let out = target.to;
+    match target.kind {
+        Kind::Rows | Kind::Add => {
+            let add = matches!(target.kind, Kind::Add);
+            for (row, sum) in rows.zip(sums) {
+                // SAFETY: these outputs belong to this panel, and the panel to this task alone.
+                let to = unsafe { out.part(place(row, matrix.outputs, first, width)) };
+                let (lines, rest) = to.as_chunks_mut::<LANES>();
+                for (to, line) in lines.iter_mut().zip(sum.iter()) {
+                    let y = l.load(&line.0);
+                    l.store(if add { l.add(l.load(to), y) } else { y }, to);
+                }
+                if let Some(line) = sum.get(lines.len()) {
+                    for (to, y) in rest.iter_mut().zip(line.0) {
+                        *to = if add { *to + y } else { y };
+                    }
+                }
+            }
+        }
+        Kind::Gelu => {
+            let start = rows.start * matrix.outputs + first * height;
+            // SAFETY: as above; in a row block, the rows of an output lie together.
+            let to = unsafe { out.part(start..start + width * height) };
+            // Interleaved here and copied in whole lines: the destination is at first in the cache of the
+            // thread that read it last, and only few single stores can wait for it at once.
+            let mut lines = [0.0; PANEL * BLOCK_ROWS];
+            let lines = &mut lines[..to.len()];
+            for (n, lines) in lines.chunks_mut(LANES * height).enumerate() {
+                interleave(l, sums, n, lines);
+            }
+            to.copy_from_slice(lines);
+        }
+    }
+}
+
+#[inline(always)]
+fn place(row: usize, outputs: usize, first: usize, width: usize) -> Range<usize> {
+    row * outputs + first..row * outputs + first + width
+}
+
+/// One stretch of a panel, at most a chain long, with one row block.
+#[inline(always)]
+fn products<L: Tile, S: Stored>(
+    l: L,
+    weights: &[Line],
+    x: &[f32],
+    height: usize,
+    prefetch: Prefetch,
+    chain: usize,
+    sums: &mut [[Line; ACROSS]],
+) {
+    let mut done = 0;
+    while done < height {
+        let rows = (height - done).min(L::ROWS);
+        let sums = &mut sums[done..done + rows];
+        let x = &x[done..];
+        let prefetch = if done == 0 { prefetch } else { Prefetch::NONE };
+        let first = chain == 0;
+        if L::ACROSS == ACROSS || rows <= L::ROWS_OF_TWO {
+            with_rows!(
+                rows,
+                L::ROWS,
+                add_chains::<L, S; R, 2>(l, weights, x, height, prefetch, sums, 0, first)
+            );
+        } else {
+            with_rows!(
+                rows,
+                L::ROWS,
+                add_chains::<L, S; R, 1>(l, weights, x, height, prefetch, sums, 0, first)
+            );
+            with_rows!(
+                rows,
+                L::ROWS,
+                add_chains::<L, S::Second; R, 1>(l, weights, x, height, Prefetch::NONE, sums, 1, first)
+            );
+        }
+        done += rows;
+    }
+}
+
+/// The chains of one stretch of inputs, from zero, added to the sums of the stretches before it.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "inlined into one kernel")]
+fn add_chains<L: Lanes, S: Stored, const R: usize, const N: usize>(
+    l: L,
+    weights: &[Line],
+    x: &[f32],
+    height: usize,
+    prefetch: Prefetch,
+    sums: &mut [[Line; ACROSS]],
+    vector: usize,
+    first: bool,
+) {
+    let mut acc = [[l.splat(0.0); N]; R];
+    chains::<L, S, R, N, PREFETCHED>(l, weights, S::LINES, x, height, prefetch, &mut acc);
+    for (sum, acc) in sums.iter_mut().zip(acc) {
+        for (line, acc) in sum[vector..].iter_mut().zip(acc) {
+            let y = if first { acc } else { l.add(l.load(&line.0), acc) };
+            l.store(y, &mut line.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
