@@ -3,10 +3,12 @@
 #   make test    adds the development tools, then runs every test and lint
 #   make docs    adds Sphinx, runs the notebooks and builds the pages into docs/_build/html
 #   make bench-peers    the same work by fastdecode and its peers, side by side (an hour, 12 GB)
-# Settings: PYTHON (the interpreter that makes the environment), VENV (where it lies).
+# Settings: PYTHON (the interpreter that makes the environment), VENV (where it is made), WORKERS
+# (processes that share the Python tests: a number, or auto, which is one a core, at most four).
 
 PYTHON ?= python3
 VENV ?= .venv
+WORKERS ?= auto
 BIN := $(VENV)/bin
 
 # What an installation is made of. pip leaves torch and the rest alone once they are there, so a
@@ -31,18 +33,28 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	cargo fmt --all --check
 
-rust:
-	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked; \
-	    else cargo test --locked --all-targets; fi
-	cargo test --locked --doc
+# The tests run where every Python refuses to start, so that they cannot come to need one.
+NO_PYTHON := $(CURDIR)/target/no-python
+WITHOUT_PYTHON = PATH="$(NO_PYTHON):$$PATH" PYO3_PYTHON=$(NO_PYTHON)/python3
+
+rust: $(NO_PYTHON)/python3
+	if cargo nextest --version >/dev/null 2>&1; then $(WITHOUT_PYTHON) cargo nextest run --locked; \
+	    else $(WITHOUT_PYTHON) cargo test --locked --all-targets; fi
+	$(WITHOUT_PYTHON) cargo test --locked --doc
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+$(NO_PYTHON)/python3:
+	mkdir -p $(NO_PYTHON)
+	printf '#!/bin/sh\necho "the Rust tests must not need Python" >&2\nexit 1\n' > $@
+	chmod +x $@
+	cp $@ $(NO_PYTHON)/python
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	MYPYPATH=python $(BIN)/stubtest fastdecode._core
 
 pytest: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup
 
 # Warnings are errors, and so is a cell that fails.
 docs: $(VENV)/.installed-docs

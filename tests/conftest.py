@@ -1,9 +1,11 @@
 """Tiny models and a tiny tokenizer, built here, so that the tests need no network."""
 
 import io
+import os
 import sys
 
 import fastdecode
+import hypothesis
 import pytest
 import torch
 from fastdecode import cli
@@ -25,8 +27,14 @@ TEXT = [
     "The café was naïve, said the crocodile; the alligator agreed — 你好 🐊.",
     "It was the best of times, it was the worst of times.",
 ]
-# Tiny models gain nothing from threads, and lose much where the cores are busy.
+# Tiny models gain nothing from threads, and lose much where the cores are busy; nor do those of
+# the processes that tests start while other workers run.
 torch.set_num_threads(1)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A deadline of an example measures what else the machine does.
+hypothesis.settings.register_profile("tests", parent=hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("tests")
 
 WORDS = TEXT[0].split() + TEXT[2].split()
 

@@ -334,6 +334,7 @@ def test_bad_input_from_end_to_end(options, part):
     assert part in err
 
 
+@pytest.mark.xdist_group("timed")
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_from_end_to_end():
     process = command(
@@ -360,6 +361,7 @@ def test_ctrl_c_from_end_to_end():
     assert err == ""
 
 
+@pytest.mark.xdist_group("timed")
 @pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")
 def test_a_closed_pipe_is_quiet():
     process = command("generate", "Once", "--model", "demo", "--max-new-tokens", "60")

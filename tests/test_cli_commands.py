@@ -186,12 +186,14 @@ def killed_and_restarted(tmp_path, prompts, cut_at, *options):
     return before
 
 
+@pytest.mark.xdist_group("timed")
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_a_run_that_was_killed_goes_on(tmp_path):
     prompts = [f"The {i}. king said" for i in range(400)]
     assert killed_and_restarted(tmp_path, prompts, 60) >= 60
 
 
+@pytest.mark.xdist_group("timed")
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_five_thousand_lines_killed_in_the_middle(tmp_path):

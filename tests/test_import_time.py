@@ -10,6 +10,8 @@ from time import perf_counter
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("timed")
+
 LIMIT = 0.3
 RUNS = 5
 HEAVY = ("torch", "transformers", "huggingface_hub", "pandas", "hypothesis", "fastdecode.testing")
