@@ -13,6 +13,8 @@ __all__ = [
     "BeamOutcome",
     "BeamState",
     "BeamStep",
+    "DecodeState",
+    "DecodeStep",
     "Draws",
     "Listing",
     "NativeGpt2",
@@ -205,6 +207,101 @@ class Listing:
     def rows(self) -> int: ...
     def step(self, logits: Any) -> BeamStep: ...
     def outcomes(self) -> list[BeamOutcome]: ...
+
+@final
+class DecodeStep:
+    @property
+    def tokens(self) -> NDArray[np.int64]: ...
+    @property
+    def committable(self) -> NDArray[np.int64]: ...
+    @property
+    def logprobs(self) -> NDArray[np.float64]: ...
+    @property
+    def weights(self) -> NDArray[np.uint64]: ...
+    @property
+    def tickets(self) -> NDArray[np.uint64]: ...
+    @property
+    def totals(self) -> NDArray[np.uint64]: ...
+    @property
+    def mus(self) -> NDArray[np.float64]: ...
+    @property
+    def raw_logprobs(self) -> NDArray[np.float64]: ...
+    @property
+    def processed_logprobs(self) -> NDArray[np.float64]: ...
+    @property
+    def kept_logprobs(self) -> NDArray[np.float64]: ...
+    @property
+    def alternatives(self) -> list[list[tuple[int, float]]]: ...
+    @property
+    def candidates(self) -> list[list[tuple[int, float, int]]]: ...
+    @property
+    def ranks(self) -> NDArray[np.int64]: ...
+    @property
+    def kept(self) -> NDArray[np.int64]: ...
+    @property
+    def entropies_before(self) -> NDArray[np.float64]: ...
+    @property
+    def entropies_after(self) -> NDArray[np.float64]: ...
+    def __len__(self) -> int: ...
+
+@final
+class DecodeState:
+    def __new__(
+        cls,
+        prompts: Sequence[Sequence[int] | NDArray[np.uint32]],
+        params: Sample | None = None,
+        *,
+        seed: SupportsIndex,
+        limits: SupportsIndex | Sequence[SupportsIndex] | NDArray[np.integer[Any]],
+        streams: SupportsIndex | Sequence[SupportsIndex] | NDArray[np.integer[Any]] | None = None,
+        samples: SupportsIndex | Sequence[SupportsIndex] | NDArray[np.integer[Any]] | None = None,
+        limit_reasons: str | Sequence[str] | None = None,
+        eos_token_ids: Sequence[int] | None = None,
+        prompt_lengths: SupportsIndex
+        | Sequence[SupportsIndex]
+        | NDArray[np.integer[Any]]
+        | None = None,
+        mus: Sequence[float] | NDArray[np.float64] | None = None,
+    ) -> DecodeState: ...
+    def __len__(self) -> int: ...
+    def join(self, other: DecodeState) -> None: ...
+    def keep(self, rows: Sequence[int] | NDArray[np.int64]) -> None: ...
+    def fork(self, row: int, sample: SupportsIndex) -> None: ...
+    @property
+    def reasons(self) -> list[Literal["eos", "length", "context"] | None]: ...
+    @property
+    def positions(self) -> NDArray[np.int64]: ...
+    @property
+    def mus(self) -> NDArray[np.float64]: ...
+    def generated(self) -> list[list[int]]: ...
+    def step(
+        self,
+        logits: Any,
+        *,
+        raw_logprobs: bool = False,
+        processed_logprobs: bool = False,
+        alternatives: SupportsIndex | None = None,
+        ledger: bool = False,
+        candidates: SupportsIndex | None = None,
+    ) -> DecodeStep: ...
+    def process(
+        self, logits: Any, proposed: Sequence[Sequence[int]] | None = None
+    ) -> NDArray[np.float32]: ...
+    def draw(
+        self,
+        logits: Any,
+        processed: Any = None,
+        *,
+        proposed: Sequence[Sequence[int]] | None = None,
+        raw_logprobs: bool = False,
+        processed_logprobs: bool = False,
+        alternatives: SupportsIndex | None = None,
+        ledger: bool = False,
+        candidates: SupportsIndex | None = None,
+    ) -> DecodeStep: ...
+    def commit(
+        self, drawn: DecodeStep, counts: Sequence[int] | NDArray[np.int64] | None = None
+    ) -> None: ...
 
 @final
 class Draws:

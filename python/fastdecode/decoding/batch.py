@@ -1,85 +1,56 @@
-"""A batch: sequences that step together, and the arrays that the core needs for them."""
+"""A batch: sequences that step together, and the core's state of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdecode.core import DecodeState
 from fastdecode.decoding.request import Request
 from fastdecode.decoding.sequence import TokenSequence
-from fastdecode.options.strategies import Sample, as_u32
+from fastdecode.options.strategies import Beam, as_sample, as_u32
 
 
 @dataclass(slots=True)
 class Batch:
-    """Sequences that take a token together. Entry i of each array belongs to sequence i.
+    """Sequences that take a token together.
 
     Attributes:
-        sequences: the sequences.
-        streams: their random streams, uint32.
-        samples: which samples of their prompts they are, uint32.
-        positions: the position of each sequence's next token, uint32.
-        last: the position of the last token that each sequence may have, uint32.
-        mus: mirostat's states, NaN before the first token; None without mirostat.
+        sequences: what is recorded of each sequence.
+        state: what the next token of each depends on, in the same order.
     """
 
     sequences: list[TokenSequence]
-    streams: NDArray[np.uint32]
-    samples: NDArray[np.uint32]
-    positions: NDArray[np.uint32]
-    last: NDArray[np.uint32]
-    mus: NDArray[np.float64] | None
+    state: DecodeState
 
     @classmethod
     def of(cls, request: Request, sequences: list[TokenSequence]) -> Batch:
         """A batch of sequences that have no token yet."""
-        adapts = isinstance(request.strategy, Sample) and request.strategy.adapts
-        return cls(
-            sequences,
+        if isinstance(request.strategy, Beam):
+            raise TypeError("the sequences of a beam search are in a BeamState")
+        # Samples of one prompt share its array.
+        prompts = {one.prompt.index: one.prompt for one in sequences}
+        ids = {index: as_u32(prompt.ids) for index, prompt in prompts.items()}
+        state = DecodeState(
+            [ids[one.prompt.index] for one in sequences],
+            as_sample(request.strategy),
+            seed=request.seed,
+            limits=as_u32([one.prompt.limit for one in sequences]),
             streams=as_u32([one.prompt.stream for one in sequences]),
             samples=as_u32([one.sample for one in sequences]),
-            positions=as_u32([len(one.prompt.ids) for one in sequences]),
-            last=as_u32([one.prompt.longest - 1 for one in sequences]),
-            mus=np.full(len(sequences), np.nan) if adapts else None,
+            limit_reasons=[one.prompt.limit_reason for one in sequences],
+            eos_token_ids=request.eos_ids,
         )
+        return cls(sequences, state)
 
-    def take(self, index: NDArray[np.int64]) -> Batch:
-        """The sequences at the places `index`."""
-        return Batch(
-            [self.sequences[i] for i in index],
-            self.streams[index],
-            self.samples[index],
-            self.positions[index],
-            self.last[index],
-            None if self.mus is None else self.mus[index],
-        )
+    def keep(self, rows: NDArray[np.int64]) -> None:
+        """Drop all sequences but those at the places `rows`."""
+        self.state.keep(rows)
+        self.sequences = [self.sequences[row] for row in rows]
 
-    def join(self, others: Batch) -> Batch:
-        """The sequences of both, these first."""
-        return Batch(
-            self.sequences + others.sequences,
-            np.concatenate([self.streams, others.streams]),
-            np.concatenate([self.samples, others.samples]),
-            np.concatenate([self.positions, others.positions]),
-            np.concatenate([self.last, others.last]),
-            None
-            if self.mus is None or others.mus is None
-            else np.concatenate([self.mus, others.mus]),
-        )
-
-    def place(self, request: Request) -> dict[str, Any]:
-        """The keys and histories of the next tokens, as keywords of `strategies.choose`."""
-        some = self.sequences
-        remembers = isinstance(request.strategy, Sample) and request.strategy.needs_history
-        return {
-            "seed": request.seed,
-            "streams": self.streams,
-            "samples": self.samples,
-            "positions": self.positions,
-            "histories": [as_u32(s.prompt.ids + s.ids) for s in some] if remembers else None,
-            "prompt_lengths": as_u32([len(s.prompt.ids) for s in some]) if remembers else None,
-            "mus": self.mus,
-        }
+    def join(self, others: Batch) -> None:
+        """Take over the sequences of another batch, after these."""
+        self.state.join(others.state)
+        self.sequences = self.sequences + others.sequences

@@ -6,21 +6,20 @@ An engine computes logits, the core chooses tokens, and this loop records them. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fastdecode import core
+from fastdecode.core import DecodeStep
 from fastdecode.decoding import tracing
 from fastdecode.decoding.batch import Batch
 from fastdecode.decoding.request import Prompt, Request, Timer
 from fastdecode.decoding.scheduler import Scheduler, by_length, in_order
 from fastdecode.decoding.sequence import TokenSequence
 from fastdecode.models.engines.base import CachedBatch, Engine, JoinableBatch
-from fastdecode.options.strategies import Beam, choose
+from fastdecode.options.strategies import Beam
 
 # Waiting sequences join once this share of the batch is free, so that several prompts are
 # prefilled together (benchmarks/ragged.py compares other shares).
@@ -78,7 +77,7 @@ class Decoding:
         elif self._cached is not None:
             self._cached.keep(going)
         self._timer.forward += perf_counter() - clock
-        self._batch = self._batch.take(going)
+        self._batch.keep(going)
 
     def _room(self) -> int:
         """How many sequences may begin now."""
@@ -102,7 +101,7 @@ class Decoding:
         self._timer.forward += perf_counter() - clock
         fresh = Batch.of(self._request, sequences)
         self._choose(fresh, logits)
-        self._batch = self._batch.join(fresh)
+        self._batch.join(fresh)
         return sequences
 
     def _step(self) -> list[TokenSequence]:
@@ -118,42 +117,36 @@ class Decoding:
 
     def _choose(self, batch: Batch, logits: Any) -> None:
         """Let the core choose a token for each sequence of `batch`, and record it."""
-        request = self._request
+        request, sequences = self._request, batch.sequences
         clock = perf_counter()
-        place = batch.place(request)
+        step = batch.state.step(
+            logits,
+            raw_logprobs=request.logprobs is not None,
+            alternatives=request.logprobs or 0,
+            ledger=request.trace,
+            candidates=tracing.CANDIDATES,
+        )
         if request.trace:
-            tokens, mus, seen = tracing.choose(logits, self._strategy, request.pieces, **place)
-            for sequence, trace in zip(batch.sequences, seen, strict=True):
+            seen = tracing.traces(step, self._strategy, logits.shape[-1], request.pieces)
+            for sequence, trace in zip(sequences, seen, strict=True):
                 sequence.traces.append(trace)
-        else:
-            tokens, mus = choose(logits, self._strategy, **place)
         if request.logprobs is not None:
-            _note_logprobs(batch.sequences, logits, tokens, request.logprobs)
+            _record_logprobs(sequences, step, request.logprobs)
         self._timer.core += perf_counter() - clock
-        ended = batch.positions >= batch.last
-        for eos in request.eos_ids:
-            ended |= tokens == eos
-        batch.positions = batch.positions + np.uint32(1)
-        batch.mus = mus
-        _advance(request, batch.sequences, tokens, ended)
+        _advance(sequences, step.tokens.tolist(), batch.state.reasons)
 
 
 def _advance(
-    request: Request,
-    sequences: list[TokenSequence],
-    tokens: NDArray[np.int64],
-    ended: NDArray[np.bool_],
+    sequences: list[TokenSequence], tokens: list[int], reasons: Sequence[str | None]
 ) -> None:
     """Append each sequence's token and text, and set the reason of those that end."""
-    for sequence, token, last in zip(sequences, tokens.tolist(), ended.tolist(), strict=True):
+    for sequence, token, reason in zip(sequences, tokens, reasons, strict=True):
         sequence.ids.append(token)
-        if last:
-            limit_reason = sequence.prompt.limit_reason
-            sequence.reason = "eos" if token in request.eos_ids else limit_reason
+        sequence.reason = reason
         cursor, cutter = sequence.cursor, sequence.cutter
         if cursor is not None and cutter is not None and sequence.pieces is not None:
             piece = cutter.feed(cursor.feed(token))
-            if last and not cutter.stopped:
+            if reason is not None and not cutter.stopped:
                 piece += cutter.feed(cursor.finish())
                 piece += cutter.flush()
             sequence.pieces.append(piece)
@@ -161,20 +154,13 @@ def _advance(
                 sequence.reason = "stop"
 
 
-def _note_logprobs(
-    sequences: list[TokenSequence], logits: Any, tokens: NDArray[np.int64], count: int
-) -> None:
+def _record_logprobs(sequences: list[TokenSequence], step: DecodeStep, count: int) -> None:
     """Record the log-probability of each token, and of the `count` likeliest ones."""
-    for sequence, logprob in zip(
-        sequences, core.token_logprobs(logits, tokens).tolist(), strict=True
-    ):
+    for sequence, logprob in zip(sequences, step.raw_logprobs.tolist(), strict=True):
         sequence.logprobs.append(logprob)
-    if count == 0:
-        return
-    values, ids = core.top_k(logits, count)
-    logprobs = values.astype(np.float64) - core.logsumexp(logits)[:, None]
-    for sequence, some, best in zip(sequences, ids.tolist(), logprobs.tolist(), strict=True):
-        sequence.alternatives.append(list(zip(some, best, strict=True)))
+    if count > 0:
+        for sequence, some in zip(sequences, step.alternatives, strict=True):
+            sequence.alternatives.append(some)
 
 
 def _unique(sequences: list[TokenSequence]) -> tuple[list[Prompt], list[int]]:

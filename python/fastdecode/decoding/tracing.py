@@ -1,13 +1,10 @@
-"""Chooses tokens as `strategies.choose` does, and records what led to each."""
+"""Traces of the tokens of a step: what led to each."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-from fastdecode import core
+from fastdecode.core import DecodeStep
 from fastdecode.models.pieces import Pieces
 from fastdecode.options.strategies import OneByOne, as_sample, spoken
 from fastdecode.results.trace import Chance, Trace
@@ -16,49 +13,43 @@ from fastdecode.results.trace import Chance, Trace
 CANDIDATES = 10
 
 
-def choose(
-    logits: Any, strategy: OneByOne, pieces: Pieces, **place: Any
-) -> tuple[NDArray[np.int64], NDArray[np.float64] | None, list[Trace]]:
-    """One token a row, as `strategies.choose` with the same `place`, and what led to each.
+def traces(step: DecodeStep, strategy: OneByOne, vocabulary: int, pieces: Pieces) -> list[Trace]:
+    """A trace of each token of `step`, which has been asked for the ledger.
 
-    Returns:
-        Token ids, mirostat's next states, traces.
+    Args:
+        step: what the core has chosen by `strategy`.
+        strategy: how.
+        vocabulary: how many tokens there are.
+        pieces: the tokens in readable form.
     """
-    sample = as_sample(strategy)
-    draws = core.sample(logits, sample, ledger=True, alternatives=CANDIDATES, **place)
-    weights = core.weights(logits, sample, **place)
-    greedy = sample.temperature == 0
+    greedy = as_sample(strategy).temperature == 0
     words = spoken(strategy)
-    kept, totals, tickets = draws.kept.tolist(), draws.totals.tolist(), draws.tickets.tolist()
-    ranks, raw = draws.ranks.tolist(), draws.raw_logprobs.tolist()
-    masses = np.exp(draws.kept_logprobs).tolist()
-    before, after = draws.entropies_before.tolist(), draws.entropies_after.tolist()
-    traces = []
-    for row, (token, some) in enumerate(
-        zip(draws.tokens.tolist(), draws.alternatives, strict=True)
-    ):
-        law, total = weights[row], totals[row]
-        if all(i != token for i, _ in some):
-            some.append((token, raw[row]))
-        traces.append(
+    kept, totals, tickets = step.kept.tolist(), step.totals.tolist(), step.tickets.tolist()
+    ranks, weights = step.ranks.tolist(), step.weights.tolist()
+    masses = np.exp(step.kept_logprobs).tolist()
+    before, after = step.entropies_before.tolist(), step.entropies_after.tolist()
+    found = []
+    for row, (token, some) in enumerate(zip(step.tokens.tolist(), step.candidates, strict=True)):
+        total = totals[row]
+        found.append(
             Trace(
                 token_id=token,
                 shown=pieces.readable(token),
-                logprob=raw[row],
-                after=int(law[token]) / total,
+                logprob=next(logprob for i, logprob, _ in some if i == token),
+                after=weights[row] / total,
                 rank=ranks[row],
                 strategy=words,
                 kept=kept[row],
-                vocabulary=len(law),
+                vocabulary=vocabulary,
                 kept_mass=masses[row],
                 ticket=None if greedy else tickets[row],
                 total=None if greedy else total,
                 entropy=before[row],
                 entropy_after=after[row],
                 candidates=[
-                    Chance(i, pieces.readable(i), logprob, int(law[i]) / total)
-                    for i, logprob in some
+                    Chance(i, pieces.readable(i), logprob, weight / total)
+                    for i, logprob, weight in some
                 ],
             )
         )
-    return draws.tokens, draws.mus if sample.adapts else None, traces
+    return found

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdecode import core
 from fastdecode._core import Beam, Sample
 
-__all__ = ["Beam", "Greedy", "OneByOne", "Sample", "Strategy", "choose", "describe", "restore"]
+__all__ = ["Beam", "Greedy", "OneByOne", "Sample", "Strategy", "describe", "restore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,50 +22,6 @@ class Greedy:
 # Those that choose each row's token from its own logits alone.
 OneByOne = Greedy | Sample
 Strategy = OneByOne | Beam
-
-
-def choose(
-    logits: Any,
-    strategy: OneByOne,
-    *,
-    seed: int,
-    streams: NDArray[np.uint32],
-    samples: NDArray[np.uint32],
-    positions: NDArray[np.uint32],
-    histories: Sequence[NDArray[np.uint32]] | None = None,
-    prompt_lengths: NDArray[np.uint32] | None = None,
-    mus: NDArray[np.float64] | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
-    """One token a row.
-
-    Args:
-        logits: shape (rows, vocab), float32, float16 or bfloat16, on the CPU.
-        strategy: `Greedy` or `Sample`.
-        seed: 0..2**64-1; unused by `Greedy`.
-        streams: stream of each row.
-        samples: sample of each row.
-        positions: tokens that stand before the drawn one in its own sequence.
-        histories: token ids of each row's prompt and text, where `needs_history`.
-        prompt_lengths: how many of them are the prompt's.
-        mus: mirostat's state of each row, NaN at the start, where `adapts`.
-
-    Returns:
-        Token ids, int64, shape (rows,), and mirostat's next states.
-    """
-    if isinstance(strategy, Greedy):
-        return core.argmax(logits), None
-    draws = core.sample(
-        logits,
-        strategy,
-        seed=seed,
-        streams=streams,
-        samples=samples,
-        positions=positions,
-        histories=histories,
-        prompt_lengths=prompt_lengths,
-        mus=mus,
-    )
-    return draws.tokens, draws.mus if strategy.adapts else None
 
 
 def describe(strategy: Strategy) -> dict[str, Any]:

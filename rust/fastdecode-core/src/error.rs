@@ -319,6 +319,65 @@ pub enum Error {
     /// A prompt that may not grow.
     #[error("limits[{0}] is 0; every prompt needs room for at least one new token")]
     NoRoom(usize),
+    /// Per-sequence arguments whose number differs from the sequences'.
+    #[error("{name} has {got} entries for {sequences} sequences; give one a sequence")]
+    PerSequence {
+        /// The argument.
+        name: &'static str,
+        /// Entries given.
+        got: usize,
+        /// Sequences of the state.
+        sequences: usize,
+    },
+    /// Another number of rows than positions to draw at.
+    #[error(
+        "logits have {got} rows for {rows} positions; give one row a sequence, and one more for \
+         each token proposed for it"
+    )]
+    LogitRows {
+        /// Rows given.
+        got: usize,
+        /// Positions to draw at.
+        rows: usize,
+    },
+    /// Processed rows of another length than the model's.
+    #[error("logits have a vocabulary of {got} beside processed rows of {size}; give the same")]
+    OtherVocabulary {
+        /// Tokens in a row of the model's.
+        got: usize,
+        /// Tokens in a processed row.
+        size: usize,
+    },
+    /// A sequence that is not in the state.
+    #[error("row {row} is not one of the {sequences} sequences; rows count from 0")]
+    NoSequence {
+        /// The row given.
+        row: usize,
+        /// Sequences of the state.
+        sequences: usize,
+    },
+    /// A step of a sequence that has ended.
+    #[error("sequence {sequence} has ended; keep the others before the next step")]
+    Ended {
+        /// The sequence.
+        sequence: usize,
+    },
+    /// A draw from a state that has changed since.
+    #[error("the sequences have changed since this draw; draw again, then commit")]
+    StaleDraw,
+    /// More tokens to commit than follow from each other.
+    #[error(
+        "counts[{sequence}]={count} must be at most {most}: no token can be committed after one \
+         that differs from its proposal or ends the sequence"
+    )]
+    NotCommittable {
+        /// The sequence.
+        sequence: usize,
+        /// Tokens asked for.
+        count: usize,
+        /// The most that can be committed.
+        most: usize,
+    },
 }
 
 /// People who write 90 mean 90%.
@@ -341,7 +400,8 @@ impl Error {
             | Self::Token { row, .. }
             | Self::HistoryToken { row, .. }
             | Self::Prompt { row, .. }
-            | Self::AllBanned { row, .. } => *row = index,
+            | Self::AllBanned { row, .. }
+            | Self::NoRoom(row) => *row = index,
             _ => {}
         }
         self

@@ -5,6 +5,7 @@
 
 mod batch;
 pub mod beam;
+pub mod decode_state;
 pub mod error;
 pub mod law;
 pub mod math;
@@ -18,6 +19,7 @@ pub mod truncation;
 mod workspace;
 
 pub use beam::{Beam, BeamParams, BeamState};
+pub use decode_state::DecodeState;
 pub use error::{Error, Result};
 pub use fastdecode_simd::Level;
 pub use law::{Draw, Law};

@@ -1,6 +1,6 @@
 //! What `sample` and its like are asked for, row by row.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use fastdecode_core::{DrawContext, History, Key, Params, Pipeline, ProcessorParams, Request};
 use numpy::{PyArray1, PyArrayMethods};
@@ -11,8 +11,13 @@ use crate::arguments;
 use crate::outcome::refusal;
 use crate::params::Sample;
 
-static MODEL_ITSELF: LazyLock<Option<Pipeline>> =
-    LazyLock::new(|| Pipeline::new(Params::default(), ProcessorParams::default()).ok());
+/// The pipeline that leaves the model's distribution as it is.
+pub fn model_itself() -> &'static Arc<Pipeline> {
+    static PIPELINE: LazyLock<Option<Arc<Pipeline>>> = LazyLock::new(|| {
+        Pipeline::new(Params::default(), ProcessorParams::default()).map(Arc::new).ok()
+    });
+    PIPELINE.as_ref().unwrap_or_else(|| unreachable!("the defaults are in range"))
+}
 
 /// Parameters for all rows, or one a row.
 enum Strategies {
@@ -94,11 +99,9 @@ impl Asked {
     /// The parameters of a row.
     pub fn pipeline(&self, row: usize) -> &Pipeline {
         match &self.strategies {
-            Strategies::Model => {
-                MODEL_ITSELF.as_ref().unwrap_or_else(|| unreachable!("the defaults are in range"))
-            }
-            Strategies::One(sample) => sample.get().pipeline.as_ref(),
-            Strategies::Each(samples) => samples[row].get().pipeline.as_ref(),
+            Strategies::Model => model_itself(),
+            Strategies::One(sample) => &sample.get().pipeline,
+            Strategies::Each(samples) => &samples[row].get().pipeline,
         }
     }
 
@@ -132,8 +135,18 @@ fn strategies(params: Option<&Bound<'_, PyAny>>, rows: usize) -> PyResult<Strate
 }
 
 fn histories(value: &Bound<'_, PyAny>, rows: usize) -> PyResult<Vec<Vec<u32>>> {
-    let wrong = || PyTypeError::new_err("histories must be a sequence of token ids for each row");
-    let mut all = Vec::with_capacity(rows);
+    let all = token_lists(value, "histories")?;
+    if all.len() == rows {
+        return Ok(all);
+    }
+    Err(refusal(&fastdecode_core::Error::Length { name: "histories", got: all.len(), rows }))
+}
+
+/// Token ids, a list a row; arrays of uint32 without an object per entry.
+pub fn token_lists(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Vec<Vec<u32>>> {
+    let wrong =
+        || PyTypeError::new_err(format!("{name} must be a sequence of token ids for each row"));
+    let mut all = Vec::new();
     for row in value.try_iter().map_err(|_| wrong())? {
         let row = row?;
         all.push(match row.cast::<PyArray1<u32>>() {
@@ -141,14 +154,11 @@ fn histories(value: &Bound<'_, PyAny>, rows: usize) -> PyResult<Vec<Vec<u32>>> {
             Err(_) => row.extract().map_err(|_| wrong())?,
         });
     }
-    if all.len() == rows {
-        return Ok(all);
-    }
-    Err(refusal(&fastdecode_core::Error::Length { name: "histories", got: all.len(), rows }))
+    Ok(all)
 }
 
 /// Mirostat's state: NaN where a sequence begins.
-fn mus(value: &Bound<'_, PyAny>, rows: usize) -> PyResult<Vec<f64>> {
+pub fn mus(value: &Bound<'_, PyAny>, rows: usize) -> PyResult<Vec<f64>> {
     let mus: Vec<f64> = match value.cast::<PyArray1<f64>>() {
         Ok(array) => array.readonly().as_array().to_vec(),
         Err(_) => value

@@ -6,6 +6,7 @@ mod asked;
 mod beam;
 mod beam_state;
 mod borrow;
+mod decode_state;
 mod draws;
 mod engine;
 mod functions;
@@ -25,6 +26,8 @@ mod _core {
     use crate::beam::Beam;
     #[pymodule_export]
     use crate::beam_state::{BeamOutcome, BeamState, BeamStep};
+    #[pymodule_export]
+    use crate::decode_state::{DecodeState, DecodeStep};
     #[pymodule_export]
     use crate::draws::Draws;
     #[pymodule_export]

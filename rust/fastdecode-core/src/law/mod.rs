@@ -64,6 +64,11 @@ impl<'a> Law<'a> {
         Self { level, row, max, scale, first: None, last: None }
     }
 
+    /// The same without any truncation.
+    pub(crate) fn uncut(self) -> Self {
+        Self { first: None, last: None, ..self }
+    }
+
     /// The weight of a token, zero where it was cut.
     #[must_use]
     pub fn weight_of(&self, id: usize) -> u64 {

@@ -8,7 +8,7 @@ pub use params::{PipelineParams, Stage, parameters};
 
 use crate::error::{Error, Result};
 use crate::law::Draw;
-use crate::processors::{History, ProcessorParams, Processors};
+use crate::processors::{History, ProcessorParams, ProcessorWorkspace, Processors};
 use crate::row::scan::survey;
 use crate::truncation::DrawContext;
 use crate::truncation::Params;
@@ -106,12 +106,41 @@ impl Pipeline {
         if self.processors.is_empty() {
             return work(row, workspace);
         }
+        let change = |row: &mut [f32], space: &mut _| self.processors.apply(row, history, space);
+        self.on_changed(row, workspace, change, work)
+    }
+
+    /// Runs `work` on the row with all but the allowed tokens banned: on the row itself where all
+    /// are allowed.
+    pub(crate) fn on_restricted<T>(
+        &self,
+        row: &[f32],
+        workspace: &mut Workspace,
+        work: impl FnOnce(&[f32], &mut Workspace) -> Result<T>,
+    ) -> Result<T> {
+        self.processors.check(row.len())?;
+        if !self.processors.is_restricting() {
+            return work(row, workspace);
+        }
+        let change = |row: &mut [f32], space: &mut _| {
+            self.processors.restrict(row, space);
+            Ok(())
+        };
+        self.on_changed(row, workspace, change, work)
+    }
+
+    /// Runs `work` on a copy of the row that `change` has changed.
+    fn on_changed<T>(
+        &self,
+        row: &[f32],
+        workspace: &mut Workspace,
+        change: impl FnOnce(&mut [f32], &mut ProcessorWorkspace) -> Result<()>,
+        work: impl FnOnce(&[f32], &mut Workspace) -> Result<T>,
+    ) -> Result<T> {
         let mut processed = std::mem::take(&mut workspace.processed);
         processed.clear();
         processed.extend_from_slice(row);
-        let result = self
-            .processors
-            .apply(&mut processed, history, &mut workspace.processors)
+        let result = change(&mut processed, &mut workspace.processors)
             .and_then(|()| work(&processed, workspace));
         workspace.processed = processed;
         result.map_err(|error| match error {

@@ -57,6 +57,20 @@ impl Sampler {
         self.sample_with(row, context, |total| context.key.ticket(total), workspace)
     }
 
+    /// [`Sampler::sample`], with the law that it was drawn from before any truncation, and that
+    /// law's total where the draw has found it out. The workspace keeps the row's survey.
+    pub(crate) fn sample_of<'a>(
+        &self,
+        row: &'a [f32],
+        context: DrawContext,
+        workspace: &mut Workspace,
+    ) -> Result<(Draw, Law<'a>, Option<u64>)> {
+        let survivors = self.survivors(row, context, workspace)?;
+        let (law, whole) = survivors.uncut();
+        let draw = survivors.draw(|total| context.key.ticket(total))?;
+        Ok((draw, law, whole.then_some(draw.total)))
+    }
+
     /// [`Sampler::sample`] with the uniform integer from elsewhere: `ticket` is called once, with
     /// the law's total weight W, and gives an integer in `[0, W)`.
     ///

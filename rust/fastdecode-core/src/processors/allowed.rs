@@ -34,6 +34,8 @@ impl Processor for Allowed {
         help: "Bans all other token ids.",
     };
 
+    const RESTRICTS: bool = true;
+
     fn new(given: &Self::Given, _: &[u32]) -> Result<Option<Self>> {
         let Some(ids) = given else { return Ok(None) };
         if ids.is_empty() {

@@ -93,10 +93,31 @@ impl Processors {
         history: History<'_>,
         workspace: &mut ProcessorWorkspace,
     ) -> Result<()> {
+        self.apply_unrestricted(row, history, workspace)?;
+        self.restrict(row, workspace);
+        Ok(())
+    }
+
+    /// [`Processors::apply`] without those that come after the caller's own processors.
+    ///
+    /// # Errors
+    /// As [`Processors::apply`].
+    pub(crate) fn apply_unrestricted(
+        &self,
+        row: &mut [f32],
+        history: History<'_>,
+        workspace: &mut ProcessorWorkspace,
+    ) -> Result<()> {
         self.check(row.len())?;
         let generated = if self.needs_history() { history.generated(row.len())? } else { 0 };
-        self.apply_each(row, &mut Past::new(history, generated, workspace));
+        self.apply_each(false, row, &mut Past::new(history, generated, workspace));
         Ok(())
+    }
+
+    /// Applies what has been left out by [`Processors::apply_unrestricted`], to a row of a
+    /// vocabulary that has been checked.
+    pub(crate) fn restrict(&self, row: &mut [f32], workspace: &mut ProcessorWorkspace) {
+        self.apply_each(true, row, &mut Past::new(History::default(), 0, workspace));
     }
 
     /// The error for a row that has no token left after these processors, and had some before: it

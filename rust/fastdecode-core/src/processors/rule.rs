@@ -12,6 +12,10 @@ pub(super) trait Processor: Sized {
     /// Its row in the table of parameters.
     const PARAMETER: Parameter;
 
+    /// Whether it is applied after processors of the caller, so that these cannot undo it. Such a
+    /// processor is one of the last in the order and does not look at the history.
+    const RESTRICTS: bool = false;
+
     /// Checks the parameter; None where it changes no row.
     ///
     /// # Errors

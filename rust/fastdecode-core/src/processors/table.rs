@@ -117,10 +117,18 @@ macro_rules! order {
                 Ok(())
             }
 
-            fn apply_each(&self, row: &mut [f32], past: &mut Past) {
-                $(if let Some(processor) = &self.$name {
+            /// Applies the processors that are, or are not, restrictions.
+            fn apply_each(&self, restricts: bool, row: &mut [f32], past: &mut Past) {
+                $(if <$rule as Processor>::RESTRICTS == restricts
+                    && let Some(processor) = &self.$name
+                {
                     processor.apply(row, past);
                 })+
+            }
+
+            /// Whether there is a restriction.
+            pub(crate) fn is_restricting(&self) -> bool {
+                $((<$rule as Processor>::RESTRICTS && self.$name.is_some()))||+
             }
 
             /// The processors that ban, as a caller writes them.

@@ -282,6 +282,11 @@ impl<'a, 's> Survivors<'a, 's> {
         self.law.draw(total, ticket, of)
     }
 
+    /// The law before anything was cut, at its temperature, and whether nothing has been cut.
+    pub fn uncut(&self) -> (Law<'a>, bool) {
+        (self.law.uncut(), self.is_whole())
+    }
+
     /// Whether nothing has been cut.
     fn is_whole(&self) -> bool {
         self.form == Form::Interval && self.law.first.is_none() && self.law.last.is_none()
