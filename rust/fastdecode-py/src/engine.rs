@@ -1,4 +1,4 @@
-//! The native GPT-2 as Python sees it: a model, and the rows that it has under way.
+//! The native engine in Python: a model, and a batch of sequences in progress.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,19 +11,22 @@ use numpy::{
     PyArray1, PyArray2, PyArrayDyn, PyArrayMethods, PyReadonlyArray1, PyReadonlyArrayDyn,
     PyUntypedArrayMethods,
 };
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 fn refusal(error: &Error) -> PyErr {
-    PyValueError::new_err(error.to_string())
+    match error {
+        Error::Memory { .. } => PyMemoryError::new_err(error.to_string()),
+        _ => PyValueError::new_err(error.to_string()),
+    }
 }
 
 /// A GPT-2 on the CPU, whose logits are the same bits in any batch.
 ///
-/// A row's logits depend on its tokens alone: not on the batch, the threads or the instruction set.
-/// The environment's FASTDECODE_THREADS and FASTDECODE_LEVEL (portable, neon, avx2, avx512) choose
-/// the latter two.
+/// The logits of a sequence depend on its tokens alone: not on the batch, the threads or the instruction
+/// set. The environment variables FASTDECODE_THREADS and FASTDECODE_LEVEL (portable, neon, avx2, avx512)
+/// choose the latter two.
 #[pyclass(frozen, module = "fastdecode._core")]
 pub struct NativeGpt2 {
     model: Arc<Model>,
@@ -37,12 +40,14 @@ impl NativeGpt2 {
     /// ----------
     /// path : str or path
     /// dtype : str
-    ///     How the weights are kept: "float32", "bfloat16" or "int8".
+    ///     The number format of the weights in memory: "float32", "bfloat16" or "int8".
     ///
     /// Raises
     /// ------
     /// ValueError
-    ///     A file that is missing, damaged, or of another kind of model; another dtype.
+    ///     If a file is missing, damaged, or of another kind of model, or `dtype` is unknown.
+    /// MemoryError
+    ///     If the system refuses memory for the weights.
     #[staticmethod]
     #[pyo3(signature = (path, dtype = "float32"))]
     #[expect(clippy::needless_pass_by_value, reason = "converted from Python")]
@@ -52,7 +57,7 @@ impl NativeGpt2 {
         Ok(Self { model: Arc::new(model) })
     }
 
-    /// From arrays by name; their values are copied once, into the form that the engine reads.
+    /// From arrays by name. Their values are copied once, into the layout that the engine reads.
     ///
     /// Parameters
     /// ----------
@@ -61,13 +66,15 @@ impl NativeGpt2 {
     /// tensors : dict of str to array
     ///     C-contiguous; float32, float16, or uint16 for the bits of bfloat16.
     /// dtype : str
-    ///     How the weights are kept: "float32", "bfloat16" or "int8".
+    ///     The number format of the weights in memory: "float32", "bfloat16" or "int8".
     ///
     /// Raises
     /// ------
     /// ValueError
-    ///     Tensors that are missing or of another shape, or a configuration of another model;
-    ///     another dtype.
+    ///     If tensors are missing or have another shape, the configuration is of another kind of model, or
+    ///     `dtype` is unknown.
+    /// MemoryError
+    ///     If the system refuses memory for the weights.
     #[staticmethod]
     #[pyo3(signature = (config, tensors, dtype = "float32"))]
     fn from_arrays(
@@ -97,13 +104,13 @@ impl NativeGpt2 {
         self.model.config().vocab_size()
     }
 
-    /// The most tokens a row may have.
+    /// The most tokens of a sequence.
     #[getter]
     fn context(&self) -> usize {
         self.model.config().context()
     }
 
-    /// Memory of one token of one row in the KV cache, in bytes.
+    /// Memory of one token of one sequence in the KV cache, in bytes.
     #[getter]
     fn bytes_per_token(&self) -> usize {
         self.model.bytes_per_token()
@@ -115,13 +122,13 @@ impl NativeGpt2 {
         self.model.bytes()
     }
 
-    /// How the weights are kept: "float32", "bfloat16" or "int8".
+    /// The number format of the weights in memory: "float32", "bfloat16" or "int8".
     #[getter]
     fn dtype(&self) -> &'static str {
         self.model.format().name()
     }
 
-    /// Threads that it runs on.
+    /// The most threads that it runs on.
     #[getter]
     fn threads(&self) -> usize {
         self.model.threads()
@@ -133,12 +140,12 @@ impl NativeGpt2 {
         self.model.level().name()
     }
 
-    /// Read all weights once and do nothing with them: the measure of a step's speed.
+    /// Read all weights once and do nothing with them: a step cannot be faster than that.
     ///
     /// Returns
     /// -------
     /// float
-    ///     Seconds that it took.
+    ///     The time it took, in seconds.
     fn read_seconds(&self, py: Python<'_>) -> f64 {
         py.detach(|| {
             let begun = std::time::Instant::now();
@@ -153,7 +160,7 @@ impl NativeGpt2 {
         NativeRows { batch, model: Arc::clone(&self.model), given: None }
     }
 
-    /// The logits behind each token of a sequence.
+    /// The next-token logits after each token of a sequence.
     ///
     /// Parameters
     /// ----------
@@ -177,13 +184,13 @@ impl NativeGpt2 {
     }
 }
 
-/// Rows under way in a `NativeGpt2`, with their KV cache.
+/// The sequences of a batch in a `NativeGpt2`, with their KV cache.
 #[pyclass(module = "fastdecode._core")]
 pub struct NativeRows {
     batch: Batch,
     model: Arc<Model>,
-    /// What the last step gave. Once nobody else holds it the next step writes there: fresh pages
-    /// for the logits of 32 rows took a twentieth of a step.
+    /// The array that the last step returned. Once nobody else holds it, the next step writes there,
+    /// because the pages of a new array must be mapped and cleared.
     given: Option<Py<PyArray2<f32>>>,
 }
 
@@ -193,8 +200,8 @@ impl NativeRows {
         self.batch.len()
     }
 
-    /// Add rows behind those under way: prompt i goes through the model once and becomes
-    /// `repeats[i]` rows, which share its cache.
+    /// Add sequences after the present ones: prompt i goes through the model once and becomes `repeats[i]`
+    /// sequences, which share its cache.
     ///
     /// Parameters
     /// ----------
@@ -203,7 +210,7 @@ impl NativeRows {
     ///
     /// Returns
     /// -------
-    /// float32 array, (new rows, vocab)
+    /// float32 array, (new sequences, vocab)
     #[expect(clippy::needless_pass_by_value, reason = "converted from Python")]
     fn join<'py>(
         &mut self,
@@ -223,15 +230,15 @@ impl NativeRows {
         })
     }
 
-    /// Append one token to each row.
+    /// Append one token to each sequence.
     ///
     /// Parameters
     /// ----------
-    /// tokens : int64 array, (rows,)
+    /// tokens : int64 array, (sequences,)
     ///
     /// Returns
     /// -------
-    /// float32 array, (rows, vocab)
+    /// float32 array, (sequences, vocab)
     #[expect(clippy::needless_pass_by_value, reason = "converted from Python")]
     fn step<'py>(
         &mut self,
@@ -255,7 +262,7 @@ impl NativeRows {
         Ok(to)
     }
 
-    /// Go on with these rows, in this order; a row may come several times.
+    /// Continue with the sequences at these indices, in this order; an index may be given several times.
     ///
     /// Parameters
     /// ----------
@@ -267,7 +274,7 @@ impl NativeRows {
 }
 
 impl NativeRows {
-    /// An array for a step's logits that nobody else looks at.
+    /// An array for a step's logits that nobody else holds.
     fn room<'py>(&mut self, py: Python<'py>, shape: [usize; 2]) -> Bound<'py, PyArray2<f32>> {
         let given = self.given.take().map(|given| given.into_bound(py));
         // SAFETY: the object is alive, and the GIL is held.

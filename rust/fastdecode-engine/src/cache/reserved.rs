@@ -67,7 +67,7 @@ mod tests {
     use fastdecode_simd::{Line, Pool};
     use std::sync::Arc;
 
-    const SHAPE: Shape = Shape { layers: 2, heads: 3, width: 20 };
+    const SHAPE: Shape = Shape::new(2, 3, 20);
 
     /// Appends a position of `x` to each sequence. Returns how many of their chunks are new copies.
     fn append(pool: &Pool, sequences: &mut [Sequence], x: &[f32]) -> usize {
@@ -85,7 +85,7 @@ mod tests {
                 for line in keys.iter_mut() {
                     line.0[lane] = *x;
                 }
-                values[lane * SHAPE.across()..][..SHAPE.across()].fill(Line([*x; 16]));
+                values[lane * SHAPE.across..][..SHAPE.across].fill(Line([*x; 16]));
             }
             reserved.advance(index, 1);
         }

@@ -14,20 +14,21 @@ pub struct Shape {
     pub heads: usize,
     /// Width of a head.
     pub width: usize,
+    /// Lines of a head's values at one position.
+    pub across: usize,
 }
 
 impl Shape {
-    /// Lines of a head's values at one position.
-    #[inline(always)]
-    pub fn across(self) -> usize {
-        self.width.div_ceil(LANES)
+    /// The cache of a model with these layers, and in each of them these heads of this width.
+    pub const fn new(layers: usize, heads: usize, width: usize) -> Self {
+        Self { layers, heads, width, across: width.div_ceil(LANES) }
     }
 
     /// Lines of one head in a chunk: its keys, a line for each dimension with the positions as lanes;
     /// then its values, position by position.
     #[inline(always)]
     pub fn head_lines(self) -> usize {
-        self.width + POSITIONS * self.across()
+        self.width + POSITIONS * self.across
     }
 
     /// The first line of one head of one layer in a chunk.
@@ -39,7 +40,7 @@ impl Shape {
     /// The lines of a chunk that one layer has written to after `filled` positions: first lines and
     /// their numbers.
     pub fn written(self, layer: usize, filled: usize) -> impl Iterator<Item = (usize, usize)> {
-        let count = self.width + filled * self.across();
+        let count = self.width + filled * self.across;
         (0..self.heads).map(move |head| (self.head_start(layer, head), count))
     }
 

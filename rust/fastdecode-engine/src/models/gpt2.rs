@@ -116,7 +116,7 @@ impl Architecture for Gpt2Config {
     }
 
     fn cache_shape(&self) -> Shape {
-        Shape { layers: self.n_layer, heads: self.n_head, width: self.n_embd / self.n_head }
+        Shape::new(self.n_layer, self.n_head, self.n_embd / self.n_head)
     }
 
     /// transformers saves the language model with it; the original checkpoint is without.

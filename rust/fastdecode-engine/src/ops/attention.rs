@@ -90,7 +90,7 @@ impl<'a> Attention<'a> {
     }
 
     fn append_head(&self, segment: &Segment, head: usize) {
-        let (width, across) = (self.shape.width, self.shape.across());
+        let (width, across) = (self.shape.width, self.shape.across);
         let residual = self.shape.heads * width;
         let sequence = &self.sequences[segment.sequence];
         for i in 0..segment.count {
@@ -258,7 +258,7 @@ fn attend_rows<L: Tile, const R: usize, const N: usize>(
         }
     }
 
-    let across = attention.shape.across();
+    let across = attention.shape.across;
     let mut vector = 0;
     while vector < across {
         // Enough chains to hide an addition's latency, as far as there are registers.
@@ -312,7 +312,7 @@ fn mix<L: Lanes, const R: usize, const N: usize>(
     totals: &[f32; BLOCK_ROWS],
     to: &mut [f32],
 ) -> usize {
-    let (width, across) = (run.attention.shape.width, run.attention.shape.across());
+    let (width, across) = (run.attention.shape.width, run.attention.shape.across);
     let mut acc = [[l.splat(0.0); N]; R];
     for (chunk, terms) in terms.chunks(POSITIONS * R).enumerate() {
         let values = &run.head(chunk).values[vector..];
