@@ -59,7 +59,7 @@ def interleaved(prompts, n):
 def unopened(monkeypatch):
     """Models are passed on by name instead of being loaded."""
     module = importlib.import_module("fastdecode.cli.generate")
-    monkeypatch.setattr(module, "opened", lambda model: model["model"])
+    monkeypatch.setattr(module, "opened", lambda model, *_: model)
 
 
 @pytest.fixture

@@ -1,119 +1,117 @@
-"""`fastdecode beam`: search, and show what the search looked at."""
+"""`fastdecode beam`: beam search, and the tree of what it looked at."""
 
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 import fastdecode
-from fastdecode.cli.generate import record
+from fastdecode.cli.generate import record, stop_option
 from fastdecode.cli.inputs import read
-from fastdecode.cli.options import MODEL, Json, group, opened
-from fastdecode.cli.output import emit, printable, show, tolerant
+from fastdecode.cli.options.model import model_options, opened
+from fastdecode.cli.options.parameters import EPILOG, beam_parameter_options, given
+from fastdecode.cli.options.sections import Command
+from fastdecode.cli.output import emit, json_option, printable, save_option, show, tolerant
 
 if TYPE_CHECKING:
     from fastdecode.results.beam_tree import BeamTree
     from fastdecode.results.generations import Generations
 
-
-class Drawing(StrEnum):
-    """How a tree is written."""
-
-    TEXT = "text"
-    SVG = "svg"
-    DOT = "dot"
-    MERMAID = "mermaid"
+_EARLY_STOPPING: dict[str, Any] = {"no": False, "yes": True, "never": "never"}
 
 
-class Stopping(StrEnum):
-    """When a search is over; see `fastdecode.Beam`."""
-
-    NO = "no"
-    YES = "yes"
-    NEVER = "never"
-
-
-_STOPPING: dict[Stopping, Any] = {
-    Stopping.NO: False,
-    Stopping.YES: True,
-    Stopping.NEVER: "never",
-}
-
-
-@group("model", MODEL)
+@click.command(cls=Command, epilog=EPILOG)
+@click.argument("prompt")
+@model_options
+@click.option("--max-new-tokens", type=int, default=20, help="New tokens of each sequence at most.")
+@click.option("--num-beams", "-k", type=int, default=4, help="Sequences kept at each step.")
+@click.option("-n", type=int, default=1, help="Sequences to return, best first.")
+@click.option("--length-penalty", type=float, default=1.0, help="Above 0 favours long sequences.")
+@click.option(
+    "--early-stopping",
+    type=click.Choice(list(_EARLY_STOPPING)),
+    default="no",
+    help="Stop when enough sequences have ended.",
+)
+@click.option("--groups", type=int, default=1, help="Groups of beams that are kept different.")
+@click.option(
+    "--diversity-penalty",
+    type=float,
+    default=0.0,
+    help="Nats off a token that an earlier group took.",
+)
+@click.option("--stochastic", is_flag=True, help="Draw the sequences, without replacement.")
+@click.option("--seed", type=int, help="Seed of the draws; without it a fresh one, printed.")
+@stop_option
+@click.option("--tree", is_flag=True, help="Show every candidate that was looked at.")
+@click.option(
+    "--as",
+    "drawing",
+    type=click.Choice(["text", "svg", "dot", "mermaid"]),
+    default="text",
+    help="Format of --tree.",
+)
+@json_option
+@save_option
+@beam_parameter_options
 def beam(
-    prompt: Annotated[
-        str, typer.Argument(metavar="PROMPT", help="Text to go on from; - reads standard input.")
-    ],
-    model: dict[str, Any],
-    max_new_tokens: Annotated[
-        int, typer.Option("--max-new-tokens", help="Tokens at most, each.")
-    ] = 20,
-    num_beams: Annotated[
-        int, typer.Option("--num-beams", "-k", help="Sequences kept at each step.")
-    ] = 4,
-    n: Annotated[int, typer.Option("-n", help="Sequences to return, best first.")] = 1,
-    length_penalty: Annotated[
-        float, typer.Option("--length-penalty", help="Above 0 favours long sequences.")
-    ] = 1.0,
-    early_stopping: Annotated[
-        Stopping, typer.Option("--early-stopping", help="When enough sequences have ended.")
-    ] = Stopping.NO,
-    groups: Annotated[
-        int, typer.Option("--groups", help="Groups of beams that are kept apart.")
-    ] = 1,
-    diversity_penalty: Annotated[
-        float, typer.Option("--diversity-penalty", help="Nats off what an earlier group took.")
-    ] = 0.0,
-    stochastic: Annotated[
-        bool,
-        typer.Option("--stochastic", help="Draw the sequences, without replacement."),
-    ] = False,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="For --stochastic. Left out: a fresh one.")
-    ] = None,
-    stop: Annotated[
-        list[str] | None,
-        typer.Option("--stop", help="End before this text. May be repeated.", show_default=False),
-    ] = None,
-    tree: Annotated[
-        bool, typer.Option("--tree", help="Show every candidate that was looked at.")
-    ] = False,
-    drawing: Annotated[Drawing, typer.Option("--as", help="How --tree is written.")] = Drawing.TEXT,
-    as_json: Json = False,
-    save: Annotated[
-        str | None,
-        typer.Option("--save", metavar="FILE", help="Save the run, for fastdecode replay."),
-    ] = None,
+    prompt: str,
+    model: str,
+    engine: str,
+    dtype: str | None,
+    max_new_tokens: int,
+    num_beams: int,
+    n: int,
+    length_penalty: float,
+    early_stopping: str,
+    groups: int,
+    diversity_penalty: float,
+    stochastic: bool,
+    seed: int | None,
+    stop: Sequence[str],
+    tree: bool,
+    drawing: str,
+    as_json: bool,
+    save: str | None,
+    **parameters: Any,
 ) -> None:
-    """Search for the likeliest sequences behind PROMPT."""
+    """Search for the likeliest continuations of PROMPT.
+
+    With temperature or a truncation, the beams are drawn from the distribution that they leave
+    (beam sampling). A PROMPT of - is read from standard input.
+    """
+    from fastdecode.options import keywords
+
+    processors, truncations = keywords.split(given(parameters))
     strategy = fastdecode.Beam(
         num_beams,
         length_penalty,
-        _STOPPING[early_stopping],
+        _EARLY_STOPPING[early_stopping],
         n,
         num_beam_groups=groups,
         diversity_penalty=diversity_penalty,
         stochastic=stochastic,
+        sample=fastdecode.Sample(**truncations) if truncations else None,
+        **processors,
     )
     inputs = read([prompt], None, "prompt")
     with inputs.named():
         found = fastdecode.generate(
             inputs.texts,
-            model=opened(model),
+            model=opened(model, engine, dtype),
             strategy=strategy,
             max_new_tokens=max_new_tokens,
             seed=seed,
-            stop=stop or None,
+            stop=list(stop) or None,
             logprobs=0,
             trace=tree,
         )
     if save is not None:
         found.save(save)
-    if stochastic and seed is None:
+    if (stochastic or truncations) and seed is None:
         print(f"seed {found.seed}", file=sys.stderr)
     if tree:
         _show(found.tree, drawing)
@@ -124,19 +122,19 @@ def beam(
         _list(found)
 
 
-def _show(tree: BeamTree, drawing: Drawing) -> None:
-    if drawing is Drawing.SVG:
+def _show(tree: BeamTree, drawing: str) -> None:
+    if drawing == "svg":
         print(tree.to_svg())
-    elif drawing is Drawing.DOT:
+    elif drawing == "dot":
         print(tree.to_dot())
-    elif drawing is Drawing.MERMAID:
+    elif drawing == "mermaid":
         print(tree.to_mermaid())
     else:
         show(tree)
 
 
 def _list(found: Generations) -> None:
-    """A line for each sequence: its score, and where there is one its inclusion probability."""
+    """A line for each sequence: its score, and its inclusion probability if it was drawn."""
     tolerant()
     for item in found:
         notes = f"{item.score:9.4f}"

@@ -2,43 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
-from fastdecode.cli.options import MODEL, STRATEGY, Json, group, opened
-from fastdecode.cli.output import emit, show
+from fastdecode.cli.options.model import model_options, opened
+from fastdecode.cli.options.parameters import EPILOG, given, parameter_options
+from fastdecode.cli.options.sections import Command
+from fastdecode.cli.output import emit, json_option, show
 
 
-@group("model", MODEL)
-@group("strategy", STRATEGY)
+@click.command(cls=Command, epilog=EPILOG)
+@model_options
+@click.option(
+    "--batch",
+    "-b",
+    type=int,
+    multiple=True,
+    show_default="1, 8 and 32",
+    help="Texts at a time. May be repeated.",
+)
+@click.option("--max-new-tokens", type=int, default=64, help="New tokens of each text.")
+@click.option("--repeats", type=int, default=3, help="Runs, of which the median is shown.")
+@json_option
+@parameter_options
 def bench(
-    model: dict[str, Any],
-    strategy: dict[str, Any],
-    batch: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--batch", "-b", help="Texts at a time. May be repeated.", show_default="1, 8 and 32"
-        ),
-    ] = None,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="Tokens of each.")] = 64,
-    repeats: Annotated[int, typer.Option("--repeats", help="Runs; the median is shown.")] = 3,
-    as_json: Json = False,
+    model: str,
+    engine: str,
+    dtype: str | None,
+    batch: Sequence[int],
+    max_new_tokens: int,
+    repeats: int,
+    as_json: bool,
+    **parameters: Any,
 ) -> None:
-    """Measure tokens a second and where the time goes, for --model and a way to draw."""
+    """Measure tokens per second, and where the time goes.
+
+    Greedy decoding is measured where no option says how to choose tokens.
+    """
     from fastdecode.jobs import throughput as throughputs
     from fastdecode.options import checks, keywords
     from fastdecode.options.strategies import Beam
 
-    chosen = keywords.read(strategy, None).strategy
+    chosen = keywords.read(given(parameters), None).strategy
     if isinstance(chosen, Beam):
         raise TypeError("a beam search has no throughput by batch")
     checks.integer("--max-new-tokens", max_new_tokens, 1)
-    for size in batch or ():
+    for size in batch:
         checks.integer("--batch", size, 1)
     found = throughputs.measure(
-        opened(model),
+        opened(model, engine, dtype),
         batch or (1, 8, 32),
         strategy=chosen,
         max_new_tokens=max_new_tokens,
@@ -48,4 +63,4 @@ def bench(
         show(found)
         return
     for item in found:
-        emit(asdict(item) | {"model": model["model"]} | found.environment)
+        emit(asdict(item) | {"model": model} | found.environment)

@@ -2,51 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Any
 
-import typer
+import click
 
-from fastdecode.cli.inputs import Inputs, read
-from fastdecode.cli.options import MODEL, File, Json, Texts, group, opened
-from fastdecode.cli.output import emit, show
+from fastdecode.cli.inputs import Inputs, file_option, read, texts_argument
+from fastdecode.cli.options.model import model_options, opened
+from fastdecode.cli.options.sections import Command
+from fastdecode.cli.output import emit, json_option, show
 
 
-@group("model", MODEL)
+@click.command(cls=Command)
+@texts_argument
+@model_options
+@file_option
+@click.option("--label", "-l", multiple=True, metavar="LABEL", help="A label; give two or more.")
+@click.option("--labels", metavar="FILE", help="Read labels from a file, one a line.")
+@click.option(
+    "--prompt",
+    multiple=True,
+    metavar="TEXT",
+    show_default="{label}:",
+    help="Text before the classified one: one with {label} in it, or one for each label.",
+)
+@click.option(
+    "--prior",
+    multiple=True,
+    type=float,
+    show_default="equal",
+    help="Prior weight of a label; give one for each label.",
+)
+@click.option("--separator", default=" ", help="Text between prompt and text.")
+@click.option("--bos/--no-bos", default=True, help="Begin with the BOS token.")
+@click.option("--eos/--no-eos", default=False, help="Score the EOS token at the end.")
+@json_option
 def classify(
-    model: dict[str, Any],
-    texts: Texts = None,
-    file: File = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option("--label", "-l", help="A label; give two or more.", show_default=False),
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option("--labels", metavar="FILE", help="Labels, one a line.")
-    ] = None,
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--prompt",
-            help="What stands before the text: once with {label} in it, or once a label.",
-            show_default="{label}:",
-        ),
-    ] = None,
-    prior: Annotated[
-        list[float] | None,
-        typer.Option(
-            "--prior",
-            help="How likely each label is by itself, once a label.",
-            show_default="equal",
-        ),
-    ] = None,
-    separator: Annotated[str, typer.Option("--separator", help="Between prompt and text.")] = " ",
-    bos: Annotated[bool, typer.Option("--bos/--no-bos", help="Begin with the BOS token.")] = True,
-    eos: Annotated[
-        bool, typer.Option("--eos/--no-eos", help="Score the EOS token at the end.")
-    ] = False,
-    as_json: Json = False,
+    texts: Sequence[str],
+    model: str,
+    engine: str,
+    dtype: str | None,
+    file: str | None,
+    label: Sequence[str],
+    labels: str | None,
+    prompt: Sequence[str],
+    prior: Sequence[float],
+    separator: str,
+    bos: bool,
+    eos: bool,
+    as_json: bool,
 ) -> None:
-    """Say which label each TEXT belongs to: p(label | text) from p(text | label)."""
+    """Find the label of each TEXT, by p(label | text).
+
+    Bayes' rule gives it from p(text | label) and the labels' priors.
+    """
     if not label and labels is None:
         raise ValueError("no label; give --label twice or more, or --labels FILE")
     if file == "-" and labels == "-":
@@ -59,17 +68,18 @@ def classify(
             f"--labels {labels}: there is no such file; a label in words is given as --label"
         ) from error
     names = Inputs([name.strip() for name in names.texts], names.arguments, names.source, "--label")
-    prompts: Any = prompt or None
-    if prompt is not None and len(prompt) == 1 and "{label}" in prompt[0]:
+    prompts: Any = list(prompt) or None
+    priors = list(prior) or None
+    if len(prompt) == 1 and "{label}" in prompt[0]:
         prompts = prompt[0]
-    _check(names, prompts, prior)
-    decoder = opened(model)
+    _check(names, prompts, priors)
+    decoder = opened(model, engine, dtype)
     with inputs.named():
         found = decoder.classify(
             inputs.texts,
             names.texts,
             prompts=prompts,
-            priors=prior or None,
+            priors=priors,
             separator=separator,
             bos=bos,
             eos=eos,
@@ -77,15 +87,13 @@ def classify(
     if as_json:
         for item in found:
             emit({"text": item.text, "label": item.label, "posterior": item.posterior})
-    elif len(found) == 1:
-        show(found[0])
     else:
-        show(found)
+        show(found[0] if len(found) == 1 else found)
 
 
-def _check(names: Inputs, prompts: Any, priors: Any) -> None:
+def _check(names: Inputs, prompts: Any, priors: list[float] | None) -> None:
     """Refuse labels that are empty or repeated by where they were given, before a model loads."""
     from fastdecode.results.classification import read_labels
 
     with names.named():
-        read_labels(names.texts, prompts, priors or None)
+        read_labels(names.texts, prompts, priors)

@@ -1,18 +1,20 @@
-"""`fastdecode generate`: texts as they come, into a saved run, or into a file that can go on."""
+"""`fastdecode generate`: texts, printed as they are generated, saved, or in a resumable file."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 import fastdecode
 from fastdecode.cli import sinks
-from fastdecode.cli.inputs import Inputs, read
-from fastdecode.cli.options import DRAWING, MODEL, STRATEGY, File, Json, flags, group, opened
-from fastdecode.cli.output import emit, printable, tolerant
+from fastdecode.cli.inputs import Inputs, file_option, prompts_argument, read
+from fastdecode.cli.options.model import model_options, opened
+from fastdecode.cli.options.parameters import EPILOG, TRUNCATION, given, parameter_options, typed
+from fastdecode.cli.options.sections import Command
+from fastdecode.cli.output import emit, json_option, printable, save_option, tolerant
 from fastdecode.results.step import Step
 
 if TYPE_CHECKING:
@@ -20,125 +22,119 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 
+stop_option = click.option(
+    "--stop", metavar="TEXT", multiple=True, help="End before this text. May be repeated."
+)
 
-@group("model", MODEL)
-@group("strategy", STRATEGY)
+
+@click.command(cls=Command, epilog=EPILOG)
+@prompts_argument
+@model_options
+@file_option
+@click.option("--max-new-tokens", type=int, default=20, help="New tokens of each text at most.")
+@click.option("-n", type=int, default=1, help="Samples of each prompt.")
+@click.option(
+    "--seed",
+    type=int,
+    help="The same seed gives the same texts; without it a fresh one, printed.",
+)
+@click.option(
+    "--sample/--greedy",
+    default=None,
+    help="Draw tokens, or take the likeliest. Without either, draw if there is --seed, -n above 1, "
+    f'or an option of "{TRUNCATION}".',
+)
+@stop_option
+@click.option(
+    "--logprobs",
+    type=int,
+    metavar="M",
+    help="Record each token's log-probability, and those of the M likeliest.",
+)
+@click.option("--batch-size", type=int, help="Texts at a time at most.")
+@json_option
+@save_option
+@click.option(
+    "--out",
+    "-o",
+    metavar="FILE",
+    help="Write JSON lines to FILE; after an interruption, the same command resumes the run.",
+)
+@parameter_options
 def generate(
-    model: dict[str, Any],
-    strategy: dict[str, Any],
-    prompts: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="PROMPT...",
-            help="Texts to go on from; - reads one from standard input.",
-            show_default=False,
-        ),
-    ] = None,
-    file: File = None,
-    max_new_tokens: Annotated[
-        int, typer.Option("--max-new-tokens", help="Tokens at most, each.")
-    ] = 20,
-    n: Annotated[int, typer.Option("-n", help="Samples of each prompt.")] = 1,
-    seed: Annotated[
-        int | None,
-        typer.Option("--seed", help="Same seed, same texts. Without it a fresh one, printed."),
-    ] = None,
-    sample: Annotated[
-        bool | None,
-        typer.Option(
-            "--sample/--greedy",
-            help="Draw tokens, or take the likeliest. Left out: draw if --seed, -n above 1, or an "
-            "option that shapes the draw (--temperature to --top-n-sigma) is there.",
-            show_default=False,
-        ),
-    ] = None,
-    stop: Annotated[
-        list[str] | None,
-        typer.Option("--stop", help="End before this text. May be repeated.", show_default=False),
-    ] = None,
-    logprobs: Annotated[
-        int | None,
-        typer.Option(
-            "--logprobs", help="Note each token's log-probability and so many alternatives."
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", help="Texts at a time, at most.")
-    ] = None,
-    as_json: Json = False,
-    save: Annotated[
-        str | None,
-        typer.Option("--save", metavar="FILE", help="Save the run, for fastdecode replay."),
-    ] = None,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FILE",
-            help="Write JSON lines there; the same command goes on with a run that was cut.",
-        ),
-    ] = None,
+    prompts: Sequence[str],
+    model: str,
+    engine: str,
+    dtype: str | None,
+    file: str | None,
+    max_new_tokens: int,
+    n: int,
+    seed: int | None,
+    sample: bool | None,
+    stop: Sequence[str],
+    logprobs: int | None,
+    batch_size: int | None,
+    as_json: bool,
+    save: str | None,
+    out: str | None,
+    **parameters: Any,
 ) -> None:
-    """Go on from each PROMPT, printing the text as it comes.
+    """Continue each PROMPT, printing the text as it is generated.
 
-    Several texts appear one after another, prompts in order and the samples of each in order,
-    though all are generated at once.
+    Several texts are generated at the same time and printed one after another, in the order of the
+    prompts and their samples. A PROMPT of - is read from standard input.
     """
-    shaping = {name: value for name, value in strategy.items() if name in DRAWING}
-    if sample is False and shaping:
+    from fastdecode.options import keywords
+
+    sampling = given(parameters)
+    _, truncations = keywords.split(sampling)
+    if sample is False and truncations:
         raise ValueError(
-            f"--greedy takes the likeliest token, so {flags(shaping)} would do nothing"
+            f"--greedy takes the likeliest token, so {typed(truncations)} would do nothing"
         )
     if sample is None:
-        sample = bool(shaping) or seed is not None or n > 1
+        sample = bool(truncations) or seed is not None or n > 1
     if save is not None and out is not None:
         raise ValueError("--save and --out are two ways to keep a run; give one of the two")
     if logprobs is not None and not (as_json or save or out):
         raise ValueError("--logprobs are noted in --json, --out or --save; give one of these")
-    from fastdecode.options import keywords
-
     inputs = read(prompts, file, "prompt")
-    said = {**strategy, "do_sample": sample}
-    # A bad value is refused before a model has loaded.
-    chosen = keywords.read(said, None, n).strategy
+    strategy = {**sampling, "do_sample": sample}
+    # A bad value is refused before a model is loaded.
+    chosen = keywords.read(strategy, None, n).strategy
     call: dict[str, Any] = {
         "max_new_tokens": max_new_tokens,
         "n": n,
         "seed": seed,
-        "stop": stop or None,
+        "stop": list(stop) or None,
         "logprobs": logprobs,
         "batch_size": batch_size,
     }
-    given = {name: value for name, value in call.items() if value is not None or name == "seed"}
+    keywords_given = {k: v for k, v in call.items() if v is not None or k == "seed"} | strategy
     with inputs.named():
         if out is not None:
-            from fastdecode.jobs.resumable import write
-
-            code = write(out, opened(model), inputs.texts, chosen, call)
-            if code:
-                raise typer.Exit(code)
+            _resume(out, opened(model, engine, dtype), inputs.texts, chosen, call)
         elif save is not None:
-            _save(save, inputs, model, given | said, as_json)
+            _save(save, inputs, opened(model, engine, dtype), keywords_given, as_json)
         else:
             report = sample and seed is None and not as_json
-            _stream(inputs, model, given | said, as_json, report)
+            _stream(inputs, opened(model, engine, dtype), keywords_given, as_json, report)
 
 
 def _stream(
-    inputs: Inputs, model: dict[str, Any], call: Mapping[str, Any], as_json: bool, report: bool
+    inputs: Inputs, decoder: Any, call: Mapping[str, Any], as_json: bool, report: bool
 ) -> None:
     """Print each text as it grows."""
     n = call["n"]
     sink = sinks.Json(call.get("logprobs")) if as_json else sinks.sink(len(inputs.texts), n)
     shown = sinks.InOrder(sink, inputs.texts, n)
     try:
-        steps = fastdecode.stream(inputs.texts, model=opened(model), **call)
+        steps = fastdecode.stream(inputs.texts, model=decoder, **call)
         shown.run(_counted(steps, len(inputs.texts), n))
         shown.finish(None)
     except KeyboardInterrupt:
         shown.finish("interrupted")
-        raise typer.Exit(_INTERRUPTED) from None
+        raise click.exceptions.Exit(_INTERRUPTED) from None
     finally:
         sys.stdout.flush()
         if report and shown.seed is not None:
@@ -146,7 +142,7 @@ def _stream(
 
 
 def _counted(steps: Iterable[Step], prompts: int, n: int) -> Iterator[Step]:
-    """The steps, with a bar for many texts, unless the texts themselves are on the screen."""
+    """The steps, with a progress bar for many texts, unless standard output is a terminal."""
     from fastdecode.display.progress import progress_bar
 
     meter = progress_bar(False if sys.stdout.isatty() else None, prompts, "generate", each=n)
@@ -160,13 +156,39 @@ def _counted(steps: Iterable[Step], prompts: int, n: int) -> Iterator[Step]:
             meter.close()
 
 
-def _save(
-    path: str, inputs: Inputs, model: dict[str, Any], call: Mapping[str, Any], as_json: bool
+def _resume(
+    path: str, decoder: Any, prompts: Sequence[str], strategy: Any, call: Mapping[str, Any]
 ) -> None:
+    """Generate what the file does not have yet, and print how far the run is."""
+    from fastdecode.display.progress import progress_bar
+    from fastdecode.jobs.resumable import open_run
+
+    code = 0
+    with open_run(path, decoder, prompts, strategy=strategy, name="--out", **call) as run:
+        meter = progress_bar(None, len(prompts), "generate", each=call["n"])
+        try:
+            if meter is not None:
+                meter.update(run.resumed)
+            for _ in run.generate():
+                if meter is not None:
+                    meter.update()
+        except KeyboardInterrupt:
+            code = _INTERRUPTED
+        finally:
+            if meter is not None:
+                meter.close()
+        of = "" if run.done == run.whole else f"{run.done:,} of "
+        before = f", {run.resumed:,} of them from before" if run.resumed else ""
+        print(f"{path}: {of}{run.whole:,} texts{before}, seed {run.seed}", file=sys.stderr)
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def _save(path: str, inputs: Inputs, decoder: Any, call: Mapping[str, Any], as_json: bool) -> None:
     """Generate all texts, save the run, then print them."""
     code = 0
     try:
-        found = fastdecode.generate(inputs.texts, model=opened(model), **call)
+        found = fastdecode.generate(inputs.texts, model=decoder, **call)
     except fastdecode.Interrupted as interrupted:
         found, code = interrupted.generations, _INTERRUPTED
     found.save(path)
@@ -181,11 +203,11 @@ def _save(
     texts = "1 text" if len(found) == 1 else f"{len(found):,} texts"
     print(f"{path}: {texts}, seed {found.seed}", file=sys.stderr)
     if code:
-        raise typer.Exit(code)
+        raise click.exceptions.Exit(code)
 
 
 def record(item: Generation) -> dict[str, Any]:
-    """A generation as one object of JSON, with the fields that it has."""
+    """A generation as one JSON object, without the fields that it does not have."""
     names = ("prompt", "text", "token_ids", "finish_reason", "seed", "stream", "sample")
     fields = {name: getattr(item, name) for name in names}
     more = ("logprobs", "alternatives", "score", "inclusion")

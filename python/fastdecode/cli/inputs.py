@@ -1,4 +1,4 @@
-"""Inputs: texts from arguments, from a file and from standard input, and where each stands."""
+"""Inputs: texts from arguments, from a file and from standard input, and where each was given."""
 
 from __future__ import annotations
 
@@ -9,10 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# How the package names one of several texts: by its place in the call.
+import click
+
+# In the messages of the package: one of several texts.
 _PLACE = re.compile(r"\b(?:prompts|texts|labels)\[(\d+)\]")
-# And the one text of a call that takes one.
+# In the messages of the package: the text of a call that takes one.
 _ALONE = re.compile(r"^(?:prompt|text)\b(?=[ =])")
+
+
+texts_argument = click.argument("texts", nargs=-1, metavar="[TEXT]...")
+prompts_argument = click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
+file_option = click.option(
+    "--file", "-f", metavar="FILE", help="Read more of them, one a line; - is standard input."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,7 @@ class Inputs:
         """Let errors name a text by where it was given.
 
         Args:
-            alone: the text that the call is about, where it is about one.
+            alone: the index of the only text of the call, where it takes one.
         """
         try:
             yield
@@ -60,7 +69,7 @@ def read(given: Sequence[str] | None, file: str | None, what: str) -> Inputs:
 
     Raises:
         ValueError: where there is none, for an empty line, for a file that is not UTF-8, and where
-            standard input is asked for twice.
+            standard input is to be read twice.
         OSError: where the file cannot be read.
     """
     arguments = list(given or ())
@@ -81,7 +90,7 @@ def read(given: Sequence[str] | None, file: str | None, what: str) -> Inputs:
 
 def _lines(whole: str, source: str, what: str) -> list[str]:
     lines = whole.split("\n")
-    # What is empty at the end moves no other line.
+    # Empty lines at the end change no line number.
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:
@@ -100,7 +109,7 @@ def _standard_input() -> str:
 
 
 def _decoded(raw: bytes, source: str) -> str:
-    """UTF-8 text, with or without a byte order mark, whatever its line ends."""
+    """UTF-8 text, with or without a byte order mark, with any line ends."""
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -2,62 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from fastdecode.cli.inputs import read
-from fastdecode.cli.options import MODEL, STRATEGY, File, Json, group, opened
-from fastdecode.cli.output import emit, show
+from fastdecode.cli.inputs import file_option, prompts_argument, read
+from fastdecode.cli.options.model import model_options, opened
+from fastdecode.cli.options.parameters import EPILOG, given, parameter_options
+from fastdecode.cli.options.sections import Command
+from fastdecode.cli.output import emit, json_option, show
 
 if TYPE_CHECKING:
     from fastdecode.results.candidates import Candidates
 
 
-@group("model", MODEL)
-@group("strategy", STRATEGY)
+@click.command("next", cls=Command, epilog=EPILOG)
+@prompts_argument
+@model_options
+@file_option
+@click.option("-k", type=int, default=10, help="Number of candidates.")
+@click.option("--draw", is_flag=True, help="Draw one, and show the ticket that won.")
+@click.option("--samples", type=int, metavar="N", help="Draw N tokens, with replacement.")
+@click.option("--seed", type=int, help="Seed of the draws; without it a fresh one, which is shown.")
+@json_option
+@parameter_options
 def next_token(
-    model: dict[str, Any],
-    strategy: dict[str, Any],
-    prompts: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="PROMPT...", help="Texts; - reads one from stdin.", show_default=False
-        ),
-    ] = None,
-    file: File = None,
-    k: Annotated[int, typer.Option("-k", help="How many candidates.")] = 10,
-    draw: Annotated[
-        bool, typer.Option("--draw", help="Draw one, and show the ticket that won.")
-    ] = False,
-    samples: Annotated[
-        int | None, typer.Option("--samples", help="Draw so many, with replacement.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="For the draws. Left out: a fresh one, shown.")
-    ] = None,
-    as_json: Json = False,
+    prompts: Sequence[str],
+    model: str,
+    engine: str,
+    dtype: str | None,
+    file: str | None,
+    k: int,
+    draw: bool,
+    samples: int | None,
+    seed: int | None,
+    as_json: bool,
+    **parameters: Any,
 ) -> None:
-    """Show the likeliest next tokens behind each PROMPT.
+    """Show the likeliest next tokens after each PROMPT.
 
-    With a strategy (--temperature to --no-repeat-ngram), also what it keeps of them.
+    With options that say how to choose a token, also what remains of them. A PROMPT of - is read
+    from standard input.
     """
     from fastdecode.options import checks, keywords
 
     if draw and samples is not None:
         raise ValueError("--draw shows one draw, --samples counts many; give one of the two")
     inputs = read(prompts, file, "prompt")
-    if strategy:
-        # Penalties and bans are shown as what they do to a draw.
-        chosen = keywords.read({**strategy, "do_sample": True}, None).strategy
-        strategy = {"strategy": chosen}
+    sampling = given(parameters)
+    strategy = None
+    if sampling:
+        # Logits processors alone would mean greedy decoding; their effect shows in a draw.
+        strategy = keywords.read({**sampling, "do_sample": True}, None).strategy
     if samples is not None:
         checks.integer("--samples", samples, 1)
-    decoder = opened(model)
+    decoder = opened(model, engine, dtype)
     for index, prompt in enumerate(inputs.texts):
         with inputs.named(index):
-            found: Candidates = decoder.next_token(prompt, k, seed=seed, **strategy)
+            found: Candidates = decoder.next_token(prompt, k, strategy=strategy, seed=seed)
         if as_json:
             emit(_record(found, draw, samples))
             continue

@@ -1,4 +1,4 @@
-"""Output: JSON lines, and views as a terminal or a file takes them."""
+"""Output: JSON lines, and results as a terminal or a file takes them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import io
 import sys
 from typing import Any
 
+import click
+
 from fastdecode.display.tables import printable
 from fastdecode.jobs.records import line
 
-__all__ = ["emit", "line", "printable", "show", "tolerant"]
+__all__ = ["emit", "json_option", "line", "printable", "save_option", "show", "tolerant"]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
+save_option = click.option("--save", metavar="FILE", help="Save the run, for fastdecode replay.")
 
 
 def emit(record: dict[str, Any]) -> None:
@@ -18,7 +23,7 @@ def emit(record: dict[str, Any]) -> None:
 
 
 def show(view: Any) -> None:
-    """Print a view: in colour, as wide as the terminal, or plain where there is none."""
+    """Print a result: in colour and as wide as the terminal, or plain where there is none."""
     if sys.stdout.isatty():
         from rich.console import Console
 
@@ -29,6 +34,6 @@ def show(view: Any) -> None:
 
 
 def tolerant() -> None:
-    """Where standard output cannot encode a character, it gets a question mark, not an error."""
+    """Let standard output print a question mark for a character that it cannot encode."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")

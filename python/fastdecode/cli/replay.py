@@ -1,15 +1,16 @@
-"""`fastdecode replay`: a saved run made again, and checked against what was saved."""
+"""`fastdecode replay`: run a saved run again, and compare it with what was saved."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 import fastdecode
-from fastdecode.cli.options import EngineName, Json, quiet_loading
-from fastdecode.cli.output import emit, tolerant
+from fastdecode.cli.options.model import dtype_option, engine_option, quiet_loading
+from fastdecode.cli.options.sections import Command
+from fastdecode.cli.output import emit, json_option, tolerant
 
 if TYPE_CHECKING:
     from fastdecode.jobs.replay import Replay
@@ -17,38 +18,38 @@ if TYPE_CHECKING:
 _NOT_THE_SAME = 1
 
 
+@click.command(cls=Command)
+@click.argument("path", metavar="RUN.JSON")
+@click.option("--model", "-m", metavar="NAME", help="Use this model, not the one of the file.")
+@engine_option(None, "Use this engine, not the one of the file.")
+@dtype_option("Use this number format, not the one of the file.")
+@click.option(
+    "--tolerance",
+    type=float,
+    default=1e-3,
+    help="Largest accepted difference of a saved log-probability, in nats.",
+)
+@click.option("--all", "everything", is_flag=True, help="Show the first difference of every text.")
+@json_option
 def replay(
-    path: Annotated[str, typer.Argument(metavar="RUN.JSON", help="A run that --save wrote.")],
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="Another model than the one that the file names."),
-    ] = None,
-    engine: Annotated[
-        EngineName | None,
-        typer.Option("--engine", help="Another engine than the one that it was made on."),
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option("--dtype", help="Other weights than it was made with.")
-    ] = None,
-    tolerance: Annotated[
-        float,
-        typer.Option("--tolerance", help="Nats that a log-probability may be off, where saved."),
-    ] = 1e-3,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Name the first difference of every text.")
-    ] = False,
-    as_json: Json = False,
+    path: str,
+    model: str | None,
+    engine: str | None,
+    dtype: str | None,
+    tolerance: float,
+    everything: bool,
+    as_json: bool,
 ) -> None:
-    """Run a saved run again and verify it.
+    """Run a saved run again, and report whether it is the same.
 
-    Exit code 0: every token came out as it was saved. 1: one did not; the first that differs is
-    named, with both tokens and their log-probabilities.
+    RUN.JSON is a file that --save wrote. Exit code 0: every token is the same. 1: not every token
+    is the same; the first that differs is shown, with both tokens and their log-probabilities.
     """
     quiet_loading(model or "")
     found = fastdecode.verify(
         path,
         model=model,
-        engine=None if engine is None else str(engine),
+        engine=engine,
         dtype=dtype,
         tolerance=tolerance,
     )
@@ -61,7 +62,7 @@ def replay(
             for difference in found.differences[1:]:
                 print(difference.explain())
     if not found.same:
-        raise typer.Exit(_NOT_THE_SAME)
+        raise click.exceptions.Exit(_NOT_THE_SAME)
 
 
 def _record(found: Replay) -> dict[str, Any]:

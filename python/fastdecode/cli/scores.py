@@ -2,55 +2,56 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from fastdecode.cli.inputs import read
-from fastdecode.cli.options import MODEL, File, Json, Texts, group, opened
-from fastdecode.cli.output import emit, show
+from fastdecode.cli.inputs import file_option, read, texts_argument
+from fastdecode.cli.options.model import model_options, opened
+from fastdecode.cli.options.sections import Command, combined
+from fastdecode.cli.output import emit, json_option, show
 
 if TYPE_CHECKING:
     from fastdecode.results.scores import Score
 
-CONDITION: dict[str, tuple[Any, Any]] = {
-    "context": (
-        Annotated[
-            str, typer.Option("--context", help="Text before each of them, which is not scored.")
-        ],
-        "",
+condition_options = combined(
+    click.option(
+        "--context", metavar="TEXT", default="", help="Text before each of them, not scored itself."
     ),
-    "bos": (
-        Annotated[bool, typer.Option("--bos/--no-bos", help="Begin with the BOS token.")],
-        True,
-    ),
-    "eos": (
-        Annotated[bool, typer.Option("--eos/--no-eos", help="Score the EOS token at the end.")],
-        True,
-    ),
-}
-Stride = Annotated[
-    int | None,
-    typer.Option("--stride", help="Score long texts in windows, so many tokens on each."),
-]
+    click.option("--bos/--no-bos", default=True, help="Begin with the BOS token."),
+    click.option("--eos/--no-eos", default=True, help="Score the EOS token at the end."),
+)
+stride_option = click.option(
+    "--stride", type=int, metavar="N", help="Score long texts in windows, N tokens apart."
+)
 
 
-@group("model", MODEL)
-@group("condition", CONDITION)
+@click.command(cls=Command)
+@texts_argument
+@model_options
+@condition_options
+@file_option
+@stride_option
+@click.option("--tokens", is_flag=True, help="Show each text, coloured, and its tokens.")
+@json_option
 def score(
-    model: dict[str, Any],
-    condition: dict[str, Any],
-    texts: Texts = None,
-    file: File = None,
-    stride: Stride = None,
-    tokens: Annotated[
-        bool, typer.Option("--tokens", help="Show each text, coloured, and its tokens.")
-    ] = False,
-    as_json: Json = False,
+    texts: Sequence[str],
+    model: str,
+    engine: str,
+    dtype: str | None,
+    file: str | None,
+    stride: int | None,
+    tokens: bool,
+    as_json: bool,
+    **condition: Any,
 ) -> None:
-    """Give each TEXT its log-probability: sum, mean, perplexity, token by token."""
+    """Compute the log-probability of each TEXT.
+
+    Shows its sum and mean over the tokens, and the perplexity.
+    """
     inputs = read(texts, file, "text")
-    decoder = opened(model)
+    decoder = opened(model, engine, dtype)
     with inputs.named():
         found = decoder.score(inputs.texts, stride=stride, **condition)
     if as_json:
@@ -66,23 +67,28 @@ def score(
         show(found)
 
 
-@group("model", MODEL)
-@group("condition", CONDITION)
+@click.command(cls=Command)
+@texts_argument
+@model_options
+@condition_options
+@file_option
+@click.option("--per-token", is_flag=True, help="Rank by the mean over the tokens, not the sum.")
+@json_option
 def compare(
-    model: dict[str, Any],
-    condition: dict[str, Any],
-    texts: Texts = None,
-    file: File = None,
-    per_token: Annotated[
-        bool, typer.Option("--per-token", help="Rank by the mean of a token, not by the sum.")
-    ] = False,
-    as_json: Json = False,
+    texts: Sequence[str],
+    model: str,
+    engine: str,
+    dtype: str | None,
+    file: str | None,
+    per_token: bool,
+    as_json: bool,
+    **condition: Any,
 ) -> None:
-    """Rank some TEXTs, the likeliest first, and say which token decides."""
+    """Rank TEXTs, the likeliest first, with the token that decides."""
     inputs = read(texts, file, "text")
     if len(inputs.texts) < 2:
         raise ValueError("there is one text; give two or more to compare")
-    decoder = opened(model)
+    decoder = opened(model, engine, dtype)
     with inputs.named():
         found = decoder.compare(inputs.texts, per_token=per_token, **condition)
     if not as_json:
@@ -100,24 +106,30 @@ def compare(
         )
 
 
-@group("model", MODEL)
-@group("condition", CONDITION)
+@click.command(cls=Command)
+@texts_argument
+@model_options
+@condition_options
+@file_option
+@stride_option
+@click.option("--top", type=int, metavar="N", help="Show only the N most surprising.")
+@json_option
 def surprising(
-    model: dict[str, Any],
-    condition: dict[str, Any],
-    texts: Texts = None,
-    file: File = None,
-    stride: Stride = None,
-    top: Annotated[
-        int | None, typer.Option("--top", help="Show so many, the most surprising.")
-    ] = None,
-    as_json: Json = False,
+    texts: Sequence[str],
+    model: str,
+    engine: str,
+    dtype: str | None,
+    file: str | None,
+    stride: int | None,
+    top: int | None,
+    as_json: bool,
+    **condition: Any,
 ) -> None:
-    """Rank TEXTs by their surprisal a token, the most surprising first."""
+    """Rank TEXTs by surprisal per token, the most surprising first."""
     inputs = read(texts, file, "text")
     if top is not None and top < 1:
         raise ValueError(f"--top must be at least 1, not {top}")
-    decoder = opened(model)
+    decoder = opened(model, engine, dtype)
     with inputs.named():
         found = decoder.surprising(inputs.texts, stride=stride, **condition)
     if not as_json:

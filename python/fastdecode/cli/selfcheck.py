@@ -1,19 +1,22 @@
-"""`fastdecode selfcheck`: that what is promised holds on this machine."""
+"""`fastdecode selfcheck`: check on this machine what fastdecode promises."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 
-import typer
+import click
 
-from fastdecode.cli.options import Json
-from fastdecode.cli.output import emit, show
+from fastdecode.cli.options.sections import Command
+from fastdecode.cli.output import emit, json_option, show
 
 
-def selfcheck(as_json: Json = False) -> None:
-    """Check this machine: random numbers, law, draws, instruction sets, the demo model.
+@click.command(cls=Command)
+@json_option
+def selfcheck(as_json: bool) -> None:
+    """Check on this machine what fastdecode promises.
 
-    Exit code 1 where a check fails.
+    Checks the random numbers, the law, the draws, all instruction sets and the demo model. Exit
+    code 1: a check failed.
     """
     from fastdecode.jobs import selfcheck as selfchecks
 
@@ -24,4 +27,4 @@ def selfcheck(as_json: Json = False) -> None:
     else:
         show(found)
     if not found.passed:
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)

@@ -1,15 +1,17 @@
-"""`fastdecode tokens`: what texts are cut into, and slices of the vocabulary."""
+"""`fastdecode tokens`: how texts are split into tokens, and slices of the vocabulary."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from fastdecode.cli.inputs import read
-from fastdecode.cli.options import MODEL, File, Json, Texts, group, opened
-from fastdecode.cli.output import emit, show
+from fastdecode.cli.inputs import file_option, read, texts_argument
+from fastdecode.cli.options.model import model_options, opened
+from fastdecode.cli.options.sections import Command
+from fastdecode.cli.output import emit, json_option, show
 
 if TYPE_CHECKING:
     from fastdecode.results.tokens import Token, Tokens
@@ -17,25 +19,27 @@ if TYPE_CHECKING:
 _SLICE = re.compile(r"(\d*):(\d*)")
 
 
-@group("model", MODEL)
+@click.command(cls=Command)
+@texts_argument
+@model_options
+@file_option
+@click.option("--ids", metavar="A:B", help="Show the tokens with these ids instead.")
+@click.option("--containing", metavar="TEXT", help="Show the tokens that contain this instead.")
+@json_option
 def tokens(
-    model: dict[str, Any],
-    texts: Texts = None,
-    file: File = None,
-    ids: Annotated[
-        str | None,
-        typer.Option("--ids", metavar="A:B", help="Show these of the vocabulary instead."),
-    ] = None,
-    containing: Annotated[
-        str | None,
-        typer.Option("--containing", metavar="TEXT", help="Show the tokens that have this."),
-    ] = None,
-    as_json: Json = False,
+    texts: Sequence[str],
+    model: str,
+    engine: str,
+    dtype: str | None,
+    file: str | None,
+    ids: str | None,
+    containing: str | None,
+    as_json: bool,
 ) -> None:
-    """Show what each TEXT is cut into: ids, pieces and bytes."""
+    """Show how each TEXT is split: ids, pieces and bytes."""
     if ids is None and containing is None:
         inputs = read(texts, file, "text")
-        decoder = opened(model)
+        decoder = opened(model, engine, dtype)
         for place, text in enumerate(inputs.texts):
             found = decoder.tokens(text)
             if as_json:
@@ -50,7 +54,7 @@ def tokens(
     wanted = None if ids is None else _SLICE.fullmatch(ids)
     if ids is not None and wanted is None:
         raise ValueError(f"--ids {ids!r} is no slice; give two numbers, as 100:110")
-    vocabulary = opened(model).vocabulary
+    vocabulary = opened(model, engine, dtype).vocabulary
     some: Tokens
     if wanted is not None:
         some = vocabulary[slice(*(int(end) if end else None for end in wanted.groups()))]

@@ -11,14 +11,14 @@ from fastdecode.decoding.request import Prompt, Request
 from fastdecode.models.codec import Codec
 from fastdecode.models.engines.base import Engine
 from fastdecode.options import checks, keywords
-from fastdecode.options.keyword_types import DEFAULTS, RunArguments
+from fastdecode.options.keyword_types import DEFAULTS, OwnRunArguments
 from fastdecode.options.strategies import Beam, Greedy, Strategy, describe
 
 DEFAULT_NEW_TOKENS = 20
 _MOST_SEQUENCES = 32
 _CACHE_BYTES = 2**30
 # Read here by name; the rest is passed to `keywords.read`.
-_NAMED = tuple(n for n in RunArguments.__annotations__ if n not in keywords.OF_A_RUN)
+_NAMED = tuple(OwnRunArguments.__annotations__)
 
 
 @dataclass(frozen=True, slots=True)

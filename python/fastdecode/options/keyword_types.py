@@ -6,8 +6,10 @@ checkers refuse unknown names and wrong types. At run time `keywords.read` check
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from fastdecode.options.sampling_keywords import SamplingKeywords
 
 if TYPE_CHECKING:
     from fastdecode.options.strategies import Strategy
@@ -20,33 +22,9 @@ __all__ = [
     "StrategyKeywords",
     "StreamArguments",
     "TransformersKeywords",
+    "TransformersRunArguments",
     "UnavailableKeywords",
 ]
-
-
-class SamplingKeywords(TypedDict, total=False):
-    """The parameters of `Sample`."""
-
-    temperature: float | None
-    top_k: int | None
-    top_p: float | None
-    min_p: float | None
-    typical_p: float | None
-    epsilon_cutoff: float | None
-    eta_cutoff: float | None
-    top_n_sigma: float | None
-    dynamic_temperature: Sequence[float] | None
-    mirostat: Sequence[float] | None
-    xtc: Sequence[float] | None
-    repetition_penalty: float | None
-    frequency_penalty: float | None
-    presence_penalty: float | None
-    dry: Mapping[str, Any] | None
-    no_repeat_ngram_size: int | None
-    logit_bias: Any
-    bad_words: Sequence[Sequence[int]] | None
-    min_new_tokens: int | None
-    allowed: Sequence[int] | Callable[[int, list[int]], Sequence[int]] | None
 
 
 class BeamKeywords(TypedDict, total=False):
@@ -99,7 +77,16 @@ class StrategyKeywords(
     """Keywords that say how a token is chosen."""
 
 
-class RunArguments(TypedDict, total=False):
+class TransformersRunArguments(TypedDict, total=False):
+    """transformers' names for arguments of a run."""
+
+    num_return_sequences: int | None
+    max_length: int | None
+    eos_token_id: int | Sequence[int] | None
+    stop_strings: str | Sequence[str] | None
+
+
+class OwnRunArguments(TypedDict, total=False):
     """Arguments of a run that streams its tokens or not."""
 
     strategy: Strategy | None
@@ -111,10 +98,10 @@ class RunArguments(TypedDict, total=False):
     logprobs: int | None
     trace: bool
     batch_size: int | None
-    num_return_sequences: int | None
-    max_length: int | None
-    eos_token_id: int | Sequence[int] | None
-    stop_strings: str | Sequence[str] | None
+
+
+class RunArguments(OwnRunArguments, TransformersRunArguments, total=False):
+    """Arguments of a run, by their names here or transformers'."""
 
 
 class StreamArguments(RunArguments, StrategyKeywords, total=False):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdecode._core import Beam, Sample
+from fastdecode.options.table import PARAMETERS
 
 __all__ = ["Beam", "Greedy", "OneByOne", "Sample", "Strategy", "describe", "restore"]
 
@@ -19,7 +21,7 @@ class Greedy:
     """The likeliest token every time; on a tie, the lower token id."""
 
 
-# Those that choose each row's token from its own logits alone.
+# The strategies that choose the token of each row independently of the other rows.
 OneByOne = Greedy | Sample
 Strategy = OneByOne | Beam
 
@@ -41,18 +43,18 @@ def describe(strategy: Strategy) -> dict[str, Any]:
 
 def spoken(strategy: OneByOne) -> str:
     """A strategy in a few words: "top_p = 0.9", "greedy", "the whole distribution"."""
-    said, plain = describe(strategy), describe(Sample())
-    if said.pop("name") == "greedy" or said["temperature"] == 0:
-        said.pop("temperature", None)
-        said["greedy"] = None
-    said.pop("eos_token_id", None)
+    settings, plain = describe(strategy), describe(Sample())
+    if settings.pop("name") == "greedy" or settings["temperature"] == 0:
+        settings.pop("temperature", None)
+        settings["greedy"] = None
+    settings.pop("eos_token_id", None)
     parts = [
         name
         if value is None
         else f"{name} = {value:g}"
         if isinstance(value, float)
         else f"{name} = {value}"
-        for name, value in said.items()
+        for name, value in settings.items()
         if name not in plain or value != plain[name]
     ]
     return ", ".join(parts) or "the whole distribution"
@@ -69,17 +71,14 @@ def restore(data: dict[str, Any]) -> Strategy:
     """The strategy that `describe` described.
 
     Raises:
-        ValueError: for a name that this version does not know.
+        ValueError: for a strategy or a setting that this version does not know.
     """
     fields = dict(data)
     name = fields.pop("name", None)
     if name == "greedy":
         return Greedy()
-    if fields.get("logit_bias") is not None:
-        # JSON has no tuples, which the token ids of a bias are.
-        fields["logit_bias"] = [(tuple(ids), value) for ids, value in fields["logit_bias"]]
     if name == "sample":
-        return Sample(**fields)
+        return Sample(**_settings(Sample, fields))
     if name == "beam":
         if isinstance(fields.get("allowed"), str):
             raise ValueError(
@@ -87,11 +86,29 @@ def restore(data: dict[str, Any]) -> Strategy:
                 "file cannot hold; run it again with that function"
             )
         if "sample" in fields:
-            fields["sample"] = Sample(**fields["sample"])
-        return Beam(**fields)
+            fields["sample"] = Sample(**_settings(Sample, fields["sample"]))
+        return Beam(**_settings(Beam, fields))
     raise ValueError(f"unknown strategy {name!r}; this version knows 'greedy', 'sample' and 'beam'")
 
 
+def _settings(kind: type, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a strategy, as they were before they went through JSON."""
+    known = inspect.signature(kind).parameters
+    for name in fields:
+        if name not in known:
+            raise ValueError(
+                f"unknown setting {name!r} of a saved run; replay it with the version of "
+                "fastdecode that wrote it"
+            )
+    settings = dict(fields)
+    for parameter in PARAMETERS.values():
+        if parameter.kind == "biases" and settings.get(parameter.name) is not None:
+            # JSON has no tuples, which the token ids of a bias are.
+            pairs = settings[parameter.name]
+            settings[parameter.name] = [(tuple(ids), bias) for ids, bias in pairs]
+    return settings
+
+
 def as_u32(values: Sequence[int]) -> NDArray[np.uint32]:
-    """Keys of the generator (streams, samples, positions), as the core takes them."""
+    """Streams, samples or positions, as the core takes them."""
     return np.asarray(values, dtype=np.uint32)

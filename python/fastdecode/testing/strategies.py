@@ -8,7 +8,7 @@
 Needs hypothesis (`pip install hypothesis`).
 """
 
-import inspect
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from fastdecode import core
+from fastdecode.options.table import PARAMETERS, Parameter
 
 Row = NDArray[np.float32]
 
@@ -90,17 +91,16 @@ def batches(max_rows: int = 6, max_size: int = 64) -> st.SearchStrategy[NDArray[
     return st.integers(1, max_size).flatmap(of_size)
 
 
-# One entry for each parameter, by transformers' name; only those that `Sample` has are used.
-_PARAMETERS: dict[str, st.SearchStrategy[Any]] = {
+# Narrower than the accepted range: below, a check against exact arithmetic would take very long.
+_NARROWER: dict[str, st.SearchStrategy[Any]] = {
     "temperature": st.one_of(st.just(0.0), st.just(1.0), st.floats(0.05, 5)),
-    "top_k": st.none() | st.integers(1, 70),
-    "top_p": st.none() | st.floats(0, 1),
-    "min_p": st.none() | st.floats(0, 1),
-    "typical_p": st.none() | st.floats(0.01, 1),
-    "epsilon_cutoff": st.none() | st.floats(1e-6, 0.9),
-    "eta_cutoff": st.none() | st.floats(1e-6, 0.9),
-    "top_n_sigma": st.none() | st.floats(0.01, 5),
+    "typical_p": st.floats(0.01, 1),
+    "epsilon_cutoff": st.floats(1e-6, 0.9),
+    "eta_cutoff": st.floats(1e-6, 0.9),
+    "top_n_sigma": st.floats(0.01, 5),
 }
+_TOKEN = st.integers(0, 63)
+_IDS = st.lists(_TOKEN, min_size=1, max_size=3)
 
 
 def parameters(*names: str) -> st.SearchStrategy[dict[str, Any]]:
@@ -109,14 +109,63 @@ def parameters(*names: str) -> st.SearchStrategy[dict[str, Any]]:
     Parameters
     ----------
     *names : str
-        Which parameters may occur; by default all that `Sample` has.
+        Which parameters may occur; by default all with which a token depends on the row alone.
+        Others need the text so far, a key or a state. Token ids are in 0..63.
     """
-    known = [name for name in inspect.signature(core.Sample).parameters if name in _PARAMETERS]
-    wanted = names or tuple(known)
-    unknown = set(wanted) - set(known)
+    unknown = set(names) - set(PARAMETERS)
     if unknown:
-        raise ValueError(f"no strategy for {sorted(unknown)}; there are {known}")
-    return st.fixed_dictionaries({}, optional={name: _PARAMETERS[name] for name in wanted})
+        raise ValueError(f"no strategy for {sorted(unknown)}; there are {list(PARAMETERS)}")
+    wanted = names or [name for name, p in PARAMETERS.items() if p.needs_only_the_row]
+    found = st.fixed_dictionaries({}, optional={name: _values(name) for name in wanted})
+    # Two parameters may not go together.
+    return found.filter(_accepted)
+
+
+@cache
+def _values(name: str) -> st.SearchStrategy[Any]:
+    """Values of a parameter, and its default."""
+    parameter = PARAMETERS[name]
+    values = _NARROWER.get(name)
+    if values is None:
+        values = _of_kind(parameter).filter(lambda value: _accepted({name: value}))
+    return st.just(parameter.default) | values
+
+
+def _of_kind(parameter: Parameter) -> st.SearchStrategy[Any]:
+    # Where a number above 1 is refused, the parameter is a probability.
+    kinds = {
+        "integer": st.integers(1, 70),
+        "number": st.floats(0, 5 if _accepted({parameter.name: 5.0}) else 1),
+        "numbers": st.lists(
+            st.floats(0, 1), min_size=parameter.required, max_size=len(parameter.names)
+        ).map(tuple),
+        "tokens": _IDS,
+        "sequences": st.lists(_IDS, min_size=1, max_size=3),
+        "biases": st.lists(
+            st.tuples(_IDS.map(tuple), st.floats(-5, 5, width=32)),
+            max_size=3,
+            unique_by=lambda pair: pair[0],
+        ),
+        "record": st.fixed_dictionaries(
+            {}, optional={field["name"]: _OF_FIELDS[field["kind"]] for field in parameter.fields}
+        ),
+    }
+    return kinds[parameter.kind]
+
+
+_OF_FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "integer": st.integers(1, 4),
+    "number": st.floats(1, 3),
+    "sequences": st.lists(_IDS, max_size=2),
+}
+
+
+def _accepted(keywords: dict[str, Any]) -> bool:
+    try:
+        core.Sample(**keywords)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def samples(*names: str) -> st.SearchStrategy[core.Sample]:

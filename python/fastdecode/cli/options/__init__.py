@@ -1,0 +1,1 @@
+"""Options that several commands share, and how a help page shows them."""

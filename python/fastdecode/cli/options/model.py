@@ -1,0 +1,68 @@
+"""The options that choose a model, and the decoder that they choose."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fastdecode.api import DEFAULT_MODEL
+from fastdecode.cli.options.sections import Decorator, SectionOption, combined
+
+# See `fastdecode.Decoder.from_pretrained`.
+ENGINES = ("auto", "native", "torch", "transformers")
+_SECTION = "Model"
+
+
+def engine_option(default: str | None, text: str) -> Decorator:
+    """The option --engine."""
+    return click.option(
+        "--engine",
+        cls=SectionOption,
+        section=_SECTION,
+        type=click.Choice(ENGINES),
+        default=default,
+        help=text,
+    )
+
+
+def dtype_option(text: str) -> Decorator:
+    """The option --dtype."""
+    return click.option("--dtype", cls=SectionOption, section=_SECTION, metavar="NAME", help=text)
+
+
+# --model, --engine and --dtype, which `opened` takes.
+model_options = combined(
+    click.option(
+        "--model",
+        "-m",
+        cls=SectionOption,
+        section=_SECTION,
+        metavar="NAME",
+        default=DEFAULT_MODEL,
+        help="A hub name, a folder, or demo, which is part of the package.",
+    ),
+    engine_option("auto", "What runs the model."),
+    dtype_option("Number format of the weights: float32, bfloat16, int8, ..."),
+)
+
+
+def quiet_loading(model: str) -> None:
+    """Show progress bars of a download only on a terminal, and for a hub name."""
+    if not sys.stderr.isatty() or model == "demo" or Path(model).is_dir():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def opened(model: str, engine: str = "auto", dtype: str | None = None) -> Any:
+    """The decoder that `model_options` name.
+
+    Raises:
+        ValueError: as for `fastdecode.Decoder.from_pretrained`.
+    """
+    from fastdecode.loaded import resolve
+
+    quiet_loading(model)
+    return resolve(model, engine=engine, dtype=dtype)
