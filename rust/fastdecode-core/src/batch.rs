@@ -44,10 +44,15 @@ impl Logits<'_> {
         };
         let rows_each = (WORTH_A_THREAD / self.vocabulary).max(1);
         let chunks = self.rows / rows_each;
+        let alone = || (0..self.rows).map(one).collect();
+        // Before the pool, because finding the process's pool takes a system call.
+        if chunks < 2 {
+            return alone();
+        }
         let pool = Pool::global();
-        let threads = if chunks < 2 { 1 } else { pool.threads()?.min(chunks) };
+        let threads = pool.threads()?.min(chunks);
         if threads < 2 {
-            return (0..self.rows).map(one).collect();
+            return alone();
         }
         let mut results: Vec<Option<Result<T>>> = (0..self.rows).map(|_| None).collect();
         let places = DisjointSlice::new(&mut results);
