@@ -13,8 +13,6 @@ RUST = Path(__file__).resolve().parent.parent / "rust"
 # From the bottom up: each may depend on those before it. The engine's tests may use the core.
 CRATES = ("fastdecode-simd", "fastdecode-core", "fastdecode-engine", "fastdecode-py")
 GRAPHS = {name: rust_graph(RUST / name / "src") for name in CRATES}
-# Those whose files are in their rooms.
-SETTLED = [name for name in CRATES if name != CRATES[2] or (RUST / name / "src/models").is_dir()]
 # Files side by side in a folder.
 MOST = 13
 
@@ -27,18 +25,18 @@ def test_crates_depend_downwards():
             assert all(CRATES.index(other) < place for other in ours), f"{name} needs {ours}"
 
 
-@pytest.mark.parametrize("crate", SETTLED)
+@pytest.mark.parametrize("crate", CRATES)
 def test_no_file_uses_itself_through_others(crate):
     assert not (found := circle(GRAPHS[crate])), " -> ".join(found)
 
 
-@pytest.mark.parametrize("crate", SETTLED)
+@pytest.mark.parametrize("crate", CRATES)
 def test_what_stands_side_by_side_depends_one_way(crate):
     for folder, graph in siblings(GRAPHS[crate]):
         assert not (found := circle(graph)), f"in {folder}: " + " -> ".join(found)
 
 
-@pytest.mark.parametrize("crate", SETTLED)
+@pytest.mark.parametrize("crate", CRATES)
 def test_no_folder_is_crowded(crate):
     src = RUST / crate / "src"
     for folder in [src, *(path for path in src.rglob("*") if path.is_dir())]:
