@@ -8,6 +8,7 @@ change of either, with the extension built; `tests/test_parameters.py` compares.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 
@@ -113,8 +114,14 @@ def entry(parameter: Parameter) -> str:
         facts.append("The same name in transformers.")
     facts.append(f"Command line: `{spelling(parameter)}`.")
     paragraphs = [parameter.help, " ".join(facts)]
-    filled = (textwrap.fill(p, 100, break_on_hyphens=False) for p in paragraphs)
-    return f"\n### `{parameter.name}`\n\n" + "\n\n".join(filled) + "\n"
+    return f"\n### `{parameter.name}`\n\n" + "\n\n".join(map(wrapped, paragraphs)) + "\n"
+
+
+def wrapped(paragraph: str) -> str:
+    """A paragraph in lines of at most 100 characters, its pieces of code whole."""
+    whole = re.sub("`[^`]*`", lambda code: code[0].replace(" ", "\0"), paragraph)
+    lines = textwrap.fill(whole, 100, break_on_hyphens=False, break_long_words=False)
+    return lines.replace("\0", " ")
 
 
 def main() -> None:
