@@ -234,6 +234,14 @@ def test_the_apis_own_message_is_passed_on(monkeypatch, unopened, run, kind):
     assert err == "error: top_p must be in (0, 1], not 90; 90% is 0.9\n"
 
 
+def test_refused_memory_is_one_line(monkeypatch, unopened, run):
+    def refuse(prompts, **keywords):
+        raise MemoryError
+
+    monkeypatch.setattr(fastdecode, "stream", refuse, raising=False)
+    assert run("generate", "A") == (2, "", "error: there is not enough memory\n")
+
+
 def test_an_error_of_ours_keeps_its_traceback(monkeypatch, unopened, capsys):
     def fail(prompts, **keywords):
         raise RuntimeError("a bug")

@@ -1,9 +1,9 @@
-"""The command line, `fastdecode`: one module a command, and what they share.
+"""The command line, `fastdecode`: one module per command, and what the commands share.
 
-Results go to standard output, everything else to standard error. Exit codes: 0; 1 where something
-that was to be checked does not hold, and for a closed pipe; 2 for bad input (one line,
-"error: ..."); 130 after Ctrl-C, with what there was by then. torch and transformers load when a
-command needs them, not before.
+Results go to standard output, everything else to standard error. Exit codes: 0 for success; 1 where
+a check failed or the output pipe was closed; 2 for bad input (one line, "error: ..."); 130 after
+Ctrl-C, when the results so far have been printed. torch and transformers are imported only when a
+command needs them.
 """
 
 from fastdecode.cli.main import app, main

@@ -89,6 +89,8 @@ def _message(error: Exception) -> str | None:
         text = f"{error.filename}: {error.strerror}"
     elif isinstance(error, ValueError | TypeError | OSError):
         text = str(error)
+    elif isinstance(error, MemoryError):
+        text = str(error) or "there is not enough memory"
     else:
         return None
     return " ".join(text.split())

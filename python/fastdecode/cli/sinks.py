@@ -1,4 +1,4 @@
-"""Sinks: texts that grow together, given out one after another."""
+"""Sinks: print texts that are generated at the same time one after another."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fastdecode.results.step import Step
 
 
 class Sink(Protocol):
-    """Where texts go, one after another."""
+    """Takes texts, one after another."""
 
     def begin(self, prompt: str, first: Step) -> None:
-        """Open the text that begins with this step."""
+        """Begin the text whose first step this is."""
         ...
 
     def step(self, step: Step) -> None:
@@ -23,14 +23,15 @@ class Sink(Protocol):
         ...
 
     def end(self, finish_reason: str | None) -> None:
-        """Close it; None where it was broken off without a reason."""
+        """End the text; None where the run stopped before it had a reason to end."""
         ...
 
 
 class InOrder:
-    """Steps come interleaved; texts go out in order, the first unfinished one as it grows.
+    """Passes interleaved steps on in the order of the texts, the first unfinished text as it grows.
 
-    `seed` is the run's, known from the first step on.
+    Attributes:
+        seed: the seed of the run; None before the first step.
     """
 
     def __init__(self, sink: Sink, prompts: list[str], n: int) -> None:
@@ -45,11 +46,11 @@ class InOrder:
         self.seed: int | None = None
 
     def _key(self) -> tuple[int, int]:
-        """Prompt and sample of the text that is at the front."""
+        """Prompt and sample of the text that is being passed on."""
         return divmod(self._front, self._n)
 
     def run(self, steps: Iterable[Step]) -> None:
-        """Give out steps as their turn comes."""
+        """Pass all steps on."""
         for step in steps:
             self.seed = step.seed
             key = (step.prompt_index, step.sample)
@@ -60,7 +61,7 @@ class InOrder:
                 self._waiting.setdefault(key, []).append(step)
 
     def finish(self, reason: str | None) -> None:
-        """Give out what still waits; `reason` for the texts that had not come to their end."""
+        """Pass on all waiting steps, and end unfinished texts with `reason`."""
         while self._front < self._count:
             self._catch_up()
             if self._begun:
@@ -69,7 +70,7 @@ class InOrder:
                 self._front += 1
 
     def _catch_up(self) -> None:
-        """Give out what waits for its turn, if it has come."""
+        """Pass on the waiting steps of the text whose turn it is."""
         while not self._begun and self._front < self._count:
             waiting = self._waiting.pop(self._key(), None)
             if waiting is None:
@@ -95,7 +96,7 @@ class Json:
     """One JSON object a line, each when its text is complete."""
 
     def __init__(self, logprobs: int | None = None) -> None:
-        """Print texts, with their log-probabilities where `logprobs` is a number."""
+        """Print texts; `logprobs` as for `fastdecode.generate`."""
         self._logprobs = logprobs
         self._record: Record | None = None
 
@@ -115,7 +116,7 @@ class Json:
 
 
 class Plain:
-    """Prompt and text as they are, an empty line between two texts."""
+    """Prompt and text, unchanged, with an empty line between two texts."""
 
     def __init__(self) -> None:
         """Begin with nothing printed."""
@@ -138,7 +139,7 @@ class Plain:
 
 
 class Terminal:
-    """As `Plain`, with the prompt dim and a heading where there are several texts."""
+    """Like `Plain`, with a dim prompt, and with headings for several texts."""
 
     def __init__(self, prompts: int, n: int) -> None:
         """Begin with nothing printed."""
@@ -173,7 +174,7 @@ class Terminal:
 
 
 def sink(prompts: int, n: int) -> Sink:
-    """Texts for people: `Terminal` where there is one, else `Plain`."""
+    """The sink for readers: `Terminal` on a terminal, else `Plain`."""
     if sys.stdout.isatty():
         return Terminal(prompts, n)
     tolerant()

@@ -80,9 +80,8 @@ def _option(parameter: Parameter) -> Decorator:
 
 
 def _help(parameter: Parameter) -> str:
-    """The first sentence of its help without references, and its range."""
-    sentence = re.split(r"(?<=\.) ", parameter.help, maxsplit=1)[0]
-    plain = re.sub(r" \([^()]*et al\.[^()]*\)", "", sentence).replace("`", "")
+    """What a parameter does, without references, and its range."""
+    plain = re.sub(r" \([^()]*et al\.[^()]*\)", "", parameter.help).replace("`", "")
     return f"{plain} Range: {parameter.range}."
 
 
