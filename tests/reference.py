@@ -109,6 +109,7 @@ def weights(
     top_k=None,
     top_p=None,
     min_p=None,
+    top_a=None,
     typical_p=None,
     epsilon_cutoff=None,
     eta_cutoff=None,
@@ -143,6 +144,9 @@ def weights(
         kept = kept[:count]
     if min_p is not None:
         kept = reach(ceiling(min_p, full[kept[0]]))
+    if top_a is not None:
+        square = Fraction(full[kept[0]]) ** 2
+        kept = reach(Fraction(top_a) * square / sum(full[i] for i in kept))
     if typical_p is not None and typical_p < 1:
         total, moment = sum(full[i] for i in kept), sum(full[i] * depths[i] for i in kept)
         deviations = {i: abs(depths[i] * total - moment) for i in kept}

@@ -50,6 +50,7 @@ class Sample:
         dynamic_temperature: Sequence[float] | None = None,
         top_n_sigma: float | None = None,
         min_p: float | None = None,
+        top_a: float | None = None,
         typical_p: float | None = None,
         epsilon_cutoff: float | None = None,
         eta_cutoff: float | None = None,

@@ -26,6 +26,7 @@ class SamplingKeywords(TypedDict, total=False):
     top_k: int | None
     top_p: float | None
     min_p: float | None
+    top_a: float | None
     typical_p: float | None
     epsilon_cutoff: float | None
     eta_cutoff: float | None

@@ -46,6 +46,7 @@ ROWS: dict[str, Row] = {
     "top_k": Row("top_k", transformers_off=0),
     "top_p": Row("top_p"),
     "min_p": Row("min_p"),
+    "top_a": Row(),
     "typical_p": Row("typical_p", transformers_off=1.0),
     "epsilon_cutoff": Row("epsilon_cutoff", transformers_off=0.0),
     "eta_cutoff": Row("eta_cutoff", transformers_off=0.0),

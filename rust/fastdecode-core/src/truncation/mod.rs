@@ -12,6 +12,7 @@ mod rule;
 pub(crate) mod survivors;
 mod table;
 pub(crate) mod temperature;
+mod top_a;
 mod top_k;
 pub(crate) mod top_n_sigma;
 mod top_p;
@@ -23,6 +24,7 @@ pub use cutoffs::{EpsilonCutoff, EtaCutoff};
 pub use min_p::MinP;
 pub use mirostat::Mirostat;
 pub use temperature::{DynamicTemperature, Temperature};
+pub use top_a::TopA;
 pub use top_k::TopK;
 pub use top_n_sigma::TopNSigma;
 pub use top_p::TopP;
@@ -45,6 +47,7 @@ table::order! {
     top_k: Option<i64> = TopK,
     top_p: Option<f64> = TopP,
     min_p: Option<f64> = MinP,
+    top_a: Option<f64> = TopA,
     typical_p: Option<f64> = Typical,
     epsilon_cutoff: Option<f64> = EpsilonCutoff,
     eta_cutoff: Option<f64> = EtaCutoff,
