@@ -71,6 +71,10 @@ impl Counts {
         self.len
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     pub fn clear(&mut self) {
         self.len = 0;
         self.entries.clear();
@@ -106,7 +110,7 @@ impl Counts {
 
     /// Whether every token is one of a vocabulary of this size.
     fn fit(&self, vocabulary: usize) -> bool {
-        self.len == 0 || (self.largest as usize) < vocabulary
+        self.is_empty() || (self.largest as usize) < vocabulary
     }
 }
 

@@ -55,9 +55,11 @@ impl<'a> Past<'a> {
             counts.extend(rest);
             self.counted = true;
         }
-        for (token, count) in known.into_iter().flat_map(Counts::iter) {
-            if counts.of(token) == 0 {
-                visit(token, count);
+        if let Some(known) = known {
+            for (token, count) in known.iter() {
+                if counts.is_empty() || counts.of(token) == 0 {
+                    visit(token, count);
+                }
             }
         }
         for (token, count) in counts.iter() {

@@ -47,7 +47,11 @@ impl Processor for RepetitionPenalty {
     fn apply(&self, row: &mut [f32], past: &mut Past) {
         let Self(penalty) = *self;
         past.for_each_count(|token, _| {
-            change(row, token, |logit| if logit < 0.0 { logit * penalty } else { logit / penalty });
+            change(row, token, |logit| {
+                // Both, without a branch: the signs follow no pattern that could be predicted.
+                let (multiplied, divided) = (logit * penalty, logit / penalty);
+                std::hint::select_unpredictable(logit < 0.0, multiplied, divided)
+            });
         });
     }
 }
