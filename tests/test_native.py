@@ -115,7 +115,7 @@ def test_files_need_no_torch_and_their_tokenizer_is_that_of_transformers():
 
 
 def test_a_folder_that_it_cannot_run_is_refused_by_name(tmp_path):
-    with pytest.raises(ValueError, match=r"config\.json cannot be read"):
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
         fastdecode.Decoder.from_pretrained(str(tmp_path), engine="native")
 
 
@@ -125,6 +125,6 @@ def test_rows_refuse_what_makes_no_sense():
         rows.step(np.array([1, 2]))
     with pytest.raises(ValueError, match=r"tokens\[1\] has -1, which is outside the vocabulary"):
         rows.step(np.array([1, -1, 2]))
-    with pytest.raises(ValueError, match=r"rows\[0\]=3 is outside 0\.\.3"):
+    with pytest.raises(IndexError, match=r"rows\[0\]=3 is outside 0\.\.3"):
         rows.keep(np.array([3]))
     assert len(rows) == 3

@@ -90,5 +90,5 @@ def test_calls_are_refused_as_python_refuses_them():
         _core.Sample(dry={"multiplier": 1.0, "base": "high"})
     with pytest.raises(ValueError, match=r"bad_words=\[\[-1\]\] has a token id outside"):
         _core.Sample(bad_words=[[-1]])
-    with pytest.raises(ValueError, match=r"top_k=1\d+ is out of range"):
+    with pytest.raises(ValueError, match=r"top_k=1\d+ is outside"):
         _core.Sample(top_k=10**30)

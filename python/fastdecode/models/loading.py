@@ -90,3 +90,7 @@ def _native(
             if required:
                 raise ValueError(f"model={name_or_path!r}: {error}") from error
             return None
+        except OSError:
+            if required:
+                raise
+            return None

@@ -25,7 +25,7 @@ pub use fastdecode_simd::Level;
 pub use law::{Draw, Law};
 pub use pipeline::ledger::Ledger;
 pub use pipeline::sampler::Sampler;
-pub use pipeline::{Pipeline, PipelineParams, Request, Stage, parameters};
+pub use pipeline::{Pipeline, PipelineParams, Request, Sampled, Stage, parameters};
 pub use processors::{
     DryParams, History, ProcessorParams, ProcessorWorkspace, Processors, SequenceHistory,
 };

@@ -355,7 +355,7 @@ fn refusals() {
         stride: 8 / rows,
     };
     assert_eq!(state.open(&logits(2), None).unwrap_err(), Error::BeamRows { got: 2, rows: 1 });
-    let unknown = Error::UnknownToken { name: "eos_token_id", token: 9, size: 8 };
+    let unknown = Error::UnknownToken { name: "ends", token: 9, size: 8 };
     assert_eq!(state.open(&logits(1), None).unwrap_err(), unknown);
 }
 
@@ -443,7 +443,7 @@ fn refusals_of_a_listing() {
             "{refused}"
         );
     }
-    assert_eq!(Listing::new(0.1, 0, vec![]).unwrap_err(), Error::NoRoom(0));
+    assert_eq!(Listing::new(0.1, 0, vec![]).unwrap_err(), Error::Zero { name: "limit" });
 }
 
 /// Bans change no score; penalties act on log-probabilities; draws follow the processed law.

@@ -129,12 +129,12 @@ fn rows_and_histories_that_are_refused() {
     let params = ProcessorParams { no_repeat_ngram_size: 2, ..none() };
     assert_eq!(
         refusal_at(params.clone(), 9, history),
-        "history[0] has token id 9 at position 1, which is outside the vocabulary, 0..9; \
+        "the history of row 0 has token id 9 at position 1, which is outside the vocabulary, 0..9; \
          leave padding out"
     );
     assert_eq!(
         refusal_at(params.clone(), 10, History::new(history.tokens(), 3)),
-        "history[0] has 2 tokens, fewer than the 3 of its prompt; \
+        "the history of row 0 has 2 tokens, fewer than the 3 of its prompt; \
          a history is the prompt and what was generated"
     );
     let mut row = [0.0; 9];
@@ -143,7 +143,13 @@ fn rows_and_histories_that_are_refused() {
         history,
         &mut ProcessorWorkspace::default(),
     );
-    assert!(result.unwrap_err().in_row(4).to_string().starts_with("history[4] has token id 9"));
+    assert!(
+        result
+            .unwrap_err()
+            .in_row(4)
+            .to_string()
+            .starts_with("the history of row 4 has token id 9")
+    );
 }
 
 #[test]

@@ -1,10 +1,14 @@
-//! Everything that can be wrong with a model's files or a caller's arguments.
+//! The engine's errors: everything that a model's files or a caller's values can be refused for.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+
 use thiserror::Error;
 
-/// A refusal, before any work is done or memory taken. Messages name the argument, its value and the fix; the
-/// binding passes them on unchanged.
+/// Why the engine refuses a call, before any work is done or memory taken.
+///
+/// A message names the thing, its value and the fix. The tokens of a sequence are `tokens[index]`; a
+/// caller that knows them by another name has [`Error::naming`].
 #[derive(Debug, Error)]
 pub enum Error {
     /// A file that cannot be read.
@@ -13,7 +17,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// The reason.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A configuration that is not JSON, or lacks a number.
     #[error("{path} is no configuration of a GPT-2: {source}")]
@@ -79,7 +83,7 @@ pub enum Error {
         /// The size.
         bytes: usize,
         /// The reason.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A token outside the vocabulary.
     #[error("tokens[{index}] has {token}, which is outside the vocabulary, 0..{size}")]
@@ -140,5 +144,82 @@ pub enum Error {
     Setting(#[from] fastdecode_simd::SettingError),
 }
 
+/// What kind of error an [`Error`] is, for callers whose language has a type for each.
+#[derive(Debug, Clone, Copy)]
+pub enum ErrorKind<'a> {
+    /// A value out of its range, or a file with contents that cannot be used.
+    Value,
+    /// An index of something that does not exist.
+    Index,
+    /// Memory that the system refuses.
+    Memory,
+    /// A file that cannot be read.
+    File {
+        /// The file.
+        path: &'a Path,
+        /// The reason.
+        source: &'a io::Error,
+    },
+}
+
+impl Error {
+    /// What kind of error it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind<'_> {
+        match self {
+            Self::File { path, source } => ErrorKind::File { path, source },
+            Self::Memory { .. } => ErrorKind::Memory,
+            Self::Row { .. } => ErrorKind::Index,
+            Self::Json { .. }
+            | Self::Config { .. }
+            | Self::Format(_)
+            | Self::Missing(_)
+            | Self::Shape { .. }
+            | Self::Dtype { .. }
+            | Self::UnknownDtype { .. }
+            | Self::NotFinite { .. }
+            | Self::Token { .. }
+            | Self::Empty { .. }
+            | Self::Repeats { .. }
+            | Self::Context { .. }
+            | Self::Length { .. }
+            | Self::Setting(_) => ErrorKind::Value,
+        }
+    }
+
+    /// The message with another name for the tokens of a sequence, made from its index.
+    #[must_use]
+    pub fn naming(&self, name: impl FnOnce(usize) -> String) -> String {
+        let message = self.to_string();
+        match *self {
+            Self::Token { index, .. } | Self::Empty { index } | Self::Context { index, .. } => {
+                message.replacen(&format!("tokens[{index}]"), &name(index), 1)
+            }
+            _ => message,
+        }
+    }
+}
+
 /// The engine's results.
 pub type Result<T> = std::result::Result<T, Error>;
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    #[test]
+    fn tokens_can_be_named_anew() {
+        for error in [
+            Error::Token { index: 3, token: 9, size: 5 },
+            Error::Empty { index: 3 },
+            Error::Context { index: 3, length: 9, context: 5 },
+        ] {
+            let message = error.to_string();
+            assert_eq!(message.matches("tokens[3]").count(), 1);
+            let named = error.naming(|index| format!("prompts[{index}]"));
+            assert_eq!(named, message.replace("tokens[3]", "prompts[3]"));
+        }
+        let repeats = Error::Repeats { index: 3 };
+        assert_eq!(repeats.naming(|_| unreachable!()), repeats.to_string());
+    }
+}

@@ -20,7 +20,7 @@ mod workspace;
 
 pub use batch::Batch;
 pub use cache::Sequence;
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use fastdecode_simd::Level;
 pub use model::{Model, Wanted};
 pub use models::Config;

@@ -1,85 +1,361 @@
-//! Python integers as the core's, refused with a message that names the argument and its range.
+//! Python values as Rust ones, refused by messages that name the argument, the value and the fix.
+//!
+//! The functions of the module take their arguments as any Python object and convert them here:
+//! PyO3's own conversion would put the argument's name into a note of the exception.
 
-use numpy::{PyArray1, PyArrayMethods, PyUntypedArrayMethods};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use std::convert::Infallible;
+use std::fmt;
+use std::path::PathBuf;
+
+use numpy::{Element, PyArray1, PyArrayMethods, PyUntypedArrayMethods};
+use pyo3::PyClass;
+use pyo3::exceptions::{PyException, PyIndexError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt};
 
-use crate::outcome::refusal;
+/// The most characters of a value that a message shows.
+const SHOWN: usize = 80;
 
-/// An integer in `0..=max`; anything with `__index__` counts as one.
-fn unsigned(value: &Bound<'_, PyAny>, name: &str, max: u64) -> PyResult<u64> {
+/// The name of an argument, or of an entry of one.
+#[derive(Clone, Copy)]
+pub enum Name<'a> {
+    Argument(&'a str),
+    Entry(&'a Name<'a>, usize),
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Argument(name) => f.write_str(name),
+            Self::Entry(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+/// A Rust type that a Python value can be converted to.
+pub trait Argument: Sized {
+    fn read(value: &Bound<'_, PyAny>, name: Name<'_>) -> PyResult<Self>;
+
+    /// What the entries of a sequence of such values are called.
+    fn plural() -> String;
+
+    /// The entries of a NumPy array whose elements are of this very type.
+    fn array(_value: &Bound<'_, PyAny>) -> Option<PyResult<Vec<Self>>> {
+        None
+    }
+}
+
+/// The argument as a `T`.
+pub fn read<T: Argument>(value: &Bound<'_, PyAny>, name: &str) -> PyResult<T> {
+    T::read(value, Name::Argument(name))
+}
+
+/// The argument as a `T`, or None where it was left out.
+pub fn optional<T: Argument>(value: Option<&Bound<'_, PyAny>>, name: &str) -> PyResult<Option<T>> {
+    value.map(|value| read(value, name)).transpose()
+}
+
+/// The argument as an instance of one of the module's classes.
+pub fn instance<'a, 'py, T: PyClass>(
+    value: &'a Bound<'py, PyAny>,
+    name: &str,
+) -> PyResult<&'a Bound<'py, T>> {
+    value.cast().map_err(|_| {
+        let class = value.py().get_type::<T>();
+        let expected =
+            class.name().map_or_else(|_| "of its class".to_owned(), |n| format!("a {n}"));
+        wrong_type(value, Name::Argument(name), &expected)
+    })
+}
+
+/// The argument, which has to be a function.
+pub fn function<'a, 'py>(
+    value: &'a Bound<'py, PyAny>,
+    name: &str,
+) -> PyResult<&'a Bound<'py, PyAny>> {
+    if value.is_callable() {
+        return Ok(value);
+    }
+    Err(wrong_type(value, Name::Argument(name), "a function"))
+}
+
+/// An argument that has a default other than None: without this type PyO3 could not tell an
+/// explicit None, which is refused, from an argument that was left out.
+#[derive(Clone, Copy)]
+pub struct Given<'a, 'py>(Option<Borrowed<'a, 'py, PyAny>>);
+
+impl Given<'_, '_> {
+    pub const DEFAULT: Self = Given(None);
+
+    /// The argument as a `T`.
+    pub fn or<T: Argument>(self, name: &str, default: T) -> PyResult<T> {
+        self.0.as_deref().map_or(Ok(default), |value| read(value, name))
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Given<'a, 'py> {
+    type Error = Infallible;
+
+    fn extract(value: Borrowed<'a, 'py, PyAny>) -> Result<Self, Infallible> {
+        Ok(Self(Some(value)))
+    }
+}
+
+macro_rules! number {
+    ($type:ty, $article:literal, $noun:literal, $range:literal) => {
+        impl Argument for $type {
+            fn read(value: &Bound<'_, PyAny>, name: Name<'_>) -> PyResult<Self> {
+                let expected = concat!($article, " ", $noun);
+                value.extract().map_err(|error| refused(value, name, expected, $range, error))
+            }
+
+            fn plural() -> String {
+                concat!($noun, "s").to_owned()
+            }
+
+            fn array(value: &Bound<'_, PyAny>) -> Option<PyResult<Vec<Self>>> {
+                value.cast::<PyArray1<Self>>().ok().map(entries)
+            }
+        }
+    };
+}
+
+number!(i64, "an", "integer", "-2**63..2**63-1");
+number!(u32, "an", "integer", "0..2**32-1");
+number!(usize, "an", "integer", "0..2**64-1");
+number!(f64, "a", "number", "the range of float64");
+
+impl Argument for bool {
+    fn read(value: &Bound<'_, PyAny>, name: Name<'_>) -> PyResult<Self> {
+        value.extract().map_err(|_| wrong_type(value, name, "True or False"))
+    }
+
+    fn plural() -> String {
+        "bools".to_owned()
+    }
+}
+
+impl Argument for String {
+    fn read(value: &Bound<'_, PyAny>, name: Name<'_>) -> PyResult<Self> {
+        value.extract().map_err(|_| wrong_type(value, name, "a string"))
+    }
+
+    fn plural() -> String {
+        "strings".to_owned()
+    }
+}
+
+impl Argument for PathBuf {
+    fn read(value: &Bound<'_, PyAny>, name: Name<'_>) -> PyResult<Self> {
+        value.extract().map_err(|_| wrong_type(value, name, "a string or a path"))
+    }
+
+    fn plural() -> String {
+        "paths".to_owned()
+    }
+}
+
+impl<T: Argument> Argument for Option<T> {
+    fn read(value: &Bound<'_, PyAny>, name: Name<'_>) -> PyResult<Self> {
+        if value.is_none() { Ok(None) } else { T::read(value, name).map(Some) }
+    }
+
+    fn plural() -> String {
+        format!("{} or None", T::plural())
+    }
+}
+
+impl<T: Argument> Argument for Vec<T> {
+    fn read(value: &Bound<'_, PyAny>, name: Name<'_>) -> PyResult<Self> {
+        if let Some(entries) = T::array(value) {
+            return entries;
+        }
+        let entries: Vec<Bound<'_, PyAny>> = value.extract().map_err(|error| {
+            refused(value, name, &format!("a sequence of {}", T::plural()), "", error)
+        })?;
+        let read = |(index, entry)| T::read(entry, Name::Entry(&name, index));
+        entries.iter().enumerate().map(read).collect()
+    }
+
+    fn plural() -> String {
+        format!("sequences of {}", T::plural())
+    }
+}
+
+/// The exception for a value that PyO3 could not convert.
+fn refused(
+    value: &Bound<'_, PyAny>,
+    name: Name<'_>,
+    expected: &str,
+    range: &str,
+    error: PyErr,
+) -> PyErr {
+    let py = value.py();
+    if error.is_instance_of::<PyOverflowError>(py) {
+        PyValueError::new_err(format!("{name}={} is outside {range}", shown_number(value)))
+    } else if error.is_instance_of::<PyException>(py) {
+        wrong_type(value, name, expected)
+    } else {
+        // KeyboardInterrupt and the like are not about the value.
+        error
+    }
+}
+
+/// The exception for a value of another type.
+fn wrong_type(value: &Bound<'_, PyAny>, name: Name<'_>, expected: &str) -> PyErr {
+    let kind = value.get_type().name().map_or_else(|_| "?".to_owned(), |kind| kind.to_string());
+    PyTypeError::new_err(format!("{name} must be {expected}, got {} of type {kind}", shown(value)))
+}
+
+/// A value as messages show it.
+pub fn shown(value: &Bound<'_, PyAny>) -> String {
+    let Ok(repr) = value.repr() else { return "a value".to_owned() };
+    let repr = repr.to_string();
+    match repr.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &repr[..end]),
+        None => repr,
+    }
+}
+
+/// A number as messages show it: those of NumPy without the name of their type.
+fn shown_number(value: &Bound<'_, PyAny>) -> String {
+    value.call_method0("__index__").map_or_else(|_| shown(value), |index| shown(&index))
+}
+
+/// An integer in `0..=max`; anything with `__index__` but a bool counts as one.
+fn unsigned(value: &Bound<'_, PyAny>, name: Name<'_>, max: u64) -> PyResult<u64> {
     if value.is_instance_of::<PyBool>() || !value.hasattr("__index__")? {
-        let kind = value.get_type();
-        return Err(PyTypeError::new_err(format!(
-            "{name} must be an integer, got {} of type {}",
-            value.repr()?,
-            kind.name()?
-        )));
+        return Err(wrong_type(value, name, "an integer"));
     }
     let index = value.call_method0("__index__")?;
     let number = index.cast::<PyInt>()?.extract::<u64>().ok().filter(|&number| number <= max);
     number.ok_or_else(|| {
         let bits = 64 - max.leading_zeros();
-        PyValueError::new_err(format!("{name}={index} is outside 0..2**{bits}-1"))
+        PyValueError::new_err(format!("{name}={} is outside 0..2**{bits}-1", shown(&index)))
     })
 }
 
 /// The seed of a run.
 pub fn seed(value: &Bound<'_, PyAny>) -> PyResult<u64> {
-    unsigned(value, "seed", u64::MAX)
+    unsigned(value, Name::Argument("seed"), u64::MAX)
 }
 
-/// A stream, sample or position.
+/// A stream, sample, position or count.
 pub fn word(value: &Bound<'_, PyAny>, name: &str) -> PyResult<u32> {
-    Ok(unsigned(value, name, u32::MAX.into())? as u32)
+    Ok(unsigned(value, Name::Argument(name), u32::MAX.into())? as u32)
 }
 
-/// One word a row: from nothing (`default`), one integer for all rows, or a sequence.
+/// An index of one of `count` things.
+pub fn index(value: &Bound<'_, PyAny>, name: &str, count: usize) -> PyResult<usize> {
+    index_of(value, Name::Argument(name), count)
+}
+
+/// Indices of some of `count` things, from a sequence.
+pub fn indices(value: &Bound<'_, PyAny>, name: &str, count: usize) -> PyResult<Vec<usize>> {
+    let name = Name::Argument(name);
+    let entries: Vec<Bound<'_, PyAny>> = value
+        .extract()
+        .map_err(|error| refused(value, name, "a sequence of integers", "", error))?;
+    let read = |(index, entry)| index_of(entry, Name::Entry(&name, index), count);
+    entries.iter().enumerate().map(read).collect()
+}
+
+fn index_of(value: &Bound<'_, PyAny>, name: Name<'_>, count: usize) -> PyResult<usize> {
+    let outside =
+        || PyIndexError::new_err(format!("{name}={} is outside 0..{count}", shown_number(value)));
+    match usize::read(value, name) {
+        Ok(index) if index < count => Ok(index),
+        Ok(_) => Err(outside()),
+        Err(error) if error.is_instance_of::<PyValueError>(value.py()) => Err(outside()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The things that an argument has one entry for each of.
+#[derive(Clone, Copy)]
+pub struct Each {
+    pub count: usize,
+    plural: &'static str,
+    singular: &'static str,
+}
+
+impl Each {
+    pub fn row(count: usize) -> Self {
+        Self { count, plural: "rows of logits", singular: "row" }
+    }
+
+    pub fn prompt(count: usize) -> Self {
+        Self { count, plural: "prompts", singular: "prompt" }
+    }
+
+    pub fn sequence(count: usize) -> Self {
+        Self { count, plural: "sequences", singular: "sequence" }
+    }
+
+    /// Refuses another number of entries.
+    pub fn check(self, got: usize, name: &str) -> PyResult<()> {
+        let Self { count, plural, singular } = self;
+        if got == count {
+            return Ok(());
+        }
+        Err(PyValueError::new_err(format!(
+            "{name} has {got} entries for {count} {plural}; give one a {singular}"
+        )))
+    }
+}
+
+/// One value for each, from a sequence.
+pub fn values<T: Argument>(value: &Bound<'_, PyAny>, name: &str, each: Each) -> PyResult<Vec<T>> {
+    let values: Vec<T> = read(value, name)?;
+    each.check(values.len(), name)?;
+    Ok(values)
+}
+
+/// One word for each: from nothing (`default`), one integer for all, or an iterable.
 pub fn words(
     value: Option<&Bound<'_, PyAny>>,
-    name: &'static str,
-    rows: usize,
+    name: &str,
+    each: Each,
     default: impl Fn(usize) -> u32,
 ) -> PyResult<Vec<u32>> {
     let Some(value) = value else {
-        return Ok((0..rows).map(default).collect());
+        return Ok((0..each.count).map(default).collect());
     };
-    let words = if let Ok(array) = value.cast::<PyArray1<u32>>() {
-        // The loop's own arrays: no Python object per entry.
-        let array = array.readonly();
-        array.as_array().to_vec()
+    let words = if let Some(words) = u32::array(value) {
+        words?
     } else if value.hasattr("__index__")? && !value.hasattr("__len__")? {
-        return Ok(vec![word(value, name)?; rows]);
+        return Ok(vec![word(value, name)?; each.count]);
     } else {
-        let entries = value.try_iter().map_err(|_| {
-            PyTypeError::new_err(format!("{name} must be an integer or a sequence of integers"))
-        })?;
-        let mut words = Vec::with_capacity(rows);
-        for (index, entry) in entries.enumerate() {
-            words.push(word(&entry?, &format!("{name}[{index}]"))?);
+        let name = Name::Argument(name);
+        let wrong = |_| wrong_type(value, name, "an integer or a sequence of integers");
+        let mut words = Vec::with_capacity(each.count);
+        for (index, entry) in value.try_iter().map_err(wrong)?.enumerate() {
+            let word = unsigned(&entry?, Name::Entry(&name, index), u32::MAX.into())?;
+            words.push(word as u32);
         }
         words
     };
-    if words.len() == rows {
-        Ok(words)
-    } else {
-        Err(refusal(&fastdecode_core::Error::Length { name, got: words.len(), rows }))
-    }
+    each.check(words.len(), name)?;
+    Ok(words)
 }
 
-/// One token id a row, any sign: the core checks the range.
-pub fn tokens(value: &Bound<'_, PyAny>, rows: usize) -> PyResult<Vec<i64>> {
-    let tokens: Vec<i64> = match value.cast::<PyArray1<i64>>() {
-        Ok(array) if array.len() == rows => array.readonly().as_array().to_vec(),
-        _ => value.extract().map_err(|_| {
-            PyTypeError::new_err("tokens must be a sequence of integers, one a row of logits")
-        })?,
+/// Token ids for each, from an iterable of sequences.
+pub fn token_lists(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Vec<Vec<u32>>> {
+    let name = Name::Argument(name);
+    let wrong = |_| wrong_type(value, name, "a sequence of token ids for each row");
+    let read = |(index, entry): (usize, PyResult<Bound<'_, PyAny>>)| {
+        Vec::read(&entry?, Name::Entry(&name, index))
     };
-    if tokens.len() == rows {
-        Ok(tokens)
-    } else {
-        let error = fastdecode_core::Error::Length { name: "tokens", got: tokens.len(), rows };
-        Err(refusal(&error))
+    value.try_iter().map_err(wrong)?.enumerate().map(read).collect()
+}
+
+/// The entries of an array, wherever they lie.
+fn entries<T: Element + Copy>(array: &Bound<'_, PyArray1<T>>) -> PyResult<Vec<T>> {
+    if array.is_aligned() {
+        return Ok(array.try_readonly()?.as_array().to_vec());
     }
+    // A Rust view needs aligned elements.
+    let copy = array.call_method0("copy")?;
+    let copy = copy.cast::<PyArray1<T>>()?.try_readonly()?;
+    Ok(copy.as_array().to_vec())
 }

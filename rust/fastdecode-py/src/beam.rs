@@ -1,18 +1,19 @@
-//! `Beam`, the strategy: checked when made.
+//! `Beam`, the parameters of a beam search, checked when it is made.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use fastdecode_core::beam::{Beam as Checked, BeamParams, Choice, EarlyStopping};
-use fastdecode_core::{Params, PipelineParams, Sampler, Stage};
+use fastdecode_core::{PipelineParams, Stage};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 
-use crate::outcome::refusal;
+use crate::arguments::{self, Given};
+use crate::errors::exception;
 use crate::params::{Sample, changed, set_keyword};
 use crate::values;
 
-/// Puts a field into a dict where it is not at its default.
+/// Puts a field into a dict if it is not at its default.
 macro_rules! set_changed {
     ($all:expr, $name:ident, $from:expr, $default:expr) => {
         if $from.$name != $default.$name {
@@ -34,48 +35,48 @@ impl Beam {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "one for each keyword")]
     #[pyo3(signature = (
-        num_beams=4, length_penalty=1.0, early_stopping=None, num_return_sequences=1, *,
-        num_beam_groups=1, diversity_penalty=0.0, sample=None, stochastic=false, allowed=None,
+        num_beams=Given::DEFAULT, length_penalty=Given::DEFAULT, early_stopping=None,
+        num_return_sequences=Given::DEFAULT, *, num_beam_groups=Given::DEFAULT,
+        diversity_penalty=Given::DEFAULT, sample=None, stochastic=Given::DEFAULT, allowed=None,
         **processors,
     ), text_signature = None)]
     fn new(
-        num_beams: i64,
-        length_penalty: f64,
+        num_beams: Given<'_, '_>,
+        length_penalty: Given<'_, '_>,
         early_stopping: Option<&Bound<'_, PyAny>>,
-        num_return_sequences: i64,
-        num_beam_groups: i64,
-        diversity_penalty: f64,
-        sample: Option<Py<Sample>>,
-        stochastic: bool,
+        num_return_sequences: Given<'_, '_>,
+        num_beam_groups: Given<'_, '_>,
+        diversity_penalty: Given<'_, '_>,
+        sample: Option<&Bound<'_, PyAny>>,
+        stochastic: Given<'_, '_>,
         allowed: Option<Bound<'_, PyAny>>,
         processors: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let (function, ids) = allowed.map_or(Ok((None, None)), either)?;
-        let sampler = match &sample {
-            None => Sampler::new(Params::default()).map_err(|error| refusal(&error))?,
-            Some(sample) => plain_sampler(sample.get())?,
-        };
-        let choice = match (sample.is_some(), stochastic) {
-            (_, true) => Choice::Stochastic(sampler),
-            (true, false) => Choice::Sampled(sampler),
-            (false, false) => Choice::Best,
-        };
+        let sample =
+            sample.map(|sample| arguments::instance::<Sample>(sample, "sample")).transpose()?;
+        let pipeline = sample.map(|sample| &*sample.get().pipeline);
+        let stochastic = stochastic.or("stochastic", false)?;
         let mut all = PipelineParams::default();
         for (name, value) in processors.into_iter().flatten() {
             set_keyword("Beam", &[Stage::Processor], &mut all, &name.to_string(), &value)?;
         }
         all.processors.allowed = ids;
+        let plain = BeamParams::default();
         let params = BeamParams {
-            num_beams,
-            length_penalty,
-            early_stopping: early_stopping.map_or(Ok(EarlyStopping::default()), stopping)?,
-            num_return_sequences,
-            num_beam_groups,
-            diversity_penalty,
-            choice,
+            num_beams: num_beams.or("num_beams", plain.num_beams)?,
+            length_penalty: length_penalty.or("length_penalty", plain.length_penalty)?,
+            early_stopping: early_stopping.map_or(Ok(plain.early_stopping), stopping)?,
+            num_return_sequences: num_return_sequences
+                .or("num_return_sequences", plain.num_return_sequences)?,
+            num_beam_groups: num_beam_groups.or("num_beam_groups", plain.num_beam_groups)?,
+            diversity_penalty: diversity_penalty
+                .or("diversity_penalty", plain.diversity_penalty)?,
+            choice: Choice::new(pipeline, stochastic).map_err(exception)?,
             processors: all.processors,
         };
-        let checked = Checked::new(params).map_err(|error| refusal(&error))?;
+        let checked = Checked::new(params).map_err(exception)?;
+        let sample = sample.map(|sample| sample.clone().unbind());
         Ok(Self { checked, sample, allowed: function })
     }
 
@@ -124,7 +125,7 @@ impl Beam {
         matches!(self.checked.params().choice, Choice::Stochastic(_))
     }
 
-    /// The function that says which tokens may come next, where there is one.
+    /// The function that returns the tokens that may come next, if one was given.
     #[getter]
     fn allowed(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.allowed.as_ref().map(|allowed| allowed.clone_ref(py))
@@ -160,19 +161,20 @@ impl Beam {
     }
 
     /// The same parameters with these end-of-sequence tokens.
-    #[expect(clippy::needless_pass_by_value, reason = "converted from Python")]
-    fn with_eos(&self, py: Python<'_>, eos_token_id: Vec<u32>) -> PyResult<Self> {
-        let checked = self.checked.clone().with_eos(&eos_token_id);
+    fn with_eos(&self, py: Python<'_>, eos_token_id: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let eos: Vec<u32> = arguments::read(eos_token_id, "eos_token_id")?;
+        let checked = self.checked.clone().with_eos(&eos);
         Ok(Self {
-            checked: checked.map_err(|error| refusal(&error))?,
+            checked: checked.map_err(exception)?,
             sample: self.sample.as_ref().map(|sample| sample.clone_ref(py)),
             allowed: self.allowed(py),
         })
     }
 
     /// Refuse token ids that a vocabulary of this size does not have.
-    fn check_vocabulary(&self, size: usize) -> PyResult<()> {
-        self.checked.processors().check(size).map_err(|error| refusal(&error))
+    fn check_vocabulary(&self, size: &Bound<'_, PyAny>) -> PyResult<()> {
+        let size = arguments::read(size, "size")?;
+        self.checked.processors().check(size).map_err(exception)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -217,17 +219,6 @@ fn either(allowed: Bound<'_, PyAny>) -> PyResult<Either> {
         values::refused(fix, &allowed)
     })?;
     Ok((None, Some(ids)))
-}
-
-/// The part of a `Sample` that a beam search draws by.
-fn plain_sampler(sample: &Sample) -> PyResult<Sampler> {
-    let processors = sample.pipeline.processors();
-    if processors.is_empty() {
-        return Ok(*sample.pipeline.sampler());
-    }
-    Err(PyValueError::new_err(
-        "sample has penalties or bans of its own; in a beam search give them to Beam itself",
-    ))
 }
 
 fn stopping(value: &Bound<'_, PyAny>) -> PyResult<EarlyStopping> {

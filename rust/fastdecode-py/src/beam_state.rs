@@ -1,21 +1,20 @@
-//! `BeamState`: a beam search under way.
+//! `BeamState`: a beam search in progress.
 
 use fastdecode_core::beam::{BeamState as Core, Ending, Expansion, Fate, Outcome, Prompt, Step};
 use numpy::{IntoPyArray, PyArray1};
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::arguments;
+use crate::arguments::{self, Each, Given};
 use crate::beam::Beam;
 use crate::borrow::Borrowed;
-use crate::outcome::{detached, refusal};
+use crate::errors::{detached, exception};
 
-/// A beam search under way, for all prompts of a batch. Engine-neutral: logits in, tokens and the
-/// rows they go on from out.
+/// A beam search in progress, for all prompts of a batch. Engine-neutral: it takes logits and gives
+/// tokens, and for each token the row that it continues.
 ///
-/// Its rows are the live beams, prompt after prompt. At first that is one row a prompt: the logits
-/// behind the prompt. After that, the rows of `BeamStep.tokens`.
+/// Its rows are the live beams, prompt by prompt. At the first step there is one row per prompt: the
+/// logits after the prompt. At each later step they are the rows of `BeamStep.tokens`.
 ///
 /// Parameters
 /// ----------
@@ -29,9 +28,9 @@ use crate::outcome::{detached, refusal};
 /// seed : int, default 0
 ///     0..2**64-1, for beam sampling and stochastic beam search.
 /// streams : int or sequence of int, optional
-///     0..2**32-1, one a prompt; by default the prompt's index.
+///     0..2**32-1, one per prompt; by default the prompt's index.
 /// indices : sequence of int, optional
-///     What the prompts are called in messages; by default 0, 1, ...
+///     The numbers that messages give the prompts; by default 0, 1, ...
 /// trace : bool, default False
 ///     Keep every candidate for `expansions`.
 #[pyclass(module = "fastdecode._core")]
@@ -39,7 +38,7 @@ pub struct BeamState {
     state: Core,
 }
 
-/// What to do next: the new rows' tokens, and the rows of the last logits they go on from.
+/// The result of a step: each new row's token, and the row of the given logits that it continues.
 #[pyclass(frozen, module = "fastdecode._core")]
 pub struct BeamStep {
     pub step: Step,
@@ -53,7 +52,7 @@ impl BeamStep {
         wide(&self.step.tokens).into_pyarray(py)
     }
 
-    /// The row of the logits just given that each new row goes on from, shape (rows,), int64.
+    /// The row of the given logits that each new row continues, shape (rows,), int64.
     #[getter]
     fn parents<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
         wide(&self.step.parents).into_pyarray(py)
@@ -70,7 +69,7 @@ fn wide(values: &[u32]) -> Vec<i64> {
     values.iter().map(|&value| i64::from(value)).collect()
 }
 
-/// A sequence that a beam search found, or one under way.
+/// A sequence that a beam search has found, or one in progress.
 #[pyclass(frozen, module = "fastdecode._core")]
 pub struct BeamOutcome {
     pub outcome: Outcome,
@@ -96,7 +95,7 @@ impl BeamOutcome {
         self.outcome.score
     }
 
-    /// "eos", "length", "stop", or None where the search was left before its end.
+    /// "eos", "length" or "stop"; None for a sequence that has not ended.
     #[getter]
     fn ending(&self) -> Option<&'static str> {
         self.outcome.ending.map(|ending| match ending {
@@ -112,7 +111,7 @@ impl BeamOutcome {
         self.outcome.node
     }
 
-    /// In a stochastic beam search, the probability that it is in the sample given the threshold.
+    /// In a stochastic beam search, the probability that it is in the sample, given the threshold.
     #[getter]
     fn inclusion(&self) -> Option<f64> {
         self.outcome.inclusion
@@ -124,28 +123,29 @@ impl BeamState {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "one for each keyword")]
     #[pyo3(signature = (
-        beam, prompts, limits, *, eos_token_ids, seed=None, streams=None, indices=None, trace=false
-    ))]
+        beam, prompts, limits, *, eos_token_ids, seed=None, streams=None, indices=None,
+        trace=Given::DEFAULT,
+    ), text_signature = "(beam, prompts, limits, *, eos_token_ids, seed=None, streams=None, \
+        indices=None, trace=False)")]
     fn new(
-        beam: &Beam,
-        prompts: Vec<Vec<u32>>,
-        limits: Vec<usize>,
-        eos_token_ids: Vec<u32>,
+        beam: &Bound<'_, PyAny>,
+        prompts: &Bound<'_, PyAny>,
+        limits: &Bound<'_, PyAny>,
+        eos_token_ids: &Bound<'_, PyAny>,
         seed: Option<&Bound<'_, PyAny>>,
         streams: Option<&Bound<'_, PyAny>>,
         indices: Option<&Bound<'_, PyAny>>,
-        trace: bool,
+        trace: Given<'_, '_>,
     ) -> PyResult<Self> {
-        let count = prompts.len();
-        if limits.len() != count {
-            return Err(PyValueError::new_err(format!(
-                "limits has {} entries for {count} prompts; give one a prompt",
-                limits.len()
-            )));
-        }
-        let streams = arguments::words(streams, "streams", count, |index| index as u32)?;
-        let indices = arguments::words(indices, "indices", count, |index| index as u32)?;
+        let beam = arguments::instance::<Beam>(beam, "beam")?.get().checked.clone();
+        let prompts: Vec<Vec<u32>> = arguments::read(prompts, "prompts")?;
+        let each = Each::prompt(prompts.len());
+        let limits: Vec<usize> = arguments::values(limits, "limits", each)?;
+        let ends = arguments::read(eos_token_ids, "eos_token_ids")?;
+        let streams = arguments::words(streams, "streams", each, |index| index as u32)?;
+        let indices = arguments::words(indices, "indices", each, |index| index as u32)?;
         let seed = seed.map_or(Ok(0), arguments::seed)?;
+        let trace = trace.or("trace", false)?;
         let prompts = prompts
             .into_iter()
             .zip(limits)
@@ -158,8 +158,8 @@ impl BeamState {
                 stream,
             })
             .collect();
-        let state = Core::new(beam.checked.clone(), prompts, eos_token_ids, seed, trace);
-        Ok(Self { state: state.map_err(|error| refusal(&error))? })
+        let state = Core::new(beam, prompts, ends, seed, trace).map_err(exception)?;
+        Ok(Self { state })
     }
 
     /// How many rows of logits the next step takes; 0 when every prompt has ended.
@@ -168,16 +168,16 @@ impl BeamState {
         self.state.rows()
     }
 
-    /// Take the logits behind every live beam and move each a token on.
+    /// Take the logits after every live beam's last token and advance each beam by one token.
     ///
     /// Parameters
     /// ----------
     /// logits : array or tensor, (rows, vocab)
     ///     float32, float16 or bfloat16.
     /// allowed : sequence of (sequence of int or None), optional
-    ///     For each row the tokens that it may take; None: all.
+    ///     For each row the only tokens that it may take; None allows all.
     /// stop : callable, optional
-    ///     stop(prompt, token_ids) is asked for each candidate whether it ends there.
+    ///     stop(prompt, token_ids) is called for each candidate; a true result ends it there.
     ///
     /// Returns
     /// -------
@@ -186,19 +186,20 @@ impl BeamState {
     /// Raises
     /// ------
     /// ValueError
-    ///     Another number of rows than live beams, NaN or +inf, a token outside the vocabulary, or
-    ///     constraints that leave a prompt no way on.
+    ///     A number of rows that is not that of the live beams, NaN or +inf, a token outside the
+    ///     vocabulary, or constraints that leave a prompt no continuation.
     #[pyo3(signature = (logits, allowed=None, stop=None))]
-    #[expect(clippy::needless_pass_by_value, reason = "arguments from Python are owned")]
     fn step(
         &mut self,
         py: Python<'_>,
         logits: &Bound<'_, PyAny>,
-        allowed: Option<Vec<Option<Vec<u32>>>>,
+        allowed: Option<&Bound<'_, PyAny>>,
         stop: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<BeamStep> {
         let array = Borrowed::new(logits)?;
         let logits = array.logits();
+        let allowed: Option<Vec<Option<Vec<u32>>>> = arguments::optional(allowed, "allowed")?;
+        let stop = stop.map(|stop| arguments::function(stop, "stop")).transpose()?;
         let state = &mut self.state;
         let Some(stop) = stop else {
             let step = detached(py, || {
@@ -220,38 +221,52 @@ impl BeamState {
         let step = state.advance(opened, Some(&mut ask));
         match raised {
             Some(error) => Err(error),
-            None => Ok(BeamStep { step: step.map_err(|error| refusal(&error))? }),
+            None => Ok(BeamStep { step: step.map_err(exception)? }),
         }
     }
 
-    /// The live beams, one a row: the prompt's index and the new tokens.
+    /// The live beams, one per row: the prompt's index and the new tokens.
     fn live(&self) -> Vec<(u32, Vec<u32>)> {
         self.state.live().into_iter().map(|row| (row.prompt, row.tokens)).collect()
     }
 
-    /// A prompt's sequences, best first; live beams come last, where it has not ended.
-    fn outcomes(&self, prompt: usize) -> PyResult<Vec<BeamOutcome>> {
-        self.check(prompt)?;
+    /// A prompt's sequences, best first; the live beams of a prompt that has not ended come last.
+    ///
+    /// Raises
+    /// ------
+    /// IndexError
+    ///     A prompt that does not exist.
+    fn outcomes(&self, prompt: &Bound<'_, PyAny>) -> PyResult<Vec<BeamOutcome>> {
+        let prompt = self.index(prompt)?;
         let outcomes = self.state.outcomes(prompt);
         Ok(outcomes.into_iter().map(|outcome| BeamOutcome { outcome }).collect())
     }
 
-    /// The new tokens that a prompt's best sequence is sure to begin with, and their
+    /// The new tokens that a prompt's best sequence is certain to begin with, and their
     /// log-probabilities.
-    fn settled(&self, prompt: usize) -> PyResult<(Vec<u32>, Vec<f64>)> {
-        self.check(prompt)?;
-        Ok(self.state.settled(prompt))
+    ///
+    /// Raises
+    /// ------
+    /// IndexError
+    ///     A prompt that does not exist.
+    fn settled(&self, prompt: &Bound<'_, PyAny>) -> PyResult<(Vec<u32>, Vec<f64>)> {
+        Ok(self.state.settled(self.index(prompt)?))
     }
 
-    /// Every candidate that a prompt's search compared, if it was asked to keep them:
-    /// (step, parent node, token, logprob, score, fate, node), where fate is "kept", "finished" or
-    /// "pruned", a pruned one has no node, and the root is node 0.
+    /// With `trace`, every candidate that a prompt's search has compared: (step, parent node, token,
+    /// logprob, score, fate, node), where fate is "kept", "finished" or "pruned". A pruned candidate
+    /// has no node; the root is node 0.
+    ///
+    /// Raises
+    /// ------
+    /// IndexError
+    ///     A prompt that does not exist.
     fn expansions<'py>(
         &self,
         py: Python<'py>,
-        prompt: usize,
+        prompt: &Bound<'py, PyAny>,
     ) -> PyResult<Vec<Bound<'py, PyTuple>>> {
-        self.check(prompt)?;
+        let prompt = self.index(prompt)?;
         let tuple = |one: &Expansion| {
             let (fate, node) = match one.fate {
                 Fate::Kept(node) => ("kept", Some(node)),
@@ -265,11 +280,7 @@ impl BeamState {
 }
 
 impl BeamState {
-    fn check(&self, prompt: usize) -> PyResult<()> {
-        let count = self.state.prompts();
-        if prompt < count {
-            return Ok(());
-        }
-        Err(PyValueError::new_err(format!("prompt={prompt} is not in 0..{count}")))
+    fn index(&self, prompt: &Bound<'_, PyAny>) -> PyResult<usize> {
+        arguments::index(prompt, "prompt", self.state.prompts())
     }
 }

@@ -1,4 +1,4 @@
-//! Logits from Python, borrowed where their rows are contiguous.
+//! Logits from Python, borrowed if their rows are contiguous and copied otherwise.
 
 use fastdecode_core::{Elements, Logits};
 use half::f16;
@@ -7,18 +7,19 @@ use numpy::{Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedAr
 use numpy::{PyArrayDescrMethods, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
-/// An array held for the length of a call.
+/// An array of logits, kept alive for the duration of a call.
 pub struct Borrowed<'py> {
     array: Format<'py>,
-    /// One row was given, not a batch of one.
+    /// Whether the caller gave a single row, not a batch of one.
     pub single: bool,
 }
 
 enum Format<'py> {
     F32(PyReadonlyArrayDyn<'py, f32>),
     F16(PyReadonlyArrayDyn<'py, f16>),
-    /// bfloat16 seen as its bits: NumPy has no such type of its own.
+    /// bfloat16 as its bits, because NumPy itself has no such type.
     BF16(PyReadonlyArrayDyn<'py, u16>),
 }
 
@@ -64,7 +65,7 @@ impl<'py> Borrowed<'py> {
 fn as_array<'py>(logits: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyUntypedArray>, bool)> {
     let py = logits.py();
     if let Ok(array) = logits.cast::<PyUntypedArray>() {
-        // ml_dtypes' bfloat16 is an extension type that is known by its name alone.
+        // ml_dtypes' bfloat16 is an extension type, which only its name identifies.
         let extension = array.dtype().kind() == b'V';
         if extension && array.dtype().typeobj().name()? == "bfloat16" {
             let bits = array.call_method1("view", ("uint16",))?;
@@ -87,7 +88,7 @@ fn as_array<'py>(logits: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyUntypedAr
     let tensor = logits.call_method0("detach")?;
     let bfloat16 = tensor.getattr("dtype")?.str()? == "torch.bfloat16";
     let tensor = if bfloat16 {
-        // Whoever has a tensor has imported torch: this does not load it.
+        // A tensor exists, so torch is already imported: this does not load it.
         let bits = py.import("torch")?.getattr("uint16")?;
         tensor.call_method1("view", (bits,))?
     } else {
@@ -96,7 +97,8 @@ fn as_array<'py>(logits: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyUntypedAr
     Ok((tensor.call_method0("numpy")?.cast_into()?, bfloat16))
 }
 
-/// The array itself where each row is contiguous and rows go upwards, otherwise a C-ordered copy.
+/// The array itself if each row is contiguous and no row starts before the one above it, otherwise a
+/// copy in C order. Rows may overlap, as those of `numpy.broadcast_to` do: they are only read.
 fn rows_contiguous<'py, T: Element>(
     array: &Bound<'py, PyAny>,
 ) -> PyResult<PyReadonlyArrayDyn<'py, T>> {
@@ -106,13 +108,14 @@ fn rows_contiguous<'py, T: Element>(
     let (shape, strides) = (typed.shape(), typed.strides());
     let contiguous = strides[last] == size || shape[last] <= 1;
     let upwards = last == 0 || (strides[0] >= 0 && strides[0] % size == 0);
-    // An unaligned array (a slice of a packed record) cannot be a Rust slice at all.
+    // A Rust slice has to be aligned, and a field of a packed record array is not.
     let aligned = typed.data().is_aligned();
     if contiguous && upwards && aligned {
         return Ok(typed.try_readonly()?);
     }
-    let copy = array.py().import("numpy")?.getattr("array")?.call1((array,))?;
-    let copy = copy.call_method1("copy", ("C",))?;
+    let order = PyDict::new(array.py());
+    order.set_item("order", "C")?;
+    let copy = array.py().import("numpy")?.getattr("array")?.call((array,), Some(&order))?;
     Ok(copy.cast::<PyArrayDyn<T>>()?.try_readonly()?)
 }
 
@@ -126,10 +129,10 @@ fn view<'a, T: Element>(
     let stride =
         if shape.len() == 2 && rows > 1 { strides[0] as usize / size_of::<T>() } else { 0 };
     let length = if rows == 0 || vocabulary == 0 { 0 } else { (rows - 1) * stride + vocabulary };
-    // SAFETY: `rows_contiguous` made sure that the data is aligned, that rows are contiguous and
-    // that they start `stride >= 0` elements apart, so these `length` elements lie between the
-    // array's first and its last; the array is alive and its read-only borrow held for 'a. NumPy
-    // arrays of no element may have any pointer, hence the empty slice for them.
+    // SAFETY: `rows_contiguous` ensures that the data is aligned, that each row is contiguous and
+    // that rows start `stride >= 0` elements apart, so the `length` elements from the first on end
+    // with the last one of the array; the array is alive and its read-only borrow is held for 'a. An
+    // array without elements may have any pointer, hence the empty slice for it.
     let slice =
         unsafe { if length == 0 { &[] } else { std::slice::from_raw_parts(array.data(), length) } };
     Logits { elements: elements(slice), rows, vocabulary, stride }

@@ -7,14 +7,14 @@ use fastdecode_core::decode_state::{
     Choice, DecodeState as Core, Drawn, FinishReason, Limit, Noting, Rows, Sequence, SequenceParams,
 };
 use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
-use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::arguments;
-use crate::asked;
+use crate::arguments::{self, Each, Given};
 use crate::borrow::Borrowed;
-use crate::outcome::{detached, refusal};
+use crate::errors::{detached, exception};
 use crate::params::Sample;
+use crate::requests::model_itself;
 
 /// Sequences that step together, each with everything that its next token depends on besides the
 /// logits: parameters, seed, stream, sample, history, limit, end tokens and mirostat's state.
@@ -225,10 +225,10 @@ fn not_noted(option: &str) -> PyErr {
 
 /// What a step is asked to note.
 fn noting(
-    raw: bool,
-    processed: bool,
+    raw: Given<'_, '_>,
+    processed: Given<'_, '_>,
     alternatives: Option<&Bound<'_, PyAny>>,
-    ledger: bool,
+    ledger: Given<'_, '_>,
     candidates: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Noting> {
     let count = |value: Option<&Bound<'_, PyAny>>, name| {
@@ -236,6 +236,9 @@ fn noting(
     };
     let listed = count(candidates, "candidates")?;
     let alternatives = count(alternatives, "alternatives")?;
+    let raw = raw.or("raw_logprobs", false)?;
+    let processed = processed.or("processed_logprobs", false)?;
+    let ledger = ledger.or("ledger", false)?;
     Ok(Noting { raw, processed, alternatives, ledger: ledger.then_some(listed) })
 }
 
@@ -249,32 +252,36 @@ impl DecodeState {
     #[expect(clippy::too_many_arguments, reason = "by keyword in Python")]
     fn new(
         prompts: &Bound<'_, PyAny>,
-        params: Option<&Sample>,
+        params: Option<&Bound<'_, PyAny>>,
         seed: &Bound<'_, PyAny>,
         limits: &Bound<'_, PyAny>,
         streams: Option<&Bound<'_, PyAny>>,
         samples: Option<&Bound<'_, PyAny>>,
         limit_reasons: Option<&Bound<'_, PyAny>>,
-        eos_token_ids: Option<Vec<u32>>,
+        eos_token_ids: Option<&Bound<'_, PyAny>>,
         prompt_lengths: Option<&Bound<'_, PyAny>>,
         mus: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let histories = asked::token_lists(prompts, "prompts")?;
-        let count = histories.len();
+        let histories = arguments::token_lists(prompts, "prompts")?;
+        let each = Each::sequence(histories.len());
         let seed = arguments::seed(seed)?;
-        let limits = arguments::words(Some(limits), "limits", count, |_| 0)?;
-        let reasons = limit_reasons.map_or(Ok(Vec::new()), |value| reasons(value, count))?;
-        let streams = arguments::words(streams, "streams", count, |index| index as u32)?;
-        let samples = arguments::words(samples, "samples", count, |_| 0)?;
-        let lengths = arguments::words(prompt_lengths, "prompt_lengths", count, |index| {
+        let limits = arguments::words(Some(limits), "limits", each, |_| 0)?;
+        let reasons = limit_reasons.map_or(Ok(Vec::new()), |value| reasons(value, each))?;
+        let streams = arguments::words(streams, "streams", each, |index| index as u32)?;
+        let samples = arguments::words(samples, "samples", each, |_| 0)?;
+        let lengths = arguments::words(prompt_lengths, "prompt_lengths", each, |index| {
             histories[index].len() as u32
         })?;
-        let mus = mus.map_or(Ok(Vec::new()), |value| asked::mus(value, count))?;
+        let mus = mus.map_or(Ok(Vec::new()), |value| arguments::values(value, "mus", each))?;
         let pipeline = match params {
-            Some(sample) => sample.pipeline.clone(),
-            None => Arc::clone(asked::model_itself()),
+            Some(params) => {
+                Arc::clone(&arguments::instance::<Sample>(params, "params")?.get().pipeline)
+            }
+            None => Arc::clone(model_itself()),
         };
-        let ends: Arc<[u32]> = eos_token_ids.unwrap_or_default().into();
+        let ends: Vec<u32> =
+            arguments::optional(eos_token_ids, "eos_token_ids")?.unwrap_or_default();
+        let ends: Arc<[u32]> = ends.into();
         let mut state = Core::new();
         for (index, history) in histories.into_iter().enumerate() {
             let limit = limits[index] as usize;
@@ -293,7 +300,8 @@ impl DecodeState {
                 limit,
                 ends: Arc::clone(&ends),
             });
-            state.join([sequence.map_err(|error| refusal(&error.in_row(index)))?]);
+            state
+                .join([sequence.map_err(|error| exception(error.in_row(index).in_prompt(index)))?]);
         }
         Ok(Self { state })
     }
@@ -303,21 +311,27 @@ impl DecodeState {
     }
 
     /// Move the sequences of another state after those of this one; the other is then empty.
-    fn join(&mut self, other: &mut Self) {
+    fn join(&mut self, other: &Bound<'_, PyAny>) -> PyResult<()> {
+        let other = arguments::instance::<Self>(other, "other")?;
+        let mut other = other.try_borrow_mut().map_err(|_| {
+            PyValueError::new_err("other must be another DecodeState; a state cannot join itself")
+        })?;
         self.state.append(&mut other.state);
+        Ok(())
     }
 
     /// Keep these sequences, in this order. One that is named several times is forked; the copies
     /// have the same key, so the same logits give them the same tokens.
     fn keep(&mut self, rows: &Bound<'_, PyAny>) -> PyResult<()> {
-        let rows = places(rows, "rows")?;
-        self.state.keep(&rows).map_err(|error| refusal(&error))
+        let rows: Vec<usize> = arguments::indices(rows, "rows", self.state.len())?;
+        self.state.keep(&rows).map_err(exception)
     }
 
     /// Add, as the last one, a copy of a sequence that continues as another sample of its prompt.
-    fn fork(&mut self, row: usize, sample: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn fork(&mut self, row: &Bound<'_, PyAny>, sample: &Bound<'_, PyAny>) -> PyResult<()> {
+        let row = arguments::index(row, "row", self.state.len())?;
         let sample = arguments::word(sample, "sample")?;
-        self.state.fork(row, sample).map_err(|error| refusal(&error))
+        self.state.fork(row, sample).map_err(exception)
     }
 
     /// Why each sequence has ended: "eos", "length" or "context", and None while it is in
@@ -376,18 +390,19 @@ impl DecodeState {
     ///     Another number of rows than sequences, a sequence that has ended, NaN or +inf, or a row
     ///     without a token left. The state is then as before.
     #[pyo3(signature = (
-        logits, *, raw_logprobs=false, processed_logprobs=false, alternatives=None, ledger=false,
-        candidates=None,
-    ))]
+        logits, *, raw_logprobs=Given::DEFAULT, processed_logprobs=Given::DEFAULT,
+        alternatives=None, ledger=Given::DEFAULT, candidates=None,
+    ), text_signature = "($self, logits, *, raw_logprobs=False, processed_logprobs=False, \
+        alternatives=None, ledger=False, candidates=None)")]
     #[expect(clippy::too_many_arguments, reason = "by keyword in Python")]
     fn step(
         &mut self,
         py: Python<'_>,
         logits: &Bound<'_, PyAny>,
-        raw_logprobs: bool,
-        processed_logprobs: bool,
+        raw_logprobs: Given<'_, '_>,
+        processed_logprobs: Given<'_, '_>,
         alternatives: Option<&Bound<'_, PyAny>>,
-        ledger: bool,
+        ledger: Given<'_, '_>,
         candidates: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<DecodeStep> {
         let noting = noting(raw_logprobs, processed_logprobs, alternatives, ledger, candidates)?;
@@ -415,11 +430,12 @@ impl DecodeState {
         &self,
         py: Python<'py>,
         logits: &Bound<'py, PyAny>,
-        proposed: Option<Vec<Vec<u32>>>,
+        proposed: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let array = Borrowed::new(logits)?;
         let logits = array.logits();
-        let proposed = proposed.unwrap_or_default();
+        let proposed: Vec<Vec<u32>> =
+            arguments::optional(proposed, "proposed")?.unwrap_or_default();
         let state = &self.state;
         let rows = detached(py, || state.process(&logits, &proposed))?;
         PyArray1::from_vec(py, rows).reshape([logits.rows, logits.vocabulary])
@@ -443,20 +459,22 @@ impl DecodeState {
     /// -------
     /// DecodeStep
     #[pyo3(signature = (
-        logits, processed=None, *, proposed=None, raw_logprobs=false, processed_logprobs=false,
-        alternatives=None, ledger=false, candidates=None,
-    ))]
+        logits, processed=None, *, proposed=None, raw_logprobs=Given::DEFAULT,
+        processed_logprobs=Given::DEFAULT, alternatives=None, ledger=Given::DEFAULT,
+        candidates=None,
+    ), text_signature = "($self, logits, processed=None, *, proposed=None, raw_logprobs=False, \
+        processed_logprobs=False, alternatives=None, ledger=False, candidates=None)")]
     #[expect(clippy::too_many_arguments, reason = "by keyword in Python")]
     fn draw(
         &self,
         py: Python<'_>,
         logits: &Bound<'_, PyAny>,
         processed: Option<&Bound<'_, PyAny>>,
-        proposed: Option<Vec<Vec<u32>>>,
-        raw_logprobs: bool,
-        processed_logprobs: bool,
+        proposed: Option<&Bound<'_, PyAny>>,
+        raw_logprobs: Given<'_, '_>,
+        processed_logprobs: Given<'_, '_>,
         alternatives: Option<&Bound<'_, PyAny>>,
-        ledger: bool,
+        ledger: Given<'_, '_>,
         candidates: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<DecodeStep> {
         let noting = noting(raw_logprobs, processed_logprobs, alternatives, ledger, candidates)?;
@@ -464,7 +482,8 @@ impl DecodeState {
         let raw = raw.logits();
         let processed = processed.map(Borrowed::new).transpose()?;
         let processed = processed.as_ref().map(Borrowed::logits);
-        let proposed = proposed.unwrap_or_default();
+        let proposed: Vec<Vec<u32>> =
+            arguments::optional(proposed, "proposed")?.unwrap_or_default();
         let state = &self.state;
         let drawn = detached(py, || {
             let rows = match &processed {
@@ -486,30 +505,20 @@ impl DecodeState {
     ///     How many of each sequence's tokens to append, at most `DecodeStep.committable`, which
     ///     is the default.
     #[pyo3(signature = (drawn, counts=None))]
-    fn commit(&mut self, drawn: &DecodeStep, counts: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let counts = counts.map(|counts| places(counts, "counts")).transpose()?;
-        self.state.commit(&drawn.drawn, counts.as_deref()).map_err(|error| refusal(&error))
+    fn commit(
+        &mut self,
+        drawn: &Bound<'_, PyAny>,
+        counts: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let drawn = arguments::instance::<DecodeStep>(drawn, "drawn")?.get();
+        let counts: Option<Vec<usize>> = arguments::optional(counts, "counts")?;
+        self.state.commit(&drawn.drawn, counts.as_deref()).map_err(exception)
     }
 }
 
-/// Numbers of sequences or tokens; arrays of int64 without an object per entry.
-fn places(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Vec<usize>> {
-    if let Ok(array) = value.cast::<PyArray1<i64>>() {
-        let array = array.readonly();
-        let place = |&value: &i64| {
-            usize::try_from(value)
-                .map_err(|_| PyValueError::new_err(format!("{name} has {value}, below 0")))
-        };
-        return array.as_array().iter().map(place).collect();
-    }
-    value.extract().map_err(|_| {
-        PyTypeError::new_err(format!("{name} must be a sequence of integers that are at least 0"))
-    })
-}
-
-/// One reason for all sequences, or one a sequence.
-fn reasons(value: &Bound<'_, PyAny>, count: usize) -> PyResult<Vec<FinishReason>> {
-    let reason = |name: &str| match name {
+/// One reason for all sequences, or one per sequence.
+fn reasons(value: &Bound<'_, PyAny>, each: Each) -> PyResult<Vec<FinishReason>> {
+    let reason = |name: &String| match name.as_str() {
         "length" => Ok(FinishReason::Length),
         "context" => Ok(FinishReason::Context),
         _ => Err(PyValueError::new_err(format!(
@@ -517,16 +526,8 @@ fn reasons(value: &Bound<'_, PyAny>, count: usize) -> PyResult<Vec<FinishReason>
         ))),
     };
     if let Ok(name) = value.extract::<String>() {
-        return Ok(vec![reason(&name)?; count]);
+        return Ok(vec![reason(&name)?; each.count]);
     }
-    let names: Vec<String> = value.extract().map_err(|_| {
-        PyTypeError::new_err("limit_reasons must be a string or a sequence of strings")
-    })?;
-    if names.len() != count {
-        let got = names.len();
-        let error =
-            fastdecode_core::Error::PerSequence { name: "limit_reasons", got, sequences: count };
-        return Err(refusal(&error));
-    }
-    names.iter().map(|name| reason(name)).collect()
+    let names: Vec<String> = arguments::values(value, "limit_reasons", each)?;
+    names.iter().map(reason).collect()
 }

@@ -1,35 +1,36 @@
-//! `Draws`: what a call to `sample` gives back, one entry a row.
+//! `Draws`: the result of `sample`, one entry per row.
 
-use fastdecode_core::{Draw, Ledger};
+use fastdecode_core::{Ledger, Sampled};
 use numpy::{Element, IntoPyArray, PyArray1};
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 
-/// Tokens drawn, one a row, with the numbers that led to them.
+/// Tokens drawn, one per row, with the numbers that led to them.
 ///
-/// Each attribute makes its array, of shape (rows,), when it is read. With `sample(ledger=True)`
-/// there are also kept, raw_logprobs, ranks, kept_logprobs, entropies_before, entropies_after and
-/// alternatives.
+/// Each attribute makes its array, of shape (rows,), when it is read. The attributes kept,
+/// raw_logprobs, ranks, kept_logprobs, entropies_before, entropies_after and alternatives need
+/// `sample(ledger=True)`.
 #[pyclass(frozen, module = "fastdecode._core")]
 pub struct Draws {
-    pub rows: Vec<Draw>,
-    pub mus: Vec<f64>,
-    pub ledgers: Option<Vec<Ledger>>,
+    pub rows: Vec<Sampled>,
+    /// Whether every row has a ledger.
+    pub noted: bool,
 }
 
 impl Draws {
     fn column<'py, T: Element>(
         &self,
         py: Python<'py>,
-        field: impl Fn(&Draw) -> T,
+        field: impl Fn(&Sampled) -> T,
     ) -> Bound<'py, PyArray1<T>> {
         self.rows.iter().map(field).collect::<Vec<T>>().into_pyarray(py)
     }
 
-    fn ledgers(&self) -> PyResult<&[Ledger]> {
-        self.ledgers.as_deref().ok_or_else(|| {
-            PyAttributeError::new_err("this was not noted; call sample(..., ledger=True)")
-        })
+    fn ledgers(&self) -> PyResult<impl Iterator<Item = &Ledger>> {
+        if self.noted {
+            return Ok(self.rows.iter().filter_map(|row| row.ledger.as_ref()));
+        }
+        Err(PyAttributeError::new_err("this was not noted; call sample(..., ledger=True)"))
     }
 
     fn noted<'py, T: Element>(
@@ -37,7 +38,7 @@ impl Draws {
         py: Python<'py>,
         field: impl Fn(&Ledger) -> T,
     ) -> PyResult<Bound<'py, PyArray1<T>>> {
-        Ok(self.ledgers()?.iter().map(field).collect::<Vec<T>>().into_pyarray(py))
+        Ok(self.ledgers()?.map(field).collect::<Vec<T>>().into_pyarray(py))
     }
 }
 
@@ -46,31 +47,31 @@ impl Draws {
     /// The token ids (int64).
     #[getter]
     fn tokens<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
-        self.column(py, |draw| i64::from(draw.token))
+        self.column(py, |row| i64::from(row.draw.token))
     }
 
     /// ln of each token's probability under the law it was drawn from, in nats (float64).
     #[getter]
     fn logprobs<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
-        self.column(py, Draw::logprob)
+        self.column(py, |row| row.draw.logprob())
     }
 
     /// The uniform integers drawn, each in [0, total) (uint64).
     #[getter]
     fn tickets<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u64>> {
-        self.column(py, |draw| draw.ticket)
+        self.column(py, |row| row.draw.ticket)
     }
 
     /// The laws' total weights, W (uint64).
     #[getter]
     fn totals<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u64>> {
-        self.column(py, |draw| draw.total)
+        self.column(py, |row| row.draw.total)
     }
 
     /// Mirostat's state after each draw, in bits; NaN where mirostat is off (float64).
     #[getter]
     fn mus<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
-        self.mus.clone().into_pyarray(py)
+        self.column(py, |row| row.mu.unwrap_or(f64::NAN))
     }
 
     /// ln of each token's probability as the model gave it, in nats (float64).
@@ -79,7 +80,7 @@ impl Draws {
         self.noted(py, |ledger| ledger.raw_logprob)
     }
 
-    /// Each token's place in the model's own order, from 1 (int64).
+    /// Each token's rank among the model's logits, from 1 (int64).
     #[getter]
     fn ranks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
         self.noted(py, |ledger| i64::from(ledger.rank))
@@ -91,7 +92,7 @@ impl Draws {
         self.noted(py, |ledger| i64::from(ledger.kept))
     }
 
-    /// ln of the share of the mass that the truncations left, in nats (float64).
+    /// ln of the share of the mass that the truncations kept, in nats (float64).
     #[getter]
     fn kept_logprobs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
         self.noted(py, |ledger| ledger.kept_logprob)
@@ -103,16 +104,16 @@ impl Draws {
         self.noted(py, |ledger| ledger.entropy_before)
     }
 
-    /// Entropy of the law that was drawn from, in nats (float64).
+    /// Entropy of the law that the token was drawn from, in nats (float64).
     #[getter]
     fn entropies_after<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
         self.noted(py, |ledger| ledger.entropy_after)
     }
 
-    /// For each row the model's likeliest token ids and ln of their probabilities, in nats.
+    /// For each row, the model's likeliest token ids and ln of their probabilities, in nats.
     #[getter]
     fn alternatives(&self) -> PyResult<Vec<Vec<(u32, f64)>>> {
-        Ok(self.ledgers()?.iter().map(|ledger| ledger.alternatives.clone()).collect())
+        Ok(self.ledgers()?.map(|ledger| ledger.alternatives.clone()).collect())
     }
 
     fn __len__(&self) -> usize {
@@ -121,7 +122,7 @@ impl Draws {
 
     fn __repr__(&self) -> String {
         let tokens: Vec<String> =
-            self.rows.iter().take(8).map(|draw| draw.token.to_string()).collect();
+            self.rows.iter().take(8).map(|row| row.draw.token.to_string()).collect();
         let more = if self.rows.len() > 8 { ", ..." } else { "" };
         format!("Draws(tokens=[{}{more}])", tokens.join(", "))
     }

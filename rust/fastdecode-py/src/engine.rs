@@ -8,25 +8,20 @@ use fastdecode_engine::{
 };
 use half::f16;
 use numpy::{
-    PyArray1, PyArray2, PyArrayDyn, PyArrayMethods, PyReadonlyArray1, PyReadonlyArrayDyn,
-    PyUntypedArrayMethods,
+    Element, PyArray2, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods,
 };
-use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-fn refusal(error: &Error) -> PyErr {
-    match error {
-        Error::Memory { .. } => PyMemoryError::new_err(error.to_string()),
-        _ => PyValueError::new_err(error.to_string()),
-    }
-}
+use crate::arguments::{self, Given};
+use crate::errors::{Named, detached, exception};
 
 /// A GPT-2 on the CPU, whose logits are the same bits in any batch.
 ///
-/// The logits of a sequence depend on its tokens alone: not on the batch, the threads or the instruction
-/// set. The environment variables FASTDECODE_THREADS and FASTDECODE_LEVEL (portable, neon, avx2, avx512)
-/// choose the latter two.
+/// The logits of a sequence depend on its tokens alone: not on the batch, the threads or the
+/// instruction set. The environment variables FASTDECODE_THREADS and FASTDECODE_LEVEL (portable,
+/// neon, avx2, avx512) choose the latter two.
 #[pyclass(frozen, module = "fastdecode._core")]
 pub struct NativeGpt2 {
     model: Arc<Model>,
@@ -44,16 +39,22 @@ impl NativeGpt2 {
     ///
     /// Raises
     /// ------
+    /// FileNotFoundError
+    ///     If a file is missing; another OSError if it cannot be read.
     /// ValueError
-    ///     If a file is missing, damaged, or of another kind of model, or `dtype` is unknown.
+    ///     If a file is damaged or of another kind of model, or `dtype` is unknown.
     /// MemoryError
     ///     If the system refuses memory for the weights.
     #[staticmethod]
-    #[pyo3(signature = (path, dtype = "float32"))]
-    #[expect(clippy::needless_pass_by_value, reason = "converted from Python")]
-    fn from_folder(py: Python<'_>, path: PathBuf, dtype: &str) -> PyResult<Self> {
-        let format: Format = dtype.parse().map_err(|e| refusal(&e))?;
-        let model = py.detach(|| Model::from_folder(&path, format)).map_err(|e| refusal(&e))?;
+    #[pyo3(signature = (path, dtype=Given::DEFAULT), text_signature = "(path, dtype='float32')")]
+    fn from_folder(
+        py: Python<'_>,
+        path: &Bound<'_, PyAny>,
+        dtype: Given<'_, '_>,
+    ) -> PyResult<Self> {
+        let path: PathBuf = arguments::read(path, "path")?;
+        let format = format_of(dtype)?;
+        let model = detached(py, || Model::from_folder(&path, format))?;
         Ok(Self { model: Arc::new(model) })
     }
 
@@ -71,30 +72,41 @@ impl NativeGpt2 {
     /// Raises
     /// ------
     /// ValueError
-    ///     If tensors are missing or have another shape, the configuration is of another kind of model, or
-    ///     `dtype` is unknown.
+    ///     If tensors are missing, have another shape or are not C-contiguous, the configuration is of
+    ///     another kind of model, or `dtype` is unknown.
     /// MemoryError
     ///     If the system refuses memory for the weights.
     #[staticmethod]
-    #[pyo3(signature = (config, tensors, dtype = "float32"))]
+    #[pyo3(
+        signature = (config, tensors, dtype=Given::DEFAULT),
+        text_signature = "(config, tensors, dtype='float32')",
+    )]
     fn from_arrays(
         py: Python<'_>,
-        config: &str,
-        tensors: &Bound<'_, PyDict>,
-        dtype: &str,
+        config: &Bound<'_, PyAny>,
+        tensors: &Bound<'_, PyAny>,
+        dtype: Given<'_, '_>,
     ) -> PyResult<Self> {
-        let format: Format = dtype.parse().map_err(|e| refusal(&e))?;
-        let config = Config::from_json(config.as_bytes(), Path::new("config"))
-            .map_err(|error| refusal(&error))?;
+        let config: String = arguments::read(config, "config")?;
+        let format = format_of(dtype)?;
+        let config =
+            Config::from_json(config.as_bytes(), Path::new("config")).map_err(exception)?;
+        let tensors = tensors
+            .cast::<PyDict>()
+            .map_err(|_| PyTypeError::new_err("tensors must be a dict of names and arrays"))?;
         let arrays = tensors
             .iter()
-            .map(|(name, array)| Ok((name.extract::<String>()?, Array::new(&array)?)))
+            .map(|(name, array)| {
+                let name: String = arguments::read(&name, "a name in tensors")?;
+                let array = Array::new(&name, &array)?;
+                Ok((name, array))
+            })
             .collect::<PyResult<Vec<_>>>()?;
         let mut tensors = Tensors::default();
         for (name, array) in &arrays {
             tensors.insert(name, array.tensor()?);
         }
-        let model = py.detach(|| Model::new(config, &tensors, format)).map_err(|e| refusal(&e))?;
+        let model = detached(py, || Model::new(config, &tensors, format))?;
         Ok(Self { model: Arc::new(model) })
     }
 
@@ -169,18 +181,21 @@ impl NativeGpt2 {
     /// Returns
     /// -------
     /// float32 array, (tokens, vocab)
-    #[expect(clippy::needless_pass_by_value, reason = "converted from Python")]
     fn all_logits<'py>(
         &self,
         py: Python<'py>,
-        tokens: Vec<i64>,
+        tokens: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let tokens = ids(0, &tokens, self.vocab_size())?;
-        filled(py, [tokens.len(), self.vocab_size()], |logits| {
+        let tokens: Vec<i64> = arguments::read(tokens, "tokens")?;
+        let name = |_| "tokens".to_owned();
+        let tokens = ids(0, &tokens, self.vocab_size(), name)?;
+        let array = zeros(py, [tokens.len(), self.vocab_size()])?;
+        fill(&array, name, |logits| {
             let mut sequence = [self.model.sequence()];
             let mut workspace = Workspace::default();
             self.model.forward(&mut sequence, &[&tokens], Wanted::All, &mut workspace, logits)
-        })
+        })?;
+        Ok(array)
     }
 }
 
@@ -200,8 +215,8 @@ impl NativeRows {
         self.batch.len()
     }
 
-    /// Add sequences after the present ones: prompt i goes through the model once and becomes `repeats[i]`
-    /// sequences, which share its cache.
+    /// Add sequences after the present ones: prompt i goes through the model once and becomes
+    /// `repeats[i]` sequences, which share its cache.
     ///
     /// Parameters
     /// ----------
@@ -211,23 +226,26 @@ impl NativeRows {
     /// Returns
     /// -------
     /// float32 array, (new sequences, vocab)
-    #[expect(clippy::needless_pass_by_value, reason = "converted from Python")]
     fn join<'py>(
         &mut self,
         py: Python<'py>,
-        prompts: Vec<Vec<i64>>,
-        repeats: Vec<usize>,
+        prompts: &Bound<'py, PyAny>,
+        repeats: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let size = self.model.config().vocab_size();
+        let prompts: Vec<Vec<i64>> = arguments::read(prompts, "prompts")?;
+        let repeats: Vec<usize> = arguments::read(repeats, "repeats")?;
+        let name = |row| format!("prompts[{row}]");
         let prompts = prompts
             .iter()
             .enumerate()
-            .map(|(row, prompt)| ids(row, prompt, size))
+            .map(|(row, prompt)| ids(row, prompt, size, name))
             .collect::<PyResult<Vec<_>>>()?;
         let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
-        filled(py, [repeats.iter().sum(), size], |logits| {
-            self.batch.join(&prompts, &repeats, logits)
-        })
+        let rows = repeats.iter().fold(0usize, |sum, &count| sum.saturating_add(count));
+        let array = zeros(py, [rows, size])?;
+        fill(&array, name, |logits| self.batch.join(&prompts, &repeats, logits))?;
+        Ok(array)
     }
 
     /// Append one token to each sequence.
@@ -239,79 +257,95 @@ impl NativeRows {
     /// Returns
     /// -------
     /// float32 array, (sequences, vocab)
-    #[expect(clippy::needless_pass_by_value, reason = "converted from Python")]
     fn step<'py>(
         &mut self,
         py: Python<'py>,
-        tokens: PyReadonlyArray1<'py, i64>,
+        tokens: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let size = self.model.config().vocab_size();
-        let rows = tokens.len();
-        let given = tokens.as_array();
-        let mut tokens = Vec::with_capacity(rows);
+        let given: Vec<i64> = arguments::read(tokens, "tokens")?;
+        let name = |row| format!("tokens[{row}]");
+        let mut tokens = Vec::with_capacity(given.len());
         for (row, token) in given.iter().enumerate() {
-            tokens.extend(ids(row, &[*token], size)?);
+            tokens.extend(ids(row, &[*token], size, name)?);
         }
-        if rows != self.batch.len() {
-            let (got, sequences) = (rows, self.batch.len());
-            return Err(refusal(&Error::Length { name: "tokens", got, sequences }));
+        if tokens.len() != self.batch.len() {
+            let (got, sequences) = (tokens.len(), self.batch.len());
+            return Err(exception(Error::Length { name: "tokens", got, sequences }));
         }
-        let to = self.room(py, [rows, size]);
-        fill(&to, |logits| self.batch.step(&tokens, logits))?;
+        let to = self.room(py, [tokens.len(), size])?;
+        fill(&to, name, |logits| self.batch.step(&tokens, logits))?;
         self.given = Some(to.clone().unbind());
         Ok(to)
     }
 
-    /// Continue with the sequences at these indices, in this order; an index may be given several times.
+    /// Continue with the sequences at these indices, in this order; an index may be given several
+    /// times.
     ///
     /// Parameters
     /// ----------
     /// rows : int64 array
-    fn keep(&mut self, rows: &Bound<'_, PyArray1<i64>>) -> PyResult<()> {
-        let rows: Vec<i64> = rows.try_readonly()?.as_array().iter().copied().collect();
-        self.batch.keep(&rows).map_err(|error| refusal(&error))
+    ///
+    /// Raises
+    /// ------
+    /// IndexError
+    ///     If there is no such sequence.
+    fn keep(&mut self, rows: &Bound<'_, PyAny>) -> PyResult<()> {
+        let rows: Vec<i64> = arguments::read(rows, "rows")?;
+        self.batch.keep(&rows).map_err(exception)
     }
 }
 
 impl NativeRows {
     /// An array for a step's logits that nobody else holds.
-    fn room<'py>(&mut self, py: Python<'py>, shape: [usize; 2]) -> Bound<'py, PyArray2<f32>> {
+    fn room<'py>(
+        &mut self,
+        py: Python<'py>,
+        shape: [usize; 2],
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let given = self.given.take().map(|given| given.into_bound(py));
         // SAFETY: the object is alive, and the GIL is held.
         let alone = |array: &Bound<'_, _>| unsafe { pyo3::ffi::Py_REFCNT(array.as_ptr()) == 1 };
-        given
-            .filter(|given| alone(given) && given.dims() == shape)
-            .unwrap_or_else(|| PyArray2::zeros(py, shape, false))
+        match given.filter(|given| alone(given) && given.dims() == shape) {
+            Some(given) => Ok(given),
+            None => zeros(py, shape),
+        }
     }
 }
 
-/// An array that `work` fills, without the GIL.
-fn filled(
-    py: Python<'_>,
-    shape: [usize; 2],
-    work: impl Send + FnOnce(&mut [f32]) -> Result<()>,
-) -> PyResult<Bound<'_, PyArray2<f32>>> {
-    let array = PyArray2::zeros(py, shape, false);
-    fill(&array, work)?;
-    Ok(array)
+/// The format of weights that an argument names.
+fn format_of(dtype: Given<'_, '_>) -> PyResult<Format> {
+    dtype.or("dtype", "float32".to_owned())?.parse().map_err(exception)
 }
 
+/// An array of zeros. NumPy's own function raises `MemoryError` where the binding's would panic.
+fn zeros(py: Python<'_>, shape: [usize; 2]) -> PyResult<Bound<'_, PyArray2<f32>>> {
+    let [rows, columns] = shape;
+    let array = py.import("numpy")?.call_method1("zeros", ((rows, columns), "float32"))?;
+    Ok(array.cast_into()?)
+}
+
+/// Fills an array without the GIL.
 fn fill(
     array: &Bound<'_, PyArray2<f32>>,
+    name: impl Fn(usize) -> String + Send,
     work: impl Send + FnOnce(&mut [f32]) -> Result<()>,
 ) -> PyResult<()> {
     let mut view = array.try_readwrite()?;
     let logits = view.as_slice_mut()?;
-    array.py().detach(|| work(logits)).map_err(|error| refusal(&error))
+    detached(array.py(), || work(logits).map_err(|error| Named(error, name)))
 }
 
-fn ids(index: usize, tokens: &[i64], size: usize) -> PyResult<Vec<u32>> {
-    tokens
-        .iter()
-        .map(|&token| {
-            u32::try_from(token).map_err(|_| refusal(&Error::Token { index, token, size }))
-        })
-        .collect()
+/// Token ids that may be negative as the engine's.
+fn ids(
+    index: usize,
+    tokens: &[i64],
+    size: usize,
+    name: impl Fn(usize) -> String,
+) -> PyResult<Vec<u32>> {
+    let id = |&token: &i64| u32::try_from(token).map_err(|_| Error::Token { index, token, size });
+    let ids: Result<Vec<u32>> = tokens.iter().map(id).collect();
+    ids.map_err(|error| exception(Named(error, name)))
 }
 
 /// A weight, borrowed from Python.
@@ -322,19 +356,23 @@ enum Array<'py> {
 }
 
 impl<'py> Array<'py> {
-    fn new(array: &Bound<'py, PyAny>) -> PyResult<Self> {
+    fn new(name: &str, array: &Bound<'py, PyAny>) -> PyResult<Self> {
         if let Ok(array) = array.cast::<PyArrayDyn<f32>>() {
-            return Ok(Self::F32(array.try_readonly()?));
+            return Ok(Self::F32(in_c_order(name, array)?));
         }
         if let Ok(array) = array.cast::<PyArrayDyn<f16>>() {
-            return Ok(Self::F16(array.try_readonly()?));
+            return Ok(Self::F16(in_c_order(name, array)?));
         }
         if let Ok(array) = array.cast::<PyArrayDyn<u16>>() {
-            return Ok(Self::BF16(array.try_readonly()?));
+            return Ok(Self::BF16(in_c_order(name, array)?));
         }
+        let kind = match array.getattr("dtype") {
+            Ok(dtype) => dtype.str()?,
+            Err(_) => array.get_type().name()?,
+        };
         Err(PyTypeError::new_err(format!(
-            "tensors must be float32, float16, or uint16 for bfloat16, got {}",
-            array.get_type().name()?
+            "tensors[{name:?}] must be float32, float16, or uint16 for the bits of bfloat16, got \
+             {kind}"
         )))
     }
 
@@ -346,4 +384,18 @@ impl<'py> Array<'py> {
         };
         Ok(Tensor { shape: shape.to_vec(), elements })
     }
+}
+
+/// Borrows an array whose elements lie in C order: `as_slice` alone would also accept Fortran order,
+/// in which they mean another matrix.
+fn in_c_order<'py, T: Element>(
+    name: &str,
+    array: &Bound<'py, PyArrayDyn<T>>,
+) -> PyResult<PyReadonlyArrayDyn<'py, T>> {
+    if array.is_c_contiguous() && array.is_aligned() {
+        return Ok(array.try_readonly()?);
+    }
+    Err(PyValueError::new_err(format!(
+        "tensors[{name:?}] is not C-contiguous; give numpy.ascontiguousarray of it"
+    )))
 }

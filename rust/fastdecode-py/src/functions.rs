@@ -1,17 +1,18 @@
 //! The functions of `fastdecode.core`.
 
-use fastdecode_core::{Draw, DrawContext, Key, Level, Sampler, Workspace, philox, queries};
+use fastdecode_core::{Key, Level, Pipeline, Request, Workspace, philox, queries};
 use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::arguments;
-use crate::asked::{Asked, Keys, Past};
+use crate::arguments::{self, Each, Given};
 use crate::borrow::Borrowed;
 use crate::draws::Draws;
-use crate::outcome::detached;
+use crate::errors::detached;
+use crate::requests::{Keys, Past, Requests};
 
-/// One value or row of values for each row of logits, as an array without the batch axis where
-/// there was none in the logits.
+/// One value or row of values for each row of logits, as an array; it has a batch axis if the logits
+/// had one.
 fn shaped<'py, T: Element>(
     py: Python<'py>,
     values: Vec<T>,
@@ -47,8 +48,8 @@ pub fn argmax<'py>(
 
 /// The k likeliest tokens of each row, likeliest first, ties to the lower id.
 ///
-/// Exact, and without sorting the row. Unlike transformers' top-k filter, exactly k are given
-/// where logits tie at the border.
+/// The result is exact, and the row is not sorted. Unlike transformers' top-k filter, it has exactly
+/// k tokens where logits tie at the border.
 ///
 /// Parameters
 /// ----------
@@ -64,11 +65,12 @@ pub fn argmax<'py>(
 pub fn top_k<'py>(
     py: Python<'py>,
     logits: &Bound<'py, PyAny>,
-    k: i64,
+    k: &Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyArrayDyn<f32>>, Bound<'py, PyArrayDyn<i64>>)> {
     let array = Borrowed::new(logits)?;
     let logits = array.logits();
     let level = Level::detect();
+    let k: i64 = arguments::read(k, "k")?;
     let rows =
         detached(py, || logits.map(|_, row, workspace| queries::top_k(level, row, k, workspace)))?;
     let values = rows.iter().flatten().map(|c| c.logit).collect();
@@ -80,7 +82,7 @@ pub fn top_k<'py>(
 /// The probabilities that `sample` draws from, exactly: weight over total weight.
 ///
 /// Within 1e-6 in total variation of the softmax of the logits after the same truncation.
-/// The further arguments are those of `sample`; a seed is only needed where the law depends on it
+/// The other arguments are those of `sample`; a seed is needed only where the law depends on it
 /// (xtc).
 ///
 /// Parameters
@@ -111,14 +113,14 @@ pub fn distribution<'py>(
 ) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
     let keys = Keys { seed, streams, samples, positions };
     let past = Past { histories, prompt_lengths, mus };
-    per_law(py, logits, params, &keys, &past, Sampler::distribution)
+    per_law(py, logits, params, &keys, &past, Pipeline::distribution)
 }
 
-/// The law as it is: a non-negative integer for each token, 2**42 for the likeliest, 0 for a
-/// token that was cut.
+/// The law itself: a non-negative integer for each token, 2**42 for the likeliest, 0 for a token
+/// that was cut.
 ///
-/// A token is drawn with probability weight / sum(weights), exactly: the one drawn is the first,
-/// by id, at which the running sum exceeds a uniform integer below the sum.
+/// A token is drawn with probability weight / sum(weights), exactly: it is the first, by id, at
+/// which the running sum exceeds a uniform integer below the total.
 ///
 /// Parameters
 /// ----------
@@ -148,7 +150,7 @@ pub fn weights<'py>(
 ) -> PyResult<Bound<'py, PyArrayDyn<u64>>> {
     let keys = Keys { seed, streams, samples, positions };
     let past = Past { histories, prompt_lengths, mus };
-    per_law(py, logits, params, &keys, &past, Sampler::weights)
+    per_law(py, logits, params, &keys, &past, Pipeline::weights)
 }
 
 /// ln of every token's probability, in nats; -inf for a banned token.
@@ -171,24 +173,22 @@ pub fn log_softmax<'py>(
     per_token(py, logits, |row, workspace| queries::log_softmax(level, row, workspace))
 }
 
-/// A value for each token of each row, of the law that the row is drawn from.
+/// A value for each token of each row, from the law that the row's token is drawn from.
 fn per_law<'py, T: Element + Clone + Send>(
     py: Python<'py>,
     logits: &Bound<'py, PyAny>,
     params: Option<&Bound<'py, PyAny>>,
     keys: &Keys<'_, 'py>,
     past: &Past<'_, 'py>,
-    of: impl Fn(&Sampler, &[f32], DrawContext, &mut Workspace) -> fastdecode_core::Result<Vec<T>> + Sync,
+    of: impl Fn(&Pipeline, &[f32], Request<'_>, &mut Workspace) -> fastdecode_core::Result<Vec<T>>
+    + Sync,
 ) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
     let array = Borrowed::new(logits)?;
     let logits = array.logits();
-    let asked = Asked::new(logits.rows, params, keys, past)?;
+    let requests = Requests::new(logits.rows, params, keys, past)?;
     let rows = detached(py, || {
         logits.map(|index, row, workspace| {
-            let (pipeline, request) = (asked.pipeline(index), asked.request(index));
-            pipeline.on_processed(row, request.history, workspace, |row, workspace| {
-                of(pipeline.sampler(), row, request.context, workspace)
-            })
+            of(requests.pipeline(index), row, requests.request(index), workspace)
         })
     })?;
     shaped(py, rows.concat(), array.single, &[logits.rows, logits.vocabulary])
@@ -214,21 +214,22 @@ fn per_token<'py, T: Element + Clone + Send>(
 /// ----------
 /// logits : array or tensor, (vocab,) or (batch, vocab)
 /// params : Sample or sequence of Sample, optional
-///     For all rows or one a row; by default the model's own distribution.
+///     For all rows, or one per row; by default the model's own distribution.
 /// seed : int
 ///     0..2**64-1.
 /// streams, samples, positions : int or sequence of int, optional
-///     0..2**32-1, one for all rows or one a row. By default the row's index, 0 and 0.
+///     0..2**32-1, for all rows or one per row. By default the row's index, 0 and 0.
 /// histories : sequence of sequences of int, optional
 ///     The token ids of each row's prompt and text so far, for parameters that depend on them.
 /// prompt_lengths : int or sequence of int, optional
-///     How many of them are the prompt's (min_new_tokens counts the others). By default all.
+///     The number of tokens in each history that belong to the prompt; min_new_tokens counts the
+///     others. By default all.
 /// mus : sequence of float, optional
-///     Mirostat's state, from `Draws.mus` of the step before; NaN (the default) at the start.
+///     Mirostat's state, from `Draws.mus` of the previous step; NaN (the default) at the start.
 /// ledger : bool, default False
-///     Also note what led to each token: see `Draws`.
+///     Also record the numbers that led to each token: see `Draws`.
 /// alternatives : int, default 0
-///     With the ledger, how many of the model's likeliest tokens to note.
+///     The number of the model's likeliest tokens to record; above 0 it turns on the ledger.
 ///
 /// Returns
 /// -------
@@ -243,8 +244,9 @@ fn per_token<'py, T: Element + Clone + Send>(
 #[pyfunction]
 #[pyo3(signature = (
     logits, params=None, *, seed, streams=None, samples=None, positions=None,
-    histories=None, prompt_lengths=None, mus=None, ledger=false, alternatives=None,
-))]
+    histories=None, prompt_lengths=None, mus=None, ledger=Given::DEFAULT, alternatives=None,
+), text_signature = "(logits, params=None, *, seed, streams=None, samples=None, positions=None, \
+    histories=None, prompt_lengths=None, mus=None, ledger=False, alternatives=None)")]
 #[expect(clippy::too_many_arguments, reason = "by keyword in Python")]
 pub fn sample<'py>(
     py: Python<'py>,
@@ -257,43 +259,30 @@ pub fn sample<'py>(
     histories: Option<&Bound<'py, PyAny>>,
     prompt_lengths: Option<&Bound<'py, PyAny>>,
     mus: Option<&Bound<'py, PyAny>>,
-    ledger: bool,
+    ledger: Given<'_, 'py>,
     alternatives: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Draws> {
     let array = Borrowed::new(logits)?;
     let logits = array.logits();
     let keys = Keys { seed: Some(seed), streams, samples, positions };
     let past = Past { histories, prompt_lengths, mus };
-    let asked = Asked::new(logits.rows, params, &keys, &past)?;
-    let next_mu = |index: usize, draw: &Draw| {
-        let context = asked.request(index).context;
-        asked.pipeline(index).sampler().next_mu(context, draw).unwrap_or(f64::NAN)
-    };
-    let most = alternatives.map_or(Ok(0), |value| arguments::word(value, "alternatives"))? as usize;
-    if !ledger && most == 0 {
-        let draws = detached(py, || {
-            logits.map(|index, row, workspace| {
-                asked.pipeline(index).sample(row, asked.request(index), workspace)
-            })
-        })?;
-        let mus = draws.iter().enumerate().map(|(index, draw)| next_mu(index, draw)).collect();
-        return Ok(Draws { rows: draws, mus, ledgers: None });
-    }
-    let both = detached(py, || {
+    let requests = Requests::new(logits.rows, params, &keys, &past)?;
+    let ledger = ledger.or("ledger", false)?;
+    let count = alternatives.map_or(Ok(0), |value| arguments::word(value, "alternatives"))?;
+    let noting = (ledger || count > 0).then_some(count as usize);
+    let rows = detached(py, || {
         logits.map(|index, row, workspace| {
-            let request = asked.request(index);
-            asked.pipeline(index).sample_with_ledger(row, request, most, workspace)
+            let request = requests.request(index);
+            requests.pipeline(index).sample_noting(row, request, noting, workspace)
         })
     })?;
-    let (draws, ledgers): (Vec<_>, Vec<_>) = both.into_iter().unzip();
-    let mus = draws.iter().enumerate().map(|(index, draw)| next_mu(index, draw)).collect();
-    Ok(Draws { rows: draws, mus, ledgers: Some(ledgers) })
+    Ok(Draws { rows, noted: noting.is_some() })
 }
 
 /// Draw `num_samples` tokens for each row: those that `sample` draws for samples 0, 1, ...
 ///
-/// Without replacement the i-th token is drawn, with sample i's key, from the law without those
-/// before it: the distribution of Gumbel-top-k (Kool et al., 2019), in exact integers.
+/// Without replacement, the i-th token is drawn, with sample i's key, from the law without the
+/// tokens drawn before it: the distribution of Gumbel-top-k (Kool et al., 2019), in exact integers.
 ///
 /// Parameters
 /// ----------
@@ -311,16 +300,17 @@ pub fn sample<'py>(
 /// int64 array, (num_samples,) or (batch, num_samples)
 #[pyfunction]
 #[pyo3(signature = (
-    logits, num_samples, params=None, *, replacement=true, seed, streams=None, positions=None,
-    histories=None, prompt_lengths=None,
-))]
+    logits, num_samples, params=None, *, replacement=Given::DEFAULT, seed, streams=None,
+    positions=None, histories=None, prompt_lengths=None,
+), text_signature = "(logits, num_samples, params=None, *, replacement=True, seed, streams=None, \
+    positions=None, histories=None, prompt_lengths=None)")]
 #[expect(clippy::too_many_arguments, reason = "by keyword in Python")]
 pub fn multinomial<'py>(
     py: Python<'py>,
     logits: &Bound<'py, PyAny>,
     num_samples: &Bound<'py, PyAny>,
     params: Option<&Bound<'py, PyAny>>,
-    replacement: bool,
+    replacement: Given<'_, 'py>,
     seed: &Bound<'py, PyAny>,
     streams: Option<&Bound<'py, PyAny>>,
     positions: Option<&Bound<'py, PyAny>>,
@@ -332,28 +322,22 @@ pub fn multinomial<'py>(
     let count = arguments::word(num_samples, "num_samples")? as usize;
     let keys = Keys { seed: Some(seed), streams, positions, samples: None };
     let past = Past { histories, prompt_lengths, mus: None };
-    let asked = Asked::new(logits.rows, params, &keys, &past)?;
+    let requests = Requests::new(logits.rows, params, &keys, &past)?;
+    let replacement = replacement.or("replacement", true)?;
+    let of = if replacement { Pipeline::sample_many } else { Pipeline::sample_distinct };
     let rows = detached(py, || {
         logits.map(|index, row, workspace| {
-            let (pipeline, request) = (asked.pipeline(index), asked.request(index));
-            pipeline.on_processed(row, request.history, workspace, |row, workspace| {
-                let sampler = pipeline.sampler();
-                if !replacement {
-                    return sampler.sample_distinct(row, request.context, count, workspace);
-                }
-                let draws = sampler.sample_many(row, request.context, count, workspace)?;
-                Ok(draws.iter().map(|draw| draw.token).collect())
-            })
+            of(requests.pipeline(index), row, requests.request(index), count, workspace)
         })
     })?;
     let tokens = rows.into_iter().flatten().map(i64::from).collect();
     shaped(py, tokens, array.single, &[logits.rows, count])
 }
 
-/// The raffle ticket of a draw as a fraction in [0, 1), to follow it by hand.
+/// The uniform number of a draw in [0, 1), to follow the draw by hand.
 ///
-/// The token drawn is the one whose stretch of the cumulative distribution, by id, it falls into
-/// (its top 53 bits; the draw itself uses an integer, see `Draws.tickets`).
+/// The token drawn is the one whose interval of the cumulative distribution, by id, contains it. It
+/// has the top 53 bits of what the draw itself uses, an integer: see `Draws.tickets`.
 #[pyfunction]
 #[pyo3(signature = (seed, stream=None, sample=None, position=None))]
 pub fn uniform(
@@ -403,7 +387,7 @@ pub fn logsumexp<'py>(
 /// Parameters
 /// ----------
 /// logits : array or tensor, (vocab,) or (batch, vocab)
-/// tokens : sequence of int, one a row
+/// tokens : sequence of int, one per row
 ///
 /// Returns
 /// -------
@@ -417,7 +401,7 @@ pub fn token_logprobs<'py>(
     let array = Borrowed::new(logits)?;
     let logits = array.logits();
     let level = Level::detect();
-    let tokens = arguments::tokens(tokens, logits.rows)?;
+    let tokens: Vec<i64> = arguments::values(tokens, "tokens", Each::row(logits.rows))?;
     let values = detached(py, || {
         logits.map(|index, row, workspace| {
             queries::token_logprob(level, row, tokens[index], workspace)
@@ -428,6 +412,18 @@ pub fn token_logprobs<'py>(
 
 /// One block of the generator: Philox4x32-10 (Salmon et al., SC 2011).
 #[pyfunction]
-pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> (u32, u32, u32, u32) {
-    philox::philox4x32(counter, key).into()
+pub fn philox4x32(
+    counter: &Bound<'_, PyAny>,
+    key: &Bound<'_, PyAny>,
+) -> PyResult<(u32, u32, u32, u32)> {
+    Ok(philox::philox4x32(block(counter, "counter")?, block(key, "key")?).into())
+}
+
+/// Exactly `N` words.
+fn block<const N: usize>(value: &Bound<'_, PyAny>, name: &str) -> PyResult<[u32; N]> {
+    let words: Vec<u32> = arguments::read(value, name)?;
+    let got = words.len();
+    words
+        .try_into()
+        .map_err(|_| PyValueError::new_err(format!("{name} has {got} entries; give {N}")))
 }

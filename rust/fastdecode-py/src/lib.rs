@@ -1,18 +1,18 @@
-//! The binding: check, borrow, release the GIL, map errors. No decision about decoding is here.
-#![expect(clippy::doc_markdown, reason = "docstrings are read in Python")]
+//! The binding: check, borrow, release the GIL, map errors. No rule of decoding is here.
+#![expect(clippy::doc_markdown, reason = "docstrings are for readers of Python")]
 
 mod arguments;
-mod asked;
 mod beam;
 mod beam_state;
 mod borrow;
 mod decode_state;
 mod draws;
 mod engine;
+mod errors;
 mod functions;
 mod listing;
-mod outcome;
 mod params;
+mod requests;
 mod values;
 
 use pyo3::prelude::*;

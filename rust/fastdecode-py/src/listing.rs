@@ -1,13 +1,14 @@
-//! `Listing`: every continuation above a probability, under way.
+//! `Listing`: a search for every continuation above a probability, in progress.
 
 use fastdecode_core::beam::{Listing as Core, Step};
 use pyo3::prelude::*;
 
+use crate::arguments;
 use crate::beam_state::{BeamOutcome, BeamStep};
 use crate::borrow::Borrowed;
-use crate::outcome::{detached, refusal};
+use crate::errors::{detached, exception};
 
-/// A search under way for every continuation of a prompt with at least a given probability.
+/// A search, in progress, for every continuation of a prompt that has at least a given probability.
 ///
 /// Parameters
 /// ----------
@@ -25,18 +26,24 @@ pub struct Listing {
 #[pymethods]
 impl Listing {
     #[new]
-    fn new(min_probability: f64, max_new_tokens: usize, eos_token_ids: Vec<u32>) -> PyResult<Self> {
-        let listing = Core::new(min_probability, max_new_tokens, eos_token_ids);
-        Ok(Self { listing: listing.map_err(|error| refusal(&error))? })
+    fn new(
+        min_probability: &Bound<'_, PyAny>,
+        max_new_tokens: &Bound<'_, PyAny>,
+        eos_token_ids: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let bound = arguments::read(min_probability, "min_probability")?;
+        let limit = arguments::read(max_new_tokens, "max_new_tokens")?;
+        let ends = arguments::read(eos_token_ids, "eos_token_ids")?;
+        Ok(Self { listing: Core::new(bound, limit, ends).map_err(exception)? })
     }
 
-    /// How many rows of logits the next step takes; 0 when all is listed.
+    /// How many rows of logits the next step takes; 0 when every continuation is listed.
     #[getter]
     fn rows(&self) -> usize {
         self.listing.rows()
     }
 
-    /// Take the logits behind each row, (rows, vocab), and go on to the next rows.
+    /// Take the logits after each row's last token, (rows, vocab), and advance to the next rows.
     fn step(&mut self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<BeamStep> {
         let array = Borrowed::new(logits)?;
         let logits = array.logits();
@@ -44,7 +51,7 @@ impl Listing {
         Ok(BeamStep { step: Step { tokens, parents, done: Vec::new() } })
     }
 
-    /// What is listed so far, likeliest first; a score is the log-probability, in nats.
+    /// The continuations listed so far, likeliest first; a score is the log-probability, in nats.
     fn outcomes(&self) -> Vec<BeamOutcome> {
         let outcomes = self.listing.outcomes().into_iter();
         outcomes.map(|outcome| BeamOutcome { outcome }).collect()

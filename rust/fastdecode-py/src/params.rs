@@ -9,7 +9,8 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
-use crate::outcome::refusal;
+use crate::arguments;
+use crate::errors::exception;
 use crate::values;
 
 /// The parameters that may be given by position, in their order.
@@ -49,7 +50,7 @@ impl Sample {
             set_keyword("Sample", STAGES, &mut params, &name.to_string(), &value)?;
         }
         let pipeline = Pipeline::new(params.truncation, params.processors);
-        Ok(Self { pipeline: Arc::new(pipeline.map_err(|error| refusal(&error))?) })
+        Ok(Self { pipeline: Arc::new(pipeline.map_err(exception)?) })
     }
 
     #[getter]
@@ -89,15 +90,16 @@ impl Sample {
     }
 
     /// The same parameters with these end-of-sequence tokens.
-    #[expect(clippy::needless_pass_by_value, reason = "converted from Python")]
-    fn with_eos(&self, eos_token_id: Vec<u32>) -> PyResult<Self> {
-        let pipeline = self.pipeline.with_eos(&eos_token_id).map_err(|error| refusal(&error))?;
+    fn with_eos(&self, eos_token_id: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let eos: Vec<u32> = arguments::read(eos_token_id, "eos_token_id")?;
+        let pipeline = self.pipeline.with_eos(&eos).map_err(exception)?;
         Ok(Self { pipeline: Arc::new(pipeline) })
     }
 
     /// Refuse token ids that a vocabulary of this size does not have.
-    fn check_vocabulary(&self, size: usize) -> PyResult<()> {
-        self.pipeline.processors().check(size).map_err(|error| refusal(&error))
+    fn check_vocabulary(&self, size: &Bound<'_, PyAny>) -> PyResult<()> {
+        let size = arguments::read(size, "size")?;
+        self.pipeline.processors().check(size).map_err(exception)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -8,6 +8,8 @@ use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
+use crate::arguments::{self, shown};
+
 /// Sets a parameter to what a caller gives.
 ///
 /// # Errors
@@ -33,8 +35,8 @@ pub fn set(
 /// A Python value as one of a kind.
 fn read(name: &str, kind: Kind, value: &Bound<'_, PyAny>) -> PyResult<Value> {
     let read = match kind {
-        Kind::Integer => value.extract().map(Value::Integer),
-        Kind::Number => value.extract().map(Value::Number),
+        Kind::Integer => return arguments::read(value, name).map(Value::Integer),
+        Kind::Number => return arguments::read(value, name).map(Value::Number),
         Kind::Numbers { names, required } => value
             .extract::<Vec<f64>>()
             .ok()
@@ -47,16 +49,21 @@ fn read(name: &str, kind: Kind, value: &Bound<'_, PyAny>) -> PyResult<Value> {
         Kind::Record(fields) => return record(name, fields, value),
     };
     read.map_err(|error| {
-        if error.is_instance_of::<PyOverflowError>(value.py()) {
-            let what = if matches!(kind, Kind::Tokens | Kind::Sequences) {
-                "has a token id outside 0..2**32"
-            } else {
-                "is out of range"
-            };
-            return PyValueError::new_err(format!("{name}={} {what}", shown(value)));
+        if overflows(&error, value) {
+            return unknown_token(name, value);
         }
         wrong(name, kind, value)
     })
+}
+
+/// Whether the error is about an integer beyond the range of its Rust type.
+fn overflows(error: &PyErr, value: &Bound<'_, PyAny>) -> bool {
+    error.is_instance_of::<PyOverflowError>(value.py())
+}
+
+/// The exception for a token id beyond any vocabulary.
+fn unknown_token(name: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    PyValueError::new_err(format!("{name}={} has a token id outside 0..2**32-1", shown(value)))
 }
 
 /// A dict, or pairs as JSON has them, of token ids or tuples of them with numbers.
@@ -69,10 +76,12 @@ fn biases(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Value> {
     let mut biases = Vec::new();
     for item in items.try_iter().map_err(|_| wrong())? {
         let (key, bias) = item?.extract::<(Bound<'_, PyAny>, f32)>().map_err(|_| wrong())?;
-        let ids = match key.extract::<u32>() {
-            Ok(id) => vec![id],
-            Err(_) => key.extract::<Vec<u32>>().map_err(|_| wrong())?,
-        };
+        let ids = key.extract::<u32>().map(|id| vec![id]);
+        let ids =
+            ids.or_else(|error| if overflows(&error, value) { Err(error) } else { key.extract() });
+        let ids = ids.map_err(|error| {
+            if overflows(&error, value) { unknown_token(name, value) } else { wrong() }
+        })?;
         biases.push((ids, bias));
     }
     Ok(Value::Biases(biases))
@@ -127,16 +136,6 @@ fn wrong(name: &str, kind: Kind, value: &Bound<'_, PyAny>) -> PyErr {
 /// `TypeError` for a value that is not what it must be.
 pub fn refused(must: &str, value: &Bound<'_, PyAny>) -> PyErr {
     PyTypeError::new_err(format!("{must}, got {}", shown(value)))
-}
-
-/// A value's repr, of bounded length.
-fn shown(value: &Bound<'_, PyAny>) -> String {
-    let repr = value.repr().map_or_else(|_| value.get_type().to_string(), |repr| repr.to_string());
-    if repr.chars().count() <= 120 {
-        return repr;
-    }
-    let start: String = repr.chars().take(117).collect();
-    format!("{start}...")
 }
 
 /// A value as Python sees it.

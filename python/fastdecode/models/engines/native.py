@@ -50,7 +50,8 @@ class NativeEngine:
             dtype: the format of the weights: "float32", "bfloat16" or "int8".
 
         Raises:
-            ValueError: where a file is missing, damaged, or of another kind of model.
+            FileNotFoundError: where a file is missing; another OSError where it cannot be read.
+            ValueError: where a file is damaged, or of another kind of model.
         """
         return cls(NativeGpt2.from_folder(folder, dtype), _eos_of(folder))
 

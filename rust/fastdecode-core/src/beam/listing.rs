@@ -32,14 +32,14 @@ impl Listing {
     /// Begins with one row: the logits that follow the prompt. `limit` is the most new tokens.
     ///
     /// # Errors
-    /// [`Error::MinProbability`] outside (0, 1], [`Error::NoRoom`] for a limit of 0.
+    /// [`Error::MinProbability`] outside (0, 1], [`Error::Zero`] for a limit of 0.
     pub fn new(min_probability: f64, limit: usize, ends: Vec<u32>) -> Result<Self> {
         // A subnormal bound would be more work than any machine does.
         if !(min_probability.is_normal() && min_probability > 0.0 && min_probability <= 1.0) {
             return Err(Error::MinProbability(min_probability));
         }
         if limit == 0 {
-            return Err(Error::NoRoom(0));
+            return Err(Error::Zero { name: "limit" });
         }
         Ok(Self {
             ends,

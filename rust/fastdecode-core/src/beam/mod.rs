@@ -30,7 +30,7 @@ use fastdecode_simd::Level;
 use open::{Reader, Row};
 use search::Search;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Subject};
 use crate::processors::History;
 use crate::row::logits::Logits;
 
@@ -146,7 +146,8 @@ impl BeamState {
             let allowed = allowed.and_then(|allowed| allowed[index].as_deref());
             reader.read(row, history, allowed, workspace)
         };
-        Ok(Opened { rows: logits.map(read)? })
+        let read = logits.map(read);
+        Ok(Opened { rows: read.map_err(|error| self.in_prompt(error))? })
     }
 
     /// Advances every live beam by a token. `stop` may end sequences by the caller's own rule: it is
@@ -227,9 +228,22 @@ impl BeamState {
 
     fn check_tokens(&self, size: usize) -> Result<()> {
         if let Some(&token) = self.ends.iter().find(|&&token| token as usize >= size && size > 0) {
-            return Err(Error::UnknownToken { name: "eos_token_id", token, size });
+            return Err(Error::UnknownToken { name: "ends", token, size });
         }
         Ok(())
+    }
+
+    /// An error about a live beam's history, as one about its prompt.
+    fn in_prompt(&self, error: Error) -> Error {
+        let Some(Subject::History(row)) = error.subject() else { return error };
+        let prompts = self
+            .searches
+            .iter()
+            .flat_map(|search| std::iter::repeat_n(search.prompt.index, search.rows().count()));
+        match prompts.into_iter().nth(row) {
+            Some(prompt) => error.in_prompt(prompt),
+            None => error,
+        }
     }
 
     /// Each row's tokens and how many are its prompt's, where the processors look at them.

@@ -3,8 +3,10 @@
 use crate::error::{Error, Result};
 use crate::math::exp::exp;
 use crate::math::ln::ln;
+use crate::pipeline::Pipeline;
 use crate::pipeline::sampler::Sampler;
 use crate::processors::{ProcessorParams, Processors};
+use crate::truncation::Params;
 
 /// The most beams of one prompt.
 pub const MOST_BEAMS: usize = 4096;
@@ -36,7 +38,26 @@ pub enum Choice {
     Stochastic(Sampler),
 }
 
-/// The parameters, not yet checked.
+impl Choice {
+    /// The choice of a beam search with these sampling parameters, if any.
+    ///
+    /// # Errors
+    /// [`Error::SampleProcessors`]: in a beam search the processors are those of [`BeamParams`].
+    pub fn new(sample: Option<&Pipeline>, stochastic: bool) -> Result<Self> {
+        if sample.is_some_and(|pipeline| !pipeline.processors().is_empty()) {
+            return Err(Error::SampleProcessors);
+        }
+        let sampler = sample.map(|pipeline| *pipeline.sampler());
+        Ok(match (sampler, stochastic) {
+            (None, false) => Self::Best,
+            (Some(sampler), false) => Self::Sampled(sampler),
+            (None, true) => Self::Stochastic(Sampler::new(Params::default())?),
+            (Some(sampler), true) => Self::Stochastic(sampler),
+        })
+    }
+}
+
+/// The parameters of a beam search, not yet checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BeamParams {
     /// Live beams of a prompt, and finished hypotheses kept.

@@ -129,7 +129,9 @@ impl DecodeState {
             slot.copy_from_slice(row);
             let history = self.history(&layout, sequence, ahead);
             let processors = self.sequences[sequence].pipeline.processors();
-            processors.apply_unrestricted(&mut slot, history, &mut workspace.processors)
+            let applied =
+                processors.apply_unrestricted(&mut slot, history, &mut workspace.processors);
+            applied.map_err(|error| error.in_prompt(sequence))
         })?;
         drop(slots);
         Ok(all)
@@ -190,7 +192,7 @@ impl DecodeState {
                         chooser.on_processed(row, raw, workspace)
                     }
                 };
-                choice.map(Some)
+                choice.map(Some).map_err(|error| error.in_prompt(sequence))
             })?;
             for (index, choice) in drawn.into_iter().enumerate() {
                 if let Some(choice) = choice {

@@ -32,6 +32,17 @@ pub struct Request<'a> {
     pub history: History<'a>,
 }
 
+/// A draw, and what follows from it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampled {
+    /// The token.
+    pub draw: Draw,
+    /// Mirostat's bound for the next draw; None where mirostat is off.
+    pub mu: Option<f64>,
+    /// The numbers that led to the token, where they were to be noted.
+    pub ledger: Option<Ledger>,
+}
+
 impl Pipeline {
     /// Checks the parameters.
     ///
@@ -59,6 +70,105 @@ impl Pipeline {
     /// As [`Processors::with_eos`].
     pub fn with_eos(&self, eos: &[u32]) -> Result<Self> {
         Ok(Self { processors: self.processors.with_eos(eos)?, sampler: self.sampler })
+    }
+
+    /// Checks that a caller who has a history and a key, or lacks one, can use this pipeline.
+    ///
+    /// # Errors
+    /// [`Error::NeedsHistory`], [`Error::NeedsKey`].
+    pub fn require(&self, history: bool, key: bool) -> Result<()> {
+        if !history && self.processors.needs_history() {
+            return Err(Error::NeedsHistory);
+        }
+        if !key && self.sampler.tosses() {
+            return Err(Error::NeedsKey);
+        }
+        Ok(())
+    }
+
+    /// Draws a token. `noting` asks for a ledger with that many alternatives.
+    ///
+    /// # Errors
+    /// As [`Pipeline::sample`].
+    pub fn sample_noting(
+        &self,
+        row: &[f32],
+        request: Request,
+        noting: Option<usize>,
+        workspace: &mut Workspace,
+    ) -> Result<Sampled> {
+        let (draw, ledger) = match noting {
+            None => (self.sample(row, request, workspace)?, None),
+            Some(alternatives) => {
+                let (draw, ledger) =
+                    self.sample_with_ledger(row, request, alternatives, workspace)?;
+                (draw, Some(ledger))
+            }
+        };
+        Ok(Sampled { mu: self.sampler.next_mu(request.context, &draw), draw, ledger })
+    }
+
+    /// [`Sampler::distribution`] of the processed row.
+    ///
+    /// # Errors
+    /// As [`Pipeline::sample`].
+    pub fn distribution(
+        &self,
+        row: &[f32],
+        request: Request,
+        workspace: &mut Workspace,
+    ) -> Result<Vec<f64>> {
+        self.on_processed(row, request.history, workspace, |row, workspace| {
+            self.sampler.distribution(row, request.context, workspace)
+        })
+    }
+
+    /// [`Sampler::weights`] of the processed row.
+    ///
+    /// # Errors
+    /// As [`Pipeline::sample`].
+    pub fn weights(
+        &self,
+        row: &[f32],
+        request: Request,
+        workspace: &mut Workspace,
+    ) -> Result<Vec<u64>> {
+        self.on_processed(row, request.history, workspace, |row, workspace| {
+            self.sampler.weights(row, request.context, workspace)
+        })
+    }
+
+    /// The tokens of [`Sampler::sample_many`] from the processed row.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample_many`] and [`Pipeline::sample`].
+    pub fn sample_many(
+        &self,
+        row: &[f32],
+        request: Request,
+        count: usize,
+        workspace: &mut Workspace,
+    ) -> Result<Vec<u32>> {
+        self.on_processed(row, request.history, workspace, |row, workspace| {
+            let draws = self.sampler.sample_many(row, request.context, count, workspace)?;
+            Ok(draws.iter().map(|draw| draw.token).collect())
+        })
+    }
+
+    /// [`Sampler::sample_distinct`] from the processed row.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample_distinct`] and [`Pipeline::sample`].
+    pub fn sample_distinct(
+        &self,
+        row: &[f32],
+        request: Request,
+        count: usize,
+        workspace: &mut Workspace,
+    ) -> Result<Vec<u32>> {
+        self.on_processed(row, request.history, workspace, |row, workspace| {
+            self.sampler.sample_distinct(row, request.context, count, workspace)
+        })
     }
 
     /// Draws a token.
@@ -155,10 +265,11 @@ impl Pipeline {
 #[cfg(test)]
 mod tests {
     use super::{Pipeline, Request};
+    use crate::error::Error;
     use crate::processors::{History, ProcessorParams};
     use crate::rng::key::Key;
     use crate::truncation::DrawContext;
-    use crate::truncation::Params;
+    use crate::truncation::{Mirostat, Params, Xtc};
     use crate::workspace::Workspace;
 
     fn pipeline(params: Params, processors: ProcessorParams) -> Pipeline {
@@ -192,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_the_edits_empty_name_them() {
+    fn rows_that_the_processors_empty_name_them() {
         let processors =
             ProcessorParams { bad_words: vec![vec![0], vec![1]], ..ProcessorParams::default() };
         let mut workspace = Workspace::default();
@@ -200,6 +311,37 @@ mod tests {
             .sample(&[1.0, 2.0], Request::default(), &mut workspace)
             .unwrap_err();
         assert!(refused.to_string().contains("bad_words"), "{refused}");
+    }
+
+    #[test]
+    fn a_history_or_a_key_is_required_only_where_it_matters() {
+        let penalty = ProcessorParams { presence_penalty: 1.0, ..ProcessorParams::default() };
+        let xtc =
+            Params { xtc: Some(Xtc { probability: 0.5, threshold: 0.1 }), ..Params::default() };
+        let plain = pipeline(Params::default(), ProcessorParams::default());
+        assert_eq!(plain.require(false, false), Ok(()));
+        let penalised = pipeline(Params::default(), penalty);
+        assert_eq!(penalised.require(false, true), Err(Error::NeedsHistory));
+        assert_eq!(penalised.require(true, false), Ok(()));
+        let tossing = pipeline(xtc, ProcessorParams::default());
+        assert_eq!(tossing.require(true, false), Err(Error::NeedsKey));
+        assert_eq!(tossing.require(false, true), Ok(()));
+    }
+
+    #[test]
+    fn mirostat_begins_anew_where_its_state_is_not_a_number() {
+        let mirostat =
+            Params { mirostat: Some(Mirostat { tau: 1.0, eta: 0.5 }), ..Params::default() };
+        let adaptive = pipeline(mirostat, ProcessorParams::default());
+        let mut workspace = Workspace::default();
+        let mut sampled = |mu| {
+            let context = DrawContext { key: Key::default(), mu };
+            let request = Request { context, ..Request::default() };
+            adaptive.sample_noting(&[3.0, 2.0, 1.0, 0.0], request, None, &mut workspace).unwrap()
+        };
+        let first = sampled(None);
+        assert_eq!(sampled(Some(f64::NAN)), first);
+        assert!(first.mu.is_some_and(|mu| mu != 2.0) && first.ledger.is_none());
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl Sampler {
     /// [`Sampler::sample`] would.
     ///
     /// # Errors
-    /// As [`Sampler::sample`].
+    /// As [`Sampler::sample`], and [`Error::Memory`] where the system refuses the memory for them.
     pub fn sample_many(
         &self,
         row: &[f32],
@@ -120,13 +120,24 @@ impl Sampler {
             let key = Key { sample: context.key.sample.wrapping_add(i as u32), ..context.key };
             DrawContext { key, ..context }
         };
+        let mut draws: Vec<Draw> = Vec::new();
+        draws.try_reserve_exact(count).map_err(|_| Error::Memory {
+            name: "num_samples",
+            bytes: count.saturating_mul(size_of::<Draw>()),
+        })?;
         if self.tosses() {
-            return (0..count).map(|i| self.sample(row, of(i), workspace)).collect();
+            for i in 0..count {
+                draws.push(self.sample(row, of(i), workspace)?);
+            }
+            return Ok(draws);
         }
         let (law, total) = self.law(row, context, workspace)?;
         law.sum(&mut workspace.survivors.sums);
         let token_of = |ticket| law.token_at(&workspace.survivors.sums, ticket);
-        (0..count).map(|i| law.draw(total, of(i).key.ticket(total), token_of)).collect()
+        for i in 0..count {
+            draws.push(law.draw(total, of(i).key.ticket(total), token_of)?);
+        }
+        Ok(draws)
     }
 
     /// Draws `count` different tokens, one after the other, each from the law without those before
@@ -145,7 +156,7 @@ impl Sampler {
         let (law, mut total) = self.law(row, context, workspace)?;
         law.sum(&mut workspace.survivors.sums);
         let mut drawn = vec![0u64; row.len().div_ceil(64)];
-        let mut tokens = Vec::with_capacity(count);
+        let mut tokens = Vec::with_capacity(count.min(row.len()));
         for i in 0..count {
             if total == 0 {
                 return Err(Error::TooFewTokens { wanted: count, tokens: i as u64 });

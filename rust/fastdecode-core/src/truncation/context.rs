@@ -1,13 +1,13 @@
-//! What decides a draw beside the row and the parameters.
+//! What decides a draw besides the row and the parameters.
 
 use crate::rng::key::Key;
 
-/// What decides a draw beside the row and the parameters.
+/// What decides a draw besides the row and the parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct DrawContext {
     /// The randomness.
     pub key: Key,
-    /// Mirostat's bound on surprisals, in bits; None at the start of a sequence.
+    /// Mirostat's bound on surprisals, in bits; None or NaN at the start of a sequence.
     pub mu: Option<f64>,
 }
 

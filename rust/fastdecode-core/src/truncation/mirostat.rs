@@ -26,10 +26,15 @@ impl Mirostat {
         2.0 * self.tau
     }
 
+    /// The bound in this state, in bits: NaN, like None, is the start of a sequence.
+    fn bound(self, mu: Option<f64>) -> f64 {
+        mu.filter(|mu| !mu.is_nan()).unwrap_or(self.first_mu())
+    }
+
     /// The bound after a token of this surprisal, in bits.
     #[must_use]
     pub fn next_mu(self, mu: Option<f64>, surprisal: f64) -> f64 {
-        mu.unwrap_or(self.first_mu()) - self.eta * (surprisal - self.tau)
+        self.bound(mu) - self.eta * (surprisal - self.tau)
     }
 }
 
@@ -58,7 +63,7 @@ impl Rule for Mirostat {
     }
 
     fn apply(value: Self, survivors: &mut Survivors, context: &DrawContext) {
-        let mu = context.mu.unwrap_or(value.first_mu());
+        let mu = value.bound(context.mu);
         let share = exp(-mu * std::f64::consts::LN_2).min(1.0);
         let least = target_mass(share, survivors.total());
         survivors.keep_weights(least);

@@ -353,3 +353,13 @@ fn mirostat_follows_the_surprisals_drawn() {
     }
     assert!((surprisals / 2000.0 - 3.0).abs() < 0.1, "{}", surprisals / 2000.0);
 }
+
+#[test]
+fn refused_memory_is_an_error() {
+    let sampler = Sampler::new(Params::default()).unwrap();
+    let count = usize::MAX / 8;
+    let refused =
+        sampler.sample_many(&[0.0], DrawContext::default(), count, &mut Workspace::default());
+    let error = Error::Memory { name: "num_samples", bytes: usize::MAX };
+    assert_eq!(refused.unwrap_err(), error);
+}
