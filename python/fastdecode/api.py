@@ -123,7 +123,7 @@ def next_token(
     """The `k` likeliest next tokens after `prompt`, and which of them a strategy keeps.
 
     The result is a table in a terminal and in a notebook, can be drawn from (`.draw(seed=...)`,
-    `.sample(20, seed=...)`), and goes to pandas and polars.
+    `.sample(20, seed=...)`), and converts to pandas and polars.
 
     Args:
         prompt: the text; an empty one begins at the tokenizer's BOS token.
@@ -238,7 +238,7 @@ def compare(
     model: Any = DEFAULT_MODEL,
     tokenizer: Any = None,
 ) -> Comparison:
-    """Which of some texts is likelier, by how many nats, and at which token that is decided.
+    """Compare texts: which is likelier, by how many nats, and which token decides it.
 
     Args:
         texts: two or more, none of them empty.
@@ -378,7 +378,7 @@ def surprising(
 
 
 def tokens(text: str, *, model: Any = DEFAULT_MODEL, tokenizer: Any = None) -> Tokens:
-    """Cut `text` into tokens: ids, pieces and bytes. No special token is added.
+    """Split `text` into tokens: ids, pieces and bytes. No special token is added.
 
     Args:
         text: the text.
@@ -404,7 +404,7 @@ def vocabulary(*, model: Any = DEFAULT_MODEL, tokenizer: Any = None) -> Vocabula
 def replay(
     path: str | os.PathLike[str], *, model: Any = None, tokenizer: Any = None
 ) -> Generations:
-    """Run a call that `Generations.save` wrote again; the result can be compared with `==`.
+    """Repeat a call saved by `Generations.save`; the result can be compared with `==`.
 
     It runs on the engine of the original run. `verify` reports where the two differ.
 

@@ -50,11 +50,11 @@ class Decoder:
     def __init__(
         self, model: Any, tokenizer: Any, *, engine: str = "auto", dtype: Any = None
     ) -> None:
-        """Bring your own transformers model and tokenizer; the model is put in evaluation mode.
+        """Use a transformers model and its tokenizer; the model is put in evaluation mode.
 
         Args:
             model: the model. The native engine copies its weights once; the model keeps its own,
-                and the engine follows their changes. An engine object runs as it is.
+                and the engine follows their changes. An `Engine` object is used directly.
             tokenizer: its tokenizer.
             engine: as for `from_pretrained`.
             dtype: "float32", "bfloat16" or "int8": the format in which the native engine keeps
@@ -163,7 +163,7 @@ class Decoder:
         return ids[0] if isinstance(text, str) else ids
 
     def tokens(self, text: str) -> Tokens:
-        """Cut `text` into tokens: ids, pieces and bytes. No special token is added.
+        """Split `text` into tokens: ids, pieces and bytes. No special token is added.
 
         Raises:
             TypeError: where `text` is not a string.
@@ -345,7 +345,7 @@ class Decoder:
         per_token: bool = False,
         alternatives: int = 3,
     ) -> Comparison:
-        """Which of some texts is likelier, by how many nats, and at which token that is decided.
+        """Compare texts: which is likelier, by how many nats, and which token decides it.
 
         Args:
             texts: two or more, none of them empty.

@@ -1,4 +1,4 @@
-"""`fastdecode beam`: beam search, and the tree of what it looked at."""
+"""`fastdecode beam`: beam search, and the tree of its candidates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EARLY_STOPPING: dict[str, Any] = {"no": False, "yes": True, "never": "never"}
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("prompt")
 @model_options
-@click.option("--max-new-tokens", type=int, default=20, help="New tokens of each sequence at most.")
+@click.option("--max-new-tokens", type=int, default=20, help="Maximum new tokens of each sequence.")
 @click.option("--num-beams", "-k", type=int, default=4, help="Sequences kept at each step.")
 @click.option("-n", type=int, default=1, help="Sequences to return, best first.")
 @click.option("--length-penalty", type=float, default=1.0, help="Above 0 favours long sequences.")
@@ -41,12 +41,12 @@ _EARLY_STOPPING: dict[str, Any] = {"no": False, "yes": True, "never": "never"}
     "--diversity-penalty",
     type=float,
     default=0.0,
-    help="Nats off a token that an earlier group took.",
+    help="Nats subtracted from a token that an earlier group chose.",
 )
 @click.option("--stochastic", is_flag=True, help="Draw the sequences, without replacement.")
 @click.option("--seed", type=int, help="Seed of the draws; without it a fresh one, printed.")
 @stop_option
-@click.option("--tree", is_flag=True, help="Show every candidate that was looked at.")
+@click.option("--tree", is_flag=True, help="Show every candidate that was compared.")
 @click.option(
     "--as",
     "drawing",

@@ -31,7 +31,7 @@ stop_option = click.option(
 @prompts_argument
 @model_options
 @file_option
-@click.option("--max-new-tokens", type=int, default=20, help="New tokens of each text at most.")
+@click.option("--max-new-tokens", type=int, default=20, help="Maximum new tokens of each text.")
 @click.option("-n", type=int, default=1, help="Samples of each prompt.")
 @click.option(
     "--seed",
@@ -51,7 +51,7 @@ stop_option = click.option(
     metavar="M",
     help="Record each token's log-probability, and those of the M likeliest.",
 )
-@click.option("--batch-size", type=int, help="Texts at a time at most.")
+@click.option("--batch-size", type=int, help="Maximum number of texts at a time.")
 @json_option
 @save_option
 @click.option(
@@ -159,7 +159,7 @@ def _counted(steps: Iterable[Step], prompts: int, n: int) -> Iterator[Step]:
 def _resume(
     path: str, decoder: Any, prompts: Sequence[str], strategy: Any, call: Mapping[str, Any]
 ) -> None:
-    """Generate what the file does not have yet, and print how far the run is."""
+    """Generate the texts that the file lacks, and print the progress of the run."""
     from fastdecode.display.progress import progress_bar
     from fastdecode.jobs.resumable import open_run
 

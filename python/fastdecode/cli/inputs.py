@@ -69,7 +69,7 @@ def read(given: Sequence[str] | None, file: str | None, what: str) -> Inputs:
 
     Raises:
         ValueError: where there is none, for an empty line, for a file that is not UTF-8, and where
-            standard input is to be read twice.
+            standard input would be read twice.
         OSError: where the file cannot be read.
     """
     arguments = list(given or ())

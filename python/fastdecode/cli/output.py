@@ -23,7 +23,7 @@ def emit(record: dict[str, Any]) -> None:
 
 
 def show(view: Any) -> None:
-    """Print a result: in colour and as wide as the terminal, or plain where there is none."""
+    """Print a result: in colour and as wide as the terminal, or plain without one."""
     if sys.stdout.isatty():
         from rich.console import Console
 

@@ -46,7 +46,7 @@ class Batch:
         return cls(sequences, state)
 
     def keep(self, rows: NDArray[np.int64]) -> None:
-        """Drop all sequences but those at the places `rows`."""
+        """Keep only the sequences at the indices `rows`."""
         self.state.keep(rows)
         self.sequences = [self.sequences[row] for row in rows]
 

@@ -1,8 +1,8 @@
 """The beam search loop: an engine computes logits, the core's `BeamState` chooses, in batches.
 
-The loop knows rows and tokens only. After a step it tells the engine which row each new row
-continues (`CachedBatch.keep`, where a row may occur several times or not at all), and only where
-that changes anything.
+The loop handles only rows of logits and tokens. After a step it tells the engine which row each new
+row continues (`CachedBatch.keep`, where a row may occur several times or not at all), and only
+where that changes anything.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class BeamSearch:
             tokens, parents = step.tokens, step.parents
             timer.core += perf_counter() - clock
             count = len(logits)
-            # An engine may reuse this memory for the next logits once nobody holds it.
+            # An engine may reuse this memory for the next logits once nothing refers to it.
             del logits
             self._done.update(step.done)
             yield [sequence for i in step.done for sequence in self._finished(state, i)]

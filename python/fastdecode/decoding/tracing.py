@@ -14,11 +14,11 @@ CANDIDATES = 10
 
 
 def traces(step: DecodeStep, strategy: OneByOne, vocabulary: int, pieces: Pieces) -> list[Trace]:
-    """A trace of each token of `step`, which has been asked for the ledger.
+    """A trace of each token of `step`, which was run with the ledger.
 
     Args:
-        step: what the core has chosen by `strategy`.
-        strategy: how.
+        step: the tokens that the core has chosen by `strategy`, with their ledger.
+        strategy: how they were chosen.
         vocabulary: how many tokens there are.
         pieces: the tokens in readable form.
     """

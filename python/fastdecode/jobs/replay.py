@@ -86,7 +86,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A saved run and the same run made again.
+    """A saved run and its repetition.
 
     Attributes:
         path: the file.
@@ -108,7 +108,7 @@ class Replay:
 
     @property
     def same(self) -> bool:
-        """Whether every text came out as it was saved."""
+        """Whether every text is the same as the saved one."""
         return not self.differences
 
     @property

@@ -45,7 +45,7 @@ class ResumableRun:
         prompts: Sequence[str],
         arguments: Mapping[str, Any],
     ) -> None:
-        """Hold what is to be generated; see `open_run`."""
+        """Hold the settings of the run; see `open_run`."""
         self._file = file
         self._decoder = decoder
         self._prompts = prompts

@@ -1,9 +1,9 @@
 """A file of JSON lines that a run fills, and that the same run resumes after an interruption.
 
 Each record is appended as one line in one write, so after a crash at most the last line is
-incomplete; it is cut off and made again. The settings of the run are kept beside the file, in
-`FILE.run.json`; a run with other settings is refused. When every record is there, the lines are put
-in the order of their keys, atomically.
+incomplete; it is cut off, and its text is generated again. The settings of the run are kept beside
+the file, in `FILE.run.json`; a run with other settings is refused. When every record is there, the
+lines are put in the order of their keys, atomically.
 """
 
 from __future__ import annotations

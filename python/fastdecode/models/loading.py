@@ -86,7 +86,8 @@ def _native(
         try:
             return LoadedModel(NativeEngine.from_folder(folder, dtype), FileTokenizer(folder))
         except ValueError as error:
-            # transformers may read what the native engine refuses, or refuse it in its own words.
+            # Unless the engine is required, transformers tries next: it may read these files, or
+            # explain better why not.
             if required:
                 raise ValueError(f"model={name_or_path!r}: {error}") from error
             return None

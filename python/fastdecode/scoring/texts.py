@@ -1,4 +1,4 @@
-"""The log-probabilities of texts, and what is concluded from them."""
+"""The log-probabilities of texts, and the comparisons and rankings based on them."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::row::logits::Logits;
 use crate::workspace::Workspace;
 
-/// What a thread needs for itself.
+/// Memory that one thread reuses.
 #[derive(Debug, Default)]
 struct OfThread {
     workspace: Workspace,
@@ -16,7 +16,7 @@ struct OfThread {
 }
 
 thread_local! {
-    /// Kept between calls: a call for one row then allocates nothing of the vocabulary's size.
+    /// Kept between calls, so that a call for one row allocates no memory of the vocabulary's size.
     static OF_THREAD: RefCell<OfThread> = RefCell::default();
 }
 
@@ -25,10 +25,11 @@ const WORTH_A_THREAD: usize = 1 << 15;
 
 impl Logits<'_> {
     /// Calls `work(row index, row, workspace)` for each row, in parallel where there is enough
-    /// work, and collects the results in order. The first refusal by row wins.
+    /// work, and collects the results in order. If several rows are refused, the error is that of
+    /// the first of them.
     ///
     /// # Errors
-    /// The first row's refusal, with the row's index in it.
+    /// The error of the first row that is refused, with the row's index.
     pub fn map<T: Send>(
         &self,
         work: impl Fn(usize, &[f32], &mut Workspace) -> Result<T> + Sync,
@@ -45,7 +46,8 @@ impl Logits<'_> {
         let rows_each = (WORTH_A_THREAD / self.vocabulary).max(1);
         let chunks = self.rows / rows_each;
         let alone = || (0..self.rows).map(one).collect();
-        // Before the pool, because finding the process's pool takes a system call.
+        // Decided before the pool is looked up, because finding the process's pool takes a system
+        // call.
         if chunks < 2 {
             return alone();
         }
@@ -64,7 +66,7 @@ impl Logits<'_> {
                 *place = Some(one(index));
             }
         });
-        // Every row is tried before the first refusal is picked, so that the message does not
+        // All rows are processed before the first error is picked, so that the message does not
         // depend on which thread was faster.
         results.into_iter().flatten().collect()
     }

@@ -1,7 +1,7 @@
 //! The decoding core of fastdecode: from logits to token ids, exactly, replayably and fast.
 //!
 //! Pure Rust over `&[f32]`; the Python binding is a crate of its own. See [`law::weight`] for the
-//! law that is drawn from, [`rng::key`] for the randomness, [`row::order`] for what happens on ties.
+//! law that is drawn from, [`rng::key`] for the randomness, [`row::order`] for the order of ties.
 
 mod batch;
 pub mod beam;

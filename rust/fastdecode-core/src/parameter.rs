@@ -1,4 +1,4 @@
-//! Parameters as plain data: what a table of them says, and the values that a caller gives.
+//! Parameters as plain data: the entries of their table, and the values that a caller gives.
 
 /// A row of the table of parameters.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,4 +1,4 @@
-//! What can be asked of a row of raw logits: its likeliest tokens and its log-probabilities.
+//! Queries on a row of raw logits: its likeliest tokens and its log-probabilities.
 //!
 //! Log-probabilities are those of the integer law at temperature 1: the same bits on every machine,
 //! within 1e-6 of the exact value.

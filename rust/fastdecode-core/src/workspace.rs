@@ -3,8 +3,8 @@
 use crate::processors::ProcessorWorkspace;
 use crate::truncation::survivors::SurvivorWorkspace;
 
-/// What decoding a row needs besides the row; one for each thread. Nothing in it outlives a call:
-/// the same row gives the same result with any workspace.
+/// The memory that decoding a row needs; one for each thread. Nothing in it outlives a call: the
+/// same row gives the same result with any workspace.
 #[derive(Debug, Default)]
 pub struct Workspace {
     pub(crate) survivors: SurvivorWorkspace,

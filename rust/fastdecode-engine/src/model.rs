@@ -118,7 +118,7 @@ impl Model {
         self.shape.bytes_per_token()
     }
 
-    /// Reads all weights once and computes next to nothing: a step cannot be faster than that.
+    /// Reads all weights once and computes almost nothing: no step can be faster than this.
     #[must_use]
     pub fn read_once(&self) -> u32 {
         let mut session = Pool::global().session(self.threads);

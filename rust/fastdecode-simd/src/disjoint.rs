@@ -36,7 +36,7 @@ impl<'a, T> DisjointSlice<'a, T> {
     /// The elements in `range`.
     ///
     /// # Safety
-    /// While the result lives, nobody else uses an element of `range`.
+    /// While the result lives, nothing else uses an element of `range`.
     ///
     /// # Panics
     /// If the range extends beyond the slice.
@@ -45,7 +45,7 @@ impl<'a, T> DisjointSlice<'a, T> {
     #[expect(clippy::mut_from_ref, reason = "the caller promises that ranges do not overlap")]
     pub unsafe fn part(&self, range: Range<usize>) -> &mut [T] {
         assert!(range.start <= range.end && range.end <= self.length);
-        // SAFETY: within the slice, as just checked, and used by nobody else, as promised.
+        // SAFETY: within the slice, as just checked, and used by nothing else, as the caller promises.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 }

@@ -37,7 +37,7 @@ impl LevelKind {
         Self::Avx512,
     ];
 
-    /// Whether this machine has it. The standard library caches what it asks the processor.
+    /// Whether this machine has it. The standard library caches the processor's answers.
     fn is_available(self) -> bool {
         match self {
             Self::Portable => true,

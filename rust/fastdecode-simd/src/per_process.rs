@@ -48,7 +48,7 @@ impl<T> PerProcess<T> {
             // SAFETY: just made, and from now on freed only with `self`.
             Ok(_) => unsafe { &(*new).value },
             Err(other) => {
-                // SAFETY: nobody else has seen it.
+                // SAFETY: no other thread has seen it.
                 drop(unsafe { Box::from_raw(new) });
                 // SAFETY: the pointer changes only from null or another process's value to this
                 // process's, so `other` is this process's, made by another thread.
@@ -69,7 +69,7 @@ impl<T> Drop for PerProcess<T> {
         let made = *self.current.get_mut();
         // SAFETY: as in `get_or_make`.
         if unsafe { made.as_ref() }.is_some_and(|made| made.process == std::process::id()) {
-            // SAFETY: it came from `Box::into_raw`, and nobody borrows from `self` any more.
+            // SAFETY: it came from `Box::into_raw`, and nothing borrows from `self` any more.
             drop(unsafe { Box::from_raw(made) });
         }
     }

@@ -1,14 +1,14 @@
 //! Threads for many short parallel phases in quick succession.
 //!
-//! Within a session the workers watch a word for the next phase: a forward pass has a hundred phases,
-//! each shorter than waking a thread takes. Between sessions they sleep, but not at once, because a
+//! Within a session the workers poll a word in memory for the next phase: a forward pass has a hundred
+//! phases, each shorter than waking a thread takes. Between sessions they sleep, but not at once, because a
 //! session often follows closely upon another.
 //!
 //! Each thread has its own share of a phase's tasks, in a cache line of its own, and takes from other
 //! shares only after its own. One counter for all tasks would move between distant cores with every
 //! task.
 //!
-//! The caller takes part, and nobody waits for a worker that has claimed no task. So a worker that the
+//! The caller takes part, and no thread waits for a worker that has claimed no task. So a worker that the
 //! system has suspended costs speed, never progress.
 
 use crate::per_process::PerProcess;
@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 use std::thread::{Thread, park, yield_now};
 use std::time::{Duration, Instant};
 
-/// After this many looks at a word a thread yields its core before each further look.
+/// After polling a word this many times, a thread yields its core before each further poll.
 const LOOKS: u32 = 2000;
 
 /// How long a worker stays awake after a session: about as long as waking it would take.
@@ -80,13 +80,13 @@ pub struct Pool {
     shared: Arc<Shared>,
     /// A session has the workers.
     busy: AtomicBool,
-    /// Locked only by the session that has set `busy`, so nobody waits for it.
+    /// Locked only by the session that has set `busy`, so no thread ever waits for it.
     workers: Mutex<Workers>,
     processors: OnceLock<usize>,
 }
 
 impl Pool {
-    /// A pool without workers so far.
+    /// A pool that has not started any workers.
     ///
     /// For the pool that everything shares see [`Pool::global`]. A forked process must not rely on the
     /// workers of a pool it has inherited: sessions of such a pool run on the caller's thread alone.
@@ -300,7 +300,7 @@ impl Shared {
     }
 }
 
-/// A worker's life.
+/// The main loop of a worker.
 fn work(shared: &Shared, own: usize) {
     let claims = &shared.shares[own].claims;
     let mut seen = 0;
@@ -339,7 +339,7 @@ fn work(shared: &Shared, own: usize) {
     }
 }
 
-/// One look at a word that another thread will change soon.
+/// One poll of a word that another thread will change soon.
 fn wait(looks: &mut u32) {
     if *looks < LOOKS {
         *looks += 1;

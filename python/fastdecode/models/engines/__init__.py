@@ -75,7 +75,7 @@ def open_engine(model: Any, name: str = "auto", dtype: Any = None) -> Engine:
 
 
 def dtype_name(dtype: Any) -> str | None:
-    """The name of a torch dtype; a name is returned as it is, and None as None."""
+    """The name of a torch dtype; a name or None is returned unchanged."""
     return None if dtype is None else str(dtype).removeprefix("torch.")
 
 

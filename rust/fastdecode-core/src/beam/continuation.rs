@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 /// A beam with one more token.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Continuation {
-    /// The beam's place among the rows of its prompt.
+    /// The beam's index among the rows of its prompt.
     pub parent: u32,
     pub token: u32,
     /// The token's own log-probability under the model.

@@ -18,7 +18,7 @@ pub struct Hypothesis {
     pub node: u32,
     /// Its score, by which it is ranked.
     pub score: f64,
-    /// The sum that the score was made from, in nats.
+    /// The sum that the score was computed from, in nats.
     pub sum: f64,
     /// Why it ended.
     pub ending: Ending,
@@ -48,7 +48,7 @@ impl Finished {
         }
     }
 
-    /// Takes a hypothesis in if it is good enough.
+    /// Adds a hypothesis if it is good enough.
     pub fn offer(&mut self, hypothesis: Hypothesis) {
         let place = self.best.partition_point(|held| held.score >= hypothesis.score);
         self.best.insert(place, hypothesis);

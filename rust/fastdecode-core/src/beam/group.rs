@@ -14,9 +14,9 @@ use crate::rng::key::Key;
 pub(super) struct Live {
     /// Its last node.
     pub node: u32,
-    /// Its row among those of its prompt.
+    /// The index of its row among those of its prompt.
     pub row: u32,
-    /// What the search compares: log-probabilities less diversity penalties.
+    /// The score that the search compares: log-probabilities less diversity penalties.
     pub score: f64,
     /// Its perturbed log-probability, in a stochastic beam search.
     pub gumbel: f64,
@@ -32,7 +32,7 @@ pub(super) struct GroupStep<'a, 'b> {
     pub stop: Option<&'a mut StopRule<'b>>,
     /// The prompt's rows.
     pub rows: &'a mut [Row],
-    /// New tokens of a sequence after this step, and the most there may be.
+    /// The number of new tokens of a sequence after this step, and its maximum.
     pub length: usize,
     pub limit: usize,
     /// The step's key; a draw replaces its sample.
@@ -55,8 +55,8 @@ pub(super) struct Child {
 }
 
 impl Group {
-    /// Advances every beam by a token. `taken` are the tokens that earlier groups have just taken,
-    /// where they did not end a sequence; this group's are added.
+    /// Advances every beam by a token. `taken` holds the tokens that earlier groups chose at this
+    /// step, except those that ended a sequence; this group's are added.
     pub fn advance(&mut self, step: &mut GroupStep, taken: &mut Vec<u32>) -> Vec<Child> {
         let chosen = match step.beam.params().choice {
             Choice::Best => self.best(step, taken),
@@ -195,7 +195,7 @@ impl Group {
     }
 
     fn child(&self, one: &Continuation, node: u32) -> Child {
-        // The row is given when all groups are done.
+        // The row is assigned once all groups are done.
         let live = Live { node, row: 0, score: one.score, gumbel: one.gumbel };
         Child { live, token: one.token, parent_row: self.parent(one).row }
     }

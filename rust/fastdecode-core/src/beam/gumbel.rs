@@ -1,10 +1,11 @@
-//! Continuations without replacement, the largest perturbed log-probability first.
+//! Draws continuations without replacement, the largest perturbed log-probability first.
 //!
 //! Adding independent Gumbel noise to log-probabilities and taking the k largest draws k without
-//! replacement (Vieira, 2014). The noise of a whole vocabulary is never made: the maximum over a
-//! set is Gumbel at the log of its mass and falls on each member in proportion to its probability,
-//! and the maximum over the rest is the same, cut off above (Maddison, Tarlow and Minka, 2014). So
-//! each continuation costs one uniform number and one draw from the integer law of what is left.
+//! replacement (Vieira, 2014). The noise of a whole vocabulary is never generated: the maximum over
+//! a set is Gumbel at the log of its mass and falls on each member in proportion to its
+//! probability, and the maximum over the rest has the same distribution, truncated above (Maddison,
+//! Tarlow and Minka, 2014). So each continuation costs one uniform number and one draw from the
+//! integer law of the remaining tokens.
 
 use super::continuation::Continuation;
 use crate::error::{Error, Result};
@@ -15,10 +16,11 @@ use crate::rng::key::{Key, Purpose};
 use crate::truncation::DrawContext;
 use crate::workspace::Workspace;
 
-/// Bits of [`Key::sample`] for the number of a beam's draw; the beam's own number lies above.
+/// The low bits of [`Key::sample`], which hold the number of a beam's draw; the beam's number is
+/// above.
 const DRAW_BITS: u32 = 20;
 
-/// The law of one beam's next token, with what has been drawn already taken out.
+/// The law of one beam's next token, without the tokens that have been drawn already.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Noisy {
     weights: Vec<u64>,
@@ -32,11 +34,11 @@ pub(super) struct Noisy {
 /// What a beam's draws are keyed by and start from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source {
-    /// The beam's place among the rows of its prompt.
+    /// The beam's index among the rows of its prompt.
     pub parent: u32,
     /// Its log-probability: the log-mass of all its continuations.
     pub score: f64,
-    /// Their largest perturbed log-probability, where that is known already.
+    /// Their largest perturbed log-probability, if it is already known.
     pub first: Option<f64>,
     /// The key of this step; its sample is replaced.
     pub key: Key,
@@ -61,8 +63,8 @@ impl Noisy {
         Ok(Self { weights, left: whole, whole, logits: row.to_vec(), normaliser, drawn: 0 })
     }
 
-    /// The next continuation, none once all have been drawn; `bound` is the noise of the one
-    /// before.
+    /// The next continuation, or None once all have been drawn; `bound` is the noise of the
+    /// previous one.
     fn next(&mut self, source: &Source, bound: f64) -> Option<Continuation> {
         if self.left == 0 {
             return None;
@@ -85,7 +87,8 @@ impl Noisy {
         self.left -= weight;
         self.drawn += 1;
         let logprob = f64::from(self.logits[token]) - self.normaliser;
-        // A draw of whole sequences adds up the law that it draws from, else the model's own.
+        // A draw of whole sequences sums log-probabilities under the law that it draws from,
+        // otherwise under the model.
         let step = if source.first.is_some() { ln(weight) - ln(self.whole) } else { logprob };
         let score = source.score + step;
         Some(Continuation { parent: source.parent, token: token as u32, logprob, score, gumbel })
@@ -109,7 +112,7 @@ pub(super) fn largest(rows: &mut [(Source, Noisy)], count: usize) -> Vec<Continu
     chosen
 }
 
-/// A standard Gumbel number moved to `location` and cut off above `bound`, from a uniform one.
+/// A Gumbel variate with this location, truncated above at `bound`, computed from a uniform one.
 pub(super) fn truncated_gumbel(location: f64, bound: f64, uniform: f64) -> f64 {
     let exponential = -ln_real(uniform);
     let gumbel = location - ln_real(exp((location - bound).min(700.0)) + exponential);

@@ -34,7 +34,7 @@ impl Listing {
     /// # Errors
     /// [`Error::MinProbability`] outside (0, 1], [`Error::Zero`] for a limit of 0.
     pub fn new(min_probability: f64, limit: usize, ends: Vec<u32>) -> Result<Self> {
-        // A subnormal bound would be more work than any machine does.
+        // With a subnormal bound the search would not end in any practical time.
         if !(min_probability.is_normal() && min_probability > 0.0 && min_probability <= 1.0) {
             return Err(Error::MinProbability(min_probability));
         }
@@ -53,7 +53,7 @@ impl Listing {
         })
     }
 
-    /// How many rows of logits the next step takes; 0 when all is listed.
+    /// How many rows of logits the next step takes; 0 once everything is listed.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.live.len()

@@ -22,7 +22,7 @@ pub(super) struct Scored {
     pub processed: f64,
 }
 
-/// A row, read.
+/// What a search needs of a row of logits.
 #[derive(Debug, Clone)]
 pub(super) enum Row {
     /// The best tokens that may come next.
@@ -56,7 +56,7 @@ impl Reader<'_> {
         }
         let mut processed = std::mem::take(&mut workspace.processed);
         processed.clear();
-        // Bans may work on the logits, where no rounding can make a tie.
+        // Bans may act on the logits directly, because rounding cannot create a tie there.
         let shift = if processors.only_ban() { 0.0 } else { normaliser };
         processed.extend(row.iter().map(|&logit| shifted(logit, shift)));
         let result = processors

@@ -60,7 +60,7 @@ impl Choice {
 /// The parameters of a beam search, not yet checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BeamParams {
-    /// Live beams of a prompt, and finished hypotheses kept.
+    /// The number of live beams of a prompt, and of finished hypotheses kept.
     pub num_beams: i64,
     /// A finished score is its log-probability divided by its length to this power.
     pub length_penalty: f64,
@@ -70,12 +70,12 @@ pub struct BeamParams {
     pub num_return_sequences: i64,
     /// Groups of beams that are kept apart (Vijayakumar et al., 2018).
     pub num_beam_groups: i64,
-    /// Nats off a token for each beam of an earlier group that has just taken it.
+    /// Nats subtracted from a token for each beam of an earlier group that chose it at this step.
     pub diversity_penalty: f64,
     /// How candidates are chosen.
     pub choice: Choice,
     /// Biases, penalties and bans, which see the prompt and a beam's own tokens. As in
-    /// transformers they act on log-probabilities, which are not made to sum to one again.
+    /// transformers they act on log-probabilities, which are not renormalised.
     pub processors: ProcessorParams,
 }
 
@@ -138,7 +138,7 @@ impl Beam {
         Ok(Self { params, num_beams, returned, groups, processors })
     }
 
-    /// The same with these end-of-sequence tokens, which only a tokenizer knows.
+    /// The same parameters with these end-of-sequence tokens, which only a tokenizer knows.
     ///
     /// # Errors
     /// As [`Processors::with_eos`].
@@ -147,7 +147,7 @@ impl Beam {
         Ok(self)
     }
 
-    /// The processors of its logits.
+    /// Its logits processors.
     #[must_use]
     pub fn processors(&self) -> &Processors {
         &self.processors
@@ -189,7 +189,7 @@ impl Beam {
         self.params.early_stopping == EarlyStopping::Full
     }
 
-    /// The best that a live beam may come to, by the rule of `early_stopping`.
+    /// The best score that a live beam can still reach, by the rule of `early_stopping`.
     pub(super) fn hope(&self, logprob: f64, length: usize, limit: usize) -> f64 {
         let never = self.params.early_stopping == EarlyStopping::Never;
         let far = never && self.params.length_penalty > 0.0;
@@ -209,7 +209,7 @@ fn refuse_conflicts(params: &BeamParams) -> Result<()> {
         ("early_stopping", stochastic && params.early_stopping != EarlyStopping::default()),
     ];
     let conflict = conflicts.into_iter().find(|&(_, both)| both).map(|(first, _)| first);
-    // A beam has no key of its own, and no draws before it.
+    // A beam has neither a key of its own nor earlier draws.
     match conflict.or_else(|| sampler.params().beyond_the_row()) {
         Some(first) => Err(Error::BeamConflict { first, second }),
         None => Ok(()),

@@ -55,7 +55,7 @@ impl Search {
     pub fn new(beam: &Beam, prompt: Prompt, seed: u64, trace: bool) -> Self {
         let mut root = Live { node: ROOT, row: 0, score: 0.0, gumbel: 0.0 };
         if beam.is_stochastic() {
-            // No beam has this number, so the root's noise is its own.
+            // No beam has this number, so no other draw shares the root's noise.
             let key = Key { seed, stream: prompt.stream, sample: u32::MAX, position: 0 };
             let uniform = key.open_uniform(Purpose::Gumbel);
             root.gumbel = gumbel::truncated_gumbel(0.0, f64::INFINITY, uniform);
@@ -71,7 +71,8 @@ impl Search {
         }
     }
 
-    /// The live beams, one a row of logits. Before the first token one row serves all groups.
+    /// The live beams, one for each row of logits. Before the first token one row serves all
+    /// groups.
     pub fn rows(&self) -> impl Iterator<Item = &Live> {
         let groups = if self.length == 0 { &self.groups[..1] } else { &self.groups[..] };
         groups.iter().flat_map(|group| &group.live)
@@ -85,7 +86,7 @@ impl Search {
         self.groups.iter().any(|group| !group.finished.best.is_empty())
     }
 
-    /// Takes a row for each live beam, and moves every beam a token on. Returns the next rows.
+    /// Takes a row for each live beam, and extends every beam by one token. Returns the next rows.
     pub fn advance(
         &mut self,
         beam: &Beam,
@@ -135,7 +136,7 @@ impl Search {
         ranked.iter().take(count).map(outcome).collect()
     }
 
-    /// The last node that every sequence which may still come out first shares.
+    /// The last node common to all sequences that may still become the best one.
     pub fn settled(&self, beam: &Beam) -> u32 {
         let ranked = self.ranked(beam);
         let kept = if self.is_done() { 1 } else { ranked.len() };

@@ -1,4 +1,4 @@
-//! What a search looked at, kept where the caller asks for it.
+//! The candidates that a search compared, recorded where the caller requests it.
 
 /// What became of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -91,7 +91,7 @@ pub(crate) struct Distances {
 }
 
 impl Distances {
-    /// Of a depth.
+    /// The position of a depth in this order.
     #[inline(always)]
     pub fn of(self, depth: u32) -> u32 {
         if self.is_above(depth) {
@@ -111,7 +111,7 @@ kernel! {
     fn moments(span: &[f32], bounds: Bounds, max: f32, scale: Scale) -> Entropy = moments_body;
 }
 
-/// Of at most [`BLOCK`] logits, so that the sums of lanes fit: 2^21 * 2^27 * 32 < 2^63.
+/// The sums over at most [`BLOCK`] logits, so that the sums of lanes fit: 2^21 * 2^27 * 32 < 2^63.
 #[inline(always)]
 fn moments_body<L: Lanes>(on: L, span: &[f32], bounds: Bounds, max: f32, scale: Scale) -> Entropy {
     let mut sum = Entropy::default();

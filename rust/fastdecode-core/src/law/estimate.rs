@@ -5,9 +5,9 @@
 //! maximum. Their sum S, scaled as if the maximum had been the reference, differs from W by
 //! - half a unit for each token, as weights are rounded to integers;
 //! - the errors of the two exponentials, each below 2e-7 of itself;
-//! - the rounding of the two differences. That of k octaves is off by `u k` of them, u = 2^-24, and
-//!   so its weight by `u k ln 2` of itself. Over the law the mean of k is the entropy in bits less
-//!   `log2(W / 2^42)`, so it is at most `log2(tokens * 2^42 / W)`;
+//! - the rounding of the two differences. A difference of k octaves is off by up to `u k` octaves,
+//!   u = 2^-24, and so its weight by up to `u k ln 2` of itself. Over the law the mean of k is the
+//!   entropy in bits less `log2(W / 2^42)`, so it is at most `log2(tokens * 2^42 / W)`;
 //! - u for each addition that a float goes through, as none is negative (Higham, "Accuracy and
 //!   stability of numerical algorithms", 2002, section 4.2).
 
@@ -22,7 +22,7 @@ use std::f64::consts::LN_2;
 /// Half a unit in the last place of a float's mantissa.
 const U: f64 = 1.0 / (1u64 << 24) as f64;
 
-/// Vectors side by side, each with a sum of its own.
+/// The number of adjacent vectors that have separate sums.
 const BESIDE: usize = 2;
 
 /// The most additions of single floats that a weight takes part in before the sum continues with
@@ -37,7 +37,8 @@ const REACH: f64 = 40.0;
 /// A lower and an upper bound on W.
 pub(crate) type Between = (u64, u64);
 
-/// [`survey`](crate::row::scan::survey), and the groups, and bounds on W unless the row's range is extreme.
+/// As [`survey`](crate::row::scan::survey); also fills `groups`, and returns bounds on W unless the
+/// row's range is extreme.
 ///
 /// # Errors
 /// As [`survey`](crate::row::scan::survey).
@@ -56,7 +57,7 @@ pub(crate) fn survey_weighing(
     Ok((max, between(sum, scale.octaves_between(max, reference), row.len())))
 }
 
-/// What a pass found.
+/// The results of a pass.
 struct Weighed {
     max: f32,
     suspicious: bool,
@@ -72,11 +73,11 @@ fn between(sum: f64, octaves: f64, tokens: usize) -> Option<Between> {
     if !(octaves.abs() <= REACH && sum.is_finite()) {
         return None;
     }
-    // One more octave and one more addition than there are make up for terms of higher order.
+    // One extra octave and one extra addition cover the terms of higher order.
     let mean = (tokens as f64 * (1u64 << WEIGHT_BITS) as f64 / sum).log2() + 1.0;
     let differences = LN_2 * U * (2.0 * mean + octaves.abs());
     let relative = 4e-7 + differences + (ADDITIONS + 1) as f64 * U;
-    // Nor is more than half a unit left of a token beyond a scale's limit.
+    // A token beyond the scale's limit weighs less than half a unit, which is covered as well.
     let error = sum * relative + tokens as f64;
     Some(((sum - error).floor() as u64, (sum + error).ceil() as u64))
 }
@@ -228,7 +229,7 @@ mod tests {
                 }
             }
         }
-        // The coldest temperature parts all neighbours.
+        // The coldest temperature separates all neighbours.
         assert!(told * 3 > asked * 2, "{told} of {asked}");
     }
 

@@ -10,13 +10,13 @@ pub(crate) const SPANS: usize = 4;
 /// The number of tokens in one vector of groups.
 pub(crate) const STRETCH: usize = SPANS * SPAN;
 
-/// The groups of a row, those of a stretch next to each other.
+/// The groups of a row; the groups of a stretch are adjacent.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     pub maxima: Tops,
-    /// In any unit.
+    /// The mass of each group, in an arbitrary unit.
     pub masses: Tops,
-    /// Of all of them.
+    /// The mass of all groups.
     pub total: f64,
 }
 
@@ -27,12 +27,13 @@ impl Groups {
         self.masses.resize(tokens.div_ceil(STRETCH), [0.0; LANES]);
     }
 
-    /// An estimate of the logit between `low` and `high` from which on tokens have the `share` of the
-    /// mass; None where most groups have such a token, so that the groups say nothing.
+    /// An estimate of the logit between `low` and `high` above which tokens have the `share` of the
+    /// mass; None where most groups have such a token, because the groups then carry no
+    /// information.
     pub fn bound(&self, level: Level, share: f64, mut low: f32, mut high: f32) -> Option<f32> {
         let groups = self.maxima.len() * LANES;
         let mut reached = groups;
-        // Usually 19 octaves, halved until a sixth of one is left.
+        // Bisection: usually over 19 octaves, halved until a sixth of one is left.
         for _ in 0..7 {
             let middle = low.midpoint(high);
             let found = reaching(level, self, middle);

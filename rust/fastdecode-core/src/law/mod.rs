@@ -15,7 +15,7 @@ use crate::row::order::Candidate;
 use fastdecode_simd::Level;
 use fastdecode_simd::{LANES, Lanes, kernel};
 
-/// Tokens that share a sum of weights, so that a draw looks at the tokens of one block only.
+/// The number of tokens that share a sum of weights, so that a draw scans one block only.
 pub(crate) const BLOCK: usize = 512;
 
 const _: () = assert!(BLOCK <= CAPACITY);
@@ -23,17 +23,17 @@ const _: () = assert!(BLOCK <= CAPACITY);
 /// Vectors of tokens that [`whole_sum`] weighs at a time.
 const BESIDE: usize = 2;
 
-/// A row after its truncations. The survivors always are an interval of the total order: every token
-/// from `first` to `last`, both included.
+/// A row after its truncations. The survivors are always an interval of the total order: every
+/// token from `first` to `last`, both included.
 #[derive(Debug, Clone, Copy)]
 pub struct Law<'a> {
     pub(crate) level: Level,
     pub(crate) row: &'a [f32],
     pub(crate) max: f32,
     pub(crate) scale: Scale,
-    /// None: the row's first.
+    /// The first survivor; None is the first token of the row.
     pub(crate) first: Option<Candidate>,
-    /// None: the row's last.
+    /// The last survivor; None is the last token of the row.
     pub(crate) last: Option<Candidate>,
 }
 
@@ -273,7 +273,7 @@ fn whole_sum_body<L: Lanes>(on: L, row: &[f32], max: f32, scale: Scale, sums: &m
     }
 }
 
-/// Of at most [`BLOCK`] logits.
+/// The sum over at most [`BLOCK`] logits.
 #[inline(always)]
 fn span_sum_body<L: Lanes>(on: L, span: &[f32], bounds: Bounds, max: f32, scale: Scale) -> u64 {
     let mut sum = Halves::zero(on);

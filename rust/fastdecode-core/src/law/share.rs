@@ -1,6 +1,6 @@
 //! A share of a law's total weight as an exact integer.
 
-/// The least mass that reaches a share `p` of `total`, neither below zero: `ceil(p * total)`,
+/// The least mass that reaches a share `p` of `total`, both at least zero: `ceil(p * total)`,
 /// exactly, and at least one.
 #[must_use]
 pub(crate) fn target_mass(p: f64, total: u64) -> u64 {

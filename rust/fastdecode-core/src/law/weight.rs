@@ -48,7 +48,7 @@ impl Scale {
         on.mul(on.max(differences, on.splat(self.limit)), on.splat(self.octaves_per_logit))
     }
 
-    /// The same of one difference.
+    /// The same for one difference.
     pub(crate) fn octave(self, difference: f32) -> f32 {
         self.clamped(difference) * self.octaves_per_logit
     }
@@ -58,9 +58,9 @@ impl Scale {
         f64::from(self.octaves_per_logit) * (f64::from(to) - f64::from(from))
     }
 
-    /// A logit that every token with a weight of at least `least` reaches.
+    /// A lower bound on the logits of all tokens with a weight of at least `least`.
     pub(crate) fn logit_of(self, least: u64, max: f32) -> f32 {
-        // Half a unit below `least` is rounded to it, and that is more than half of it.
+        // Rounding adds at most half a unit, so before it the weight is at least half of `least`.
         let octaves = (ln(least) - 1.0 / least as f64) / LN_2 - f64::from(WEIGHT_BITS);
         let difference = (octaves - 1e-3) / f64::from(self.octaves_per_logit);
         // Rounding up by the difference's own half unit is far less than this.
@@ -119,7 +119,7 @@ pub(crate) struct Real<L: Lanes> {
 }
 
 impl<L: Lanes> Real<L> {
-    /// Of `N` vectors of tokens `difference <= 0` below the maximum. Each step is done for all of
+    /// For `N` vectors of tokens `difference <= 0` below the maximum. Each step is done for all of
     /// them before the next, so that the CPU can overlap them.
     #[inline(always)]
     pub fn side_by_side<const N: usize>(on: L, differences: [L::V; N], scale: Scale) -> [Self; N] {
@@ -153,7 +153,7 @@ impl<L: Lanes> Real<L> {
         real
     }
 
-    /// Of the logits inside the bounds; of the others one that makes a weight of zero.
+    /// The weights of logits inside the bounds, and zero for the others once rounded.
     #[inline(always)]
     pub fn bounded(on: L, logits: L::V, bounds: Bounds, max: f32, scale: Scale) -> Self {
         let real = Self::new(on, on.sub(logits, on.splat(max)), scale);
@@ -168,7 +168,7 @@ impl<L: Lanes> Real<L> {
     }
 }
 
-/// A power of two that makes a weight of zero, for what is cut.
+/// A power of two so small that the weight rounds to zero, for tokens that are cut.
 const NOTHING: f32 = 1.0 / (1u64 << 40) as f32;
 
 /// The weight of a token `difference <= 0` below the row's maximum, by the operations of [`Real`];
@@ -254,7 +254,7 @@ impl<L: Lanes> Halves<L> {
         Self { high: on.add_int(self.high, other.high), low: on.add_int(self.low, other.low) }
     }
 
-    /// One weight a lane less `other`, as a float with the right sign.
+    /// The weight in each lane less `other`, as a float with the right sign.
     #[inline(always)]
     pub fn less(self, on: L, other: u64) -> L::V {
         let high = (other >> HALF_BITS) as u32;

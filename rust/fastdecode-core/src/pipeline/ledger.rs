@@ -1,4 +1,5 @@
-//! The numbers beside a token: how likely the model found it, what was cut, what else there was.
+//! The numbers recorded with a token: its probability, the mass that was cut, and the likeliest
+//! alternatives.
 
 use crate::law::entropy::Entropy;
 use crate::law::weight::{Scale, WEIGHT_BITS};
@@ -13,7 +14,7 @@ use crate::truncation::survivors::SurvivorWorkspace;
 pub struct Ledger {
     /// ln of the token's probability as the model gave it, in nats.
     pub raw_logprob: f64,
-    /// Its place in the model's own order, from 1.
+    /// Its rank under the model, from 1.
     pub rank: u32,
     /// ln of the share of the mass that the truncations left, after processors and temperature.
     pub kept_logprob: f64,
@@ -28,8 +29,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Of a token drawn by `law` from `raw`, which is surveyed into `workspace.tops` and has the
-    /// maximum `max`; the law's own row may be an processed one.
+    /// The ledger of a token drawn by `law` from `raw`, which has been surveyed into
+    /// `workspace.tops` and has the maximum `max`; the law's own row may be a processed one.
     pub(crate) fn new(
         raw: &[f32],
         max: f32,

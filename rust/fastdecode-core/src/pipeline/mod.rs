@@ -23,12 +23,12 @@ pub struct Pipeline {
     sampler: Sampler,
 }
 
-/// What a row brings besides its logits.
+/// The inputs of a row besides its logits.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Request<'a> {
     /// What decides the draw.
     pub context: DrawContext,
-    /// The sequence so far; only looked at where [`Processors::needs_history`].
+    /// The sequence so far; only read where [`Processors::needs_history`].
     pub history: History<'a>,
 }
 
@@ -174,7 +174,7 @@ impl Pipeline {
     /// Draws a token.
     ///
     /// # Errors
-    /// A row that is no row of logits, or a history with unknown tokens.
+    /// A row that is not valid logits, or a history with unknown tokens.
     pub fn sample(&self, row: &[f32], request: Request, workspace: &mut Workspace) -> Result<Draw> {
         self.on_processed(row, request.history, workspace, |row, workspace| {
             self.sampler.sample(row, request.context, workspace)
@@ -205,7 +205,8 @@ impl Pipeline {
     /// Runs `work` on the row as the processors leave it: on the row itself where there are none.
     ///
     /// # Errors
-    /// As [`Processors::apply`] and `work`; a row that the processors have emptied names them.
+    /// As [`Processors::apply`] and `work`; where the processors leave a row no token, the error
+    /// names them.
     pub fn on_processed<T>(
         &self,
         row: &[f32],

@@ -7,7 +7,7 @@ use crate::truncation::Params;
 /// Where in the pipeline a parameter acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Before temperature and truncation, by the text so far.
+    /// Before temperature and truncation; it may depend on the text so far.
     Processor,
     /// Temperature and truncation.
     Truncation,
@@ -51,7 +51,7 @@ mod tests {
     use crate::parameter::{Kind, Value};
     use crate::pipeline::Pipeline;
 
-    /// A value that is in the range of most parameters of the kind, and no default.
+    /// A value that is in the range of most parameters of the kind, and not a default.
     fn some(kind: Kind) -> Value {
         match kind {
             Kind::Integer => Value::Integer(3),

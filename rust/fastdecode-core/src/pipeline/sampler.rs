@@ -47,7 +47,7 @@ impl Sampler {
     /// Draws the token that `context` decides.
     ///
     /// # Errors
-    /// A row that is no row of logits: NaN, +inf, empty, or without a finite entry.
+    /// A row that is not valid logits: it has NaN or +inf, is empty, or has no finite entry.
     pub fn sample(
         &self,
         row: &[f32],
@@ -58,7 +58,7 @@ impl Sampler {
     }
 
     /// [`Sampler::sample`], with the law that it was drawn from before any truncation, and that
-    /// law's total where the draw has found it out. The workspace keeps the row's survey.
+    /// law's total where the draw has computed it. The workspace keeps the row's survey.
     pub(crate) fn sample_of<'a>(
         &self,
         row: &'a [f32],
@@ -71,7 +71,7 @@ impl Sampler {
         Ok((draw, law, whole.then_some(draw.total)))
     }
 
-    /// [`Sampler::sample`] with the uniform integer from elsewhere: `ticket` is called once, with
+    /// [`Sampler::sample`] with a uniform integer from the caller: `ticket` is called once, with
     /// the law's total weight W, and gives an integer in `[0, W)`.
     ///
     /// # Errors
@@ -86,8 +86,8 @@ impl Sampler {
         self.survivors(row, context, workspace)?.draw(ticket)
     }
 
-    /// The draws that these tickets buy, each an integer below the law's total weight: the map
-    /// from tickets to tokens, to be looked at.
+    /// The draws of these tickets, each an integer below the law's total weight, for inspecting the
+    /// map from tickets to tokens.
     ///
     /// # Errors
     /// As [`Sampler::sample`], and [`Error::Ticket`](crate::Error::Ticket).

@@ -1,4 +1,4 @@
-//! The tokens that stay when all others are banned.
+//! The tokens that remain when all others are banned.
 
 use super::past::Past;
 use super::rule::Processor;

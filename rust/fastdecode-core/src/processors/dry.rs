@@ -16,7 +16,7 @@ pub struct DryParams {
     /// The shortest repetition that is penalised, in tokens that the sequence has already; at
     /// least 1.
     pub allowed_length: i64,
-    /// How many of the last tokens are looked at; None is all, the prompt's too.
+    /// How many of the last tokens are searched; None is all, including the prompt's.
     pub range: Option<i64>,
     /// Sequences that a repetition does not reach across: it counts from the end of the last one
     /// only. A breaker of one token is itself never penalised.

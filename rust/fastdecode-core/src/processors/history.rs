@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 pub struct History<'a> {
     tokens: &'a [u32],
     prompt: usize,
-    /// Of the first [`Counts::len`] tokens.
+    /// The counts of the first [`Counts::len`] tokens.
     counts: Option<&'a Counts>,
 }
 
@@ -47,7 +47,7 @@ impl<'a> History<'a> {
         tokens.len().checked_sub(prompt).ok_or(Error::Prompt { row: 0, prompt, size: tokens.len() })
     }
 
-    /// What is counted already, and the tokens after it.
+    /// The counts so far, and the tokens that they do not cover yet.
     pub(super) fn counted(self) -> (Option<&'a Counts>, &'a [u32]) {
         let counted = self.counts.map_or(0, Counts::len);
         (self.counts, &self.tokens[counted..])
@@ -98,7 +98,7 @@ impl Counts {
         }
     }
 
-    /// 0 where it does not occur.
+    /// How often a token occurs; 0 where it does not.
     pub fn of(&self, token: u32) -> u32 {
         self.places.get(&token).map_or(0, |&place| self.entries[place as usize].1)
     }
@@ -124,8 +124,8 @@ pub struct SequenceHistory {
 }
 
 impl SequenceHistory {
-    /// Begins with `tokens`, the first `prompt` of which are the prompt's. `counted` says whether
-    /// a processor will look at it; elsewhere the counts are left out.
+    /// Begins with `tokens`, the first `prompt` of which are the prompt's. `counted` tells whether
+    /// a processor will use the counts; otherwise they are not kept.
     ///
     /// # Errors
     /// [`Error::Prompt`].
@@ -167,14 +167,13 @@ impl SequenceHistory {
         }
     }
 
-    /// As processors see it.
+    /// The view of it that processors take.
     #[must_use]
     pub fn view(&self) -> History<'_> {
         History { tokens: &self.tokens, prompt: self.prompt, counts: self.counts.as_ref() }
     }
 
-    /// As processors would see it after further tokens: `tokens` are all, those of this history
-    /// first.
+    /// The view of it after further tokens: `tokens` are all, those of this history first.
     ///
     /// # Panics
     /// If `tokens` are fewer than this history's.

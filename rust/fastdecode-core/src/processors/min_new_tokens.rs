@@ -13,7 +13,7 @@ pub(super) struct MinNewTokens {
     eos: Vec<u32>,
 }
 
-/// The tokens that end a sequence: what [`MinNewTokens`] bans. They change no row by themselves.
+/// The tokens that end a sequence: what [`MinNewTokens`] bans. On their own they change no row.
 pub(super) const EOS: Parameter = Parameter {
     name: "eos_token_id",
     kind: Kind::Tokens,

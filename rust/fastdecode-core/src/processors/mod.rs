@@ -1,15 +1,15 @@
 //! Logits processors: they change single logits by what a row's sequence holds so far, before
 //! temperature and truncation.
 //!
-//! This page is their order, transformers' where it has one. Each line is a parameter, its type, and
-//! the processor that it sets, which has a file, or a section of one, with its formula, range and
-//! source.
+//! This module defines their order, which is transformers' where it has one. Each line is a
+//! parameter, its type, and the processor that it sets, which has a file, or a section of one, with
+//! its formula, range and source.
 //!
 //! Processors have no state: the same row and history give the same bits on every machine, whatever
-//! came before. A ban sets a logit to -inf, also where it was NaN or +inf (banning a token is how to
-//! live with a broken one). Every other processor leaves what is not finite as it is, for the
-//! sampler to refuse or to skip, and stops at the largest and smallest float: only a ban makes a
-//! logit infinite.
+//! came before. A ban sets a logit to -inf, also where it was NaN or +inf (a ban is the way to work
+//! around a broken logit). Every other processor leaves logits that are not finite unchanged, for
+//! the sampler to refuse or to skip, and clamps its results to the finite floats: only a ban makes
+//! a logit infinite.
 
 mod allowed;
 mod bad_words;
@@ -82,7 +82,7 @@ impl Processors {
     }
 
     /// Changes a row of logits in place. Takes time linear in the history, and in the row where
-    /// `allowed` is on. The history is not looked at unless [`Processors::needs_history`].
+    /// `allowed` is on. The history is not read unless [`Processors::needs_history`].
     ///
     /// # Errors
     /// [`Error::HistoryToken`], [`Error::Prompt`], and as [`Processors::check`]; the row is then
@@ -114,7 +114,7 @@ impl Processors {
         Ok(())
     }
 
-    /// Applies what has been left out by [`Processors::apply_unrestricted`], to a row of a
+    /// Applies the processors left out by [`Processors::apply_unrestricted`], to a row of a
     /// vocabulary that has been checked.
     pub(crate) fn restrict(&self, row: &mut [f32], workspace: &mut ProcessorWorkspace) {
         self.apply_each(true, row, &mut Past::new(History::default(), 0, workspace));

@@ -14,10 +14,10 @@ pub struct ProcessorWorkspace {
     tally: Tally,
 }
 
-/// A number for each of some tokens.
+/// A map from tokens to numbers.
 pub(super) type Tally = FxHashMap<u32, u32>;
 
-/// The history of the row at hand.
+/// The history of the current row.
 pub(super) struct Past<'a> {
     history: History<'a>,
     generated: usize,

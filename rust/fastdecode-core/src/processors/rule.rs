@@ -1,4 +1,4 @@
-//! What a logits processor is made of, and how it changes a logit.
+//! The trait of logits processors, and how they change a logit.
 
 use super::past::Past;
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ pub(super) trait Processor: Sized {
     /// Checks the parameter; None where it changes no row.
     ///
     /// # Errors
-    /// The parameter is out of its range.
+    /// If the parameter is out of its range.
     fn new(given: &Self::Given, eos: &[u32]) -> Result<Option<Self>>;
 
     /// Whether the history, or its length, can make a difference.
@@ -37,7 +37,7 @@ pub(super) trait Processor: Sized {
     /// Checks what is known before the first row.
     ///
     /// # Errors
-    /// The processor cannot work.
+    /// If the processor cannot work.
     fn check(&self) -> Result<()> {
         Ok(())
     }

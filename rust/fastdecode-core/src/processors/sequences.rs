@@ -5,15 +5,15 @@ use super::rule::{ban, change};
 /// Sequences and what each adds to the logit of its last token.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Sequences {
-    /// Of one token: always about to be completed.
+    /// Sequences of one token, which always apply.
     single: Vec<(u32, f32)>,
-    /// Of more. Sorted by the last token but one, which must be the history's last; then the
-    /// shorter first; then by ids.
+    /// Longer sequences, sorted by the last token but one, which must be the history's last; then
+    /// by length; then by ids.
     longer: Vec<(Vec<u32>, f32)>,
 }
 
 impl Sequences {
-    /// Of sequences that are not empty.
+    /// From sequences that are not empty.
     pub(super) fn new(all: Vec<(Vec<u32>, f32)>) -> Self {
         let (single, mut longer): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|(ids, _)| ids.len() == 1);
@@ -27,7 +27,7 @@ impl Sequences {
         !self.longer.is_empty()
     }
 
-    /// What each of them adds.
+    /// What each sequence adds to a logit.
     pub(super) fn biases(&self) -> impl Iterator<Item = f32> {
         let single = self.single.iter().map(|&(_, bias)| bias);
         single.chain(self.longer.iter().map(|&(_, bias)| bias))
@@ -51,7 +51,7 @@ impl Sequences {
     }
 }
 
-/// Of a sequence of at least two.
+/// The last token but one of a sequence of at least two.
 fn last_but_one(ids: &[u32]) -> u32 {
     ids[ids.len() - 2]
 }

@@ -1,6 +1,6 @@
 //! What follows from the order of the processors: the parameters, their checks, their application.
 
-/// Makes `ProcessorParams` and `Processors` of the order.
+/// Defines `ProcessorParams` and `Processors` from the order.
 macro_rules! order {
     ($($name:ident: $type:ty = $rule:ident,)+) => {
         /// The parameters of the logits processors, not yet checked. The default changes nothing.

@@ -19,7 +19,7 @@ fn after(tokens: &[u32]) -> History<'_> {
     History::new(tokens, tokens.len())
 }
 
-// The rules once more, one token after the other.
+// The same rules again, token by token.
 
 fn plain(params: &ProcessorParams, row: &[f32], history: History<'_>) -> Vec<f32> {
     let (tokens, prompt) = (history.tokens(), history.prompt());
@@ -98,7 +98,7 @@ fn common_end(a: &[u32], b: &[u32]) -> usize {
     a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count()
 }
 
-// What they are tried on. Few different tokens, so that everything repeats.
+// The test cases. They have few different tokens, so that everything repeats.
 
 const VOCABULARY: u32 = 6;
 
@@ -213,7 +213,7 @@ proptest! {
         prop_assert_eq!(bits(&again), bits(&expected));
     }
 
-    /// Processors that say so leave every row alone, or look at no history.
+    /// Processors that say so leave every row alone, or ignore the history.
     #[test]
     fn says_what_it_needs(params in edit_params(), row in rows(), (tokens, prompt) in histories()) {
         let processors = Processors::new(params.clone()).unwrap();
@@ -262,7 +262,7 @@ fn the_default_edits_nothing() {
     );
 }
 
-/// Each processor alone: whether it looks at the history.
+/// Each processor alone: whether it needs the history.
 #[test]
 fn each_edit_is_seen() {
     let none = ProcessorParams::default;

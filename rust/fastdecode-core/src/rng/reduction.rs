@@ -2,14 +2,14 @@
 //! with rejection ("Fast random integer generation in an interval", 2019).
 //!
 //! Written once for every width of word, so that the code that runs on 64 bits is proved on 8 and
-//! 16 by trying every word there is.
+//! 16 by trying every word.
 
-/// An unsigned integer whose products can be had in full.
+/// An unsigned integer with products of double width.
 pub(crate) trait Word: Copy + Ord {
     /// The upper and the lower half of `self * other`.
     fn wide_product(self, other: Self) -> (Self, Self);
 
-    /// `2^width mod self`: how many words there are too many for a fair share each.
+    /// `2^width mod self`: how many words are left over when every integer gets the same share.
     fn overhang(self) -> Self;
 }
 
@@ -57,7 +57,7 @@ mod tests {
 
     use super::{Word, multiply_shift};
 
-    /// What a first word is turned into, or `None` where it is rejected.
+    /// The integer that a first word becomes, or `None` where it is rejected.
     fn first_attempt<W: Word>(total: W, word: W, accepted: W) -> Option<W> {
         let mut attempts = 0;
         let value = multiply_shift(total, |attempt| {
@@ -107,7 +107,7 @@ mod tests {
         }
     }
 
-    /// All 2^32 pairs of a total and a word; run by hand: about ten seconds.
+    /// All 2^32 pairs of a total and a word; run by hand, because it is slow.
     #[test]
     #[ignore = "exhaustive, by hand: cargo nextest run --run-ignored all every_total"]
     fn sixteen_bits_are_shared_equally_for_every_total() {

@@ -37,7 +37,7 @@ pub(crate) fn make_room(row: &[f32], tops: &mut Tops) -> Result<()> {
     Ok(())
 }
 
-/// The result of a first pass, once suspicious rows have been looked at.
+/// The result of a first pass, after a closer check of a suspicious row.
 pub(crate) fn checked_max(row: &[f32], max: f32, suspicious: bool) -> Result<f32> {
     if suspicious && let Some(column) = row.iter().position(|&x| !is_logit(x)) {
         return Err(offence(row, column));

@@ -1,8 +1,8 @@
 //! From a row's logits to the tokens that can be drawn: the temperature, then the truncations.
 //!
-//! This page is their order. Each line is a parameter, its type, and the rule that it sets, which
-//! has a file with its formula, range and source. Each rule sees the renormalised survivors of the
-//! one before it, and at least one token always survives.
+//! This module defines their order. Each line is a parameter, its type, and the rule that it sets,
+//! which has a file with its formula, range and source. Each rule sees the renormalised survivors
+//! of the one before it, and at least one token always survives.
 
 mod context;
 mod cutoffs;
@@ -65,8 +65,9 @@ impl Params {
         Ok(())
     }
 
-    /// The temperature of the whole row's law where a share of that law's mass is kept before
-    /// anything else has changed it; None where bounds on that mass would be of no use.
+    /// The temperature at which a rule keeps a share of the whole row's mass, before any other rule
+    /// has changed it; None where there is no such rule, so that bounds on that mass are not
+    /// needed.
     fn mass_kept_at(&self) -> Option<f64> {
         let mut temperature = 1.0;
         for effect in self.effects() {

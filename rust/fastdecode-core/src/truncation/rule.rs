@@ -1,4 +1,4 @@
-//! What a rule of the order is made of.
+//! The trait that every rule implements.
 
 use super::context::DrawContext;
 use super::survivors::Survivors;
@@ -7,25 +7,26 @@ use crate::parameter::Parameter;
 
 /// A rule that acts on a row's tokens: a temperature or a truncation.
 pub(crate) trait Rule {
-    /// What its parameter holds where it is given.
+    /// The type of its parameter's value.
     type Value: Copy;
 
     /// Its row in the table of parameters.
     const PARAMETER: Parameter;
 
-    /// What the law depends on besides the row. A beam search has nothing else to give.
+    /// What the law depends on besides the row. Beam search supports only rules that need nothing
+    /// else.
     const NEED: Need = Need::Row;
 
     /// Whether the parameter is in its range.
     ///
     /// # Errors
-    /// It is not.
+    /// If it is not.
     fn check(value: Self::Value) -> Result<()>;
 
-    /// What it will do to a row, as far as that is known without the row.
+    /// Its effect on a row, as far as it is known without the row.
     fn effect(value: Self::Value) -> Effect;
 
-    /// Does it. Only called where it is not off.
+    /// Applies the rule; called only where its effect is not [`Effect::Off`].
     fn apply(value: Self::Value, survivors: &mut Survivors, context: &DrawContext);
 
     /// Whether two keys can give two laws of the same row.
@@ -62,8 +63,8 @@ pub(crate) enum Need {
     State,
 }
 
-/// What a rule does to a row, as far as the first pass over the row has to know: bounds on the
-/// mass of the whole row are of use only until something changes that mass.
+/// The effect of a rule, as far as the first pass over a row needs to know it: bounds on the mass
+/// of the whole row are of use only until something changes that mass.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Effect {
     /// Nothing: the rule is off.
@@ -72,7 +73,7 @@ pub(crate) enum Effect {
     Scales(f64),
     /// Keeps the smallest set that has a share of the mass.
     KeepsMass,
-    /// Cuts tokens, or changes the scale by what the row holds.
+    /// Cuts tokens, or changes the scale depending on the row.
     Changes,
 }
 

@@ -1,10 +1,10 @@
 //! What follows from the order of the rules: the parameters, their checks, and their application.
 
-/// Makes `Params` of the order, with a field for each line.
+/// Defines `Params` from the order, with a field for each line.
 macro_rules! order {
     ($($name:ident: $type:ty = $rule:ident,)+) => {
-        /// The parameters of temperature and truncation, not yet checked; those of a draw that
-        /// nothing is cut from by default. They act in the order of the fields.
+        /// The parameters of temperature and truncation, not yet checked; by default nothing is
+        /// cut. They act in the order of the fields.
         #[derive(Debug, Clone, Copy, PartialEq)]
         pub struct Params {
             $(

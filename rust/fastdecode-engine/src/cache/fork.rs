@@ -17,8 +17,8 @@ pub(super) struct Fork {
 }
 
 impl Fork {
-    /// Replaces `chunk` by a new one if anybody else has it; [`Fork::make_all`] then copies its contents.
-    /// Forks that are pending do not count as holders: they only read.
+    /// Replaces `chunk` by a new one if another sequence holds it; [`Fork::make_all`] then copies its
+    /// contents. Forks that are pending do not count as holders: they only read.
     pub fn diverge(
         chunk: &mut Arc<Chunk>,
         filled: usize,

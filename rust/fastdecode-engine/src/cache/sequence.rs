@@ -30,7 +30,7 @@ pub(crate) struct Head<'a> {
 }
 
 impl Sequence {
-    /// An empty one.
+    /// An empty sequence.
     pub(crate) fn new(shape: Shape, slabs: Arc<Slabs>) -> Self {
         Self { chunks: Vec::new(), length: 0, shape, slabs }
     }
@@ -84,11 +84,11 @@ impl Sequence {
     /// One head of one layer in a chunk.
     ///
     /// # Safety
-    /// While the result lives, nobody writes to this head of this chunk.
+    /// While the result lives, nothing writes to this head of this chunk.
     #[inline(always)]
     pub(crate) unsafe fn head(&self, chunk: usize, layer: usize, head: usize) -> Head<'_> {
         let (place, count) = self.place(chunk, layer, head);
-        // SAFETY: that many lines begin at the place, and nobody writes to them, as promised.
+        // SAFETY: that many lines begin at the place, and nothing writes to them, as the caller promises.
         let lines = unsafe { std::slice::from_raw_parts(place, count) };
         let (keys, values) = lines.split_at(self.shape.width);
         Head { keys, values }
@@ -97,7 +97,7 @@ impl Sequence {
     /// The mutable keys and values of one head of one layer in a chunk.
     ///
     /// # Safety
-    /// This sequence has reserved the chunk, and while the result lives nobody else uses this head of it.
+    /// This sequence has reserved the chunk, and while the result lives nothing else uses this head of it.
     #[inline(always)]
     #[expect(clippy::mut_from_ref, reason = "the caller promises exclusive use")]
     pub(crate) unsafe fn head_mut(
@@ -107,7 +107,7 @@ impl Sequence {
         head: usize,
     ) -> (&mut [Line], &mut [Line]) {
         let (place, count) = self.place(chunk, layer, head);
-        // SAFETY: that many lines begin at the place, and nobody else uses them, as promised.
+        // SAFETY: that many lines begin at the place, and nothing else uses them, as the caller promises.
         let lines = unsafe { std::slice::from_raw_parts_mut(place, count) };
         lines.split_at_mut(self.shape.width)
     }

@@ -66,7 +66,7 @@ impl Slabs {
         Self { chunk_lines, slabs: PerProcess::new() }
     }
 
-    /// A chunk that nobody has.
+    /// A chunk that is not in use.
     pub fn take(&self) -> Result<Chunk> {
         let lines = self.chunk_lines;
         let home = self.slabs.get_or_make(Arc::default);
@@ -108,8 +108,8 @@ impl Chunk {
 impl Drop for Chunk {
     fn drop(&mut self) {
         if self.slab.process != std::process::id() {
-            // Inherited through a fork: the place is never given out again here, so nothing is to be
-            // noted, and the lock may have been held at the fork.
+            // Inherited through a fork: the place is never given out again here, so nothing needs to be
+            // recorded, and the lock may have been held at the fork.
             return;
         }
         lock(&self.slab.free).push(self.index);

@@ -119,7 +119,7 @@ impl Architecture for Gpt2Config {
         Shape::new(self.n_layer, self.n_head, self.n_embd / self.n_head)
     }
 
-    /// transformers saves the language model with it; the original checkpoint is without.
+    /// transformers saves the language model with this prefix; the original checkpoint has none.
     fn prefix(&self) -> &'static str {
         "transformer."
     }

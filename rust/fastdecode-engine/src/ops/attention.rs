@@ -178,7 +178,7 @@ impl<'a> SegmentRows<'a> {
     /// Keys and values of a chunk.
     #[inline(always)]
     fn head(self, chunk: usize) -> Head<'a> {
-        // SAFETY: new positions were written by this task, or in a phase that has ended; nobody else writes
+        // SAFETY: new positions were written by this task, or in a phase that has ended; nothing else writes
         // to these sequences.
         unsafe { self.sequence.head(chunk, self.attention.layer, self.head) }
     }

@@ -30,7 +30,7 @@ impl PassRows {
     /// Adds a row for each of `tokens`, which stand at the positions from `start` in a sequence.
     ///
     /// # Panics
-    /// If there is no token, or the sequence does not come after those of the rows before.
+    /// If there is no token, or the sequence does not come after those already added.
     pub fn push(&mut self, sequence: usize, start: usize, tokens: &[u32]) {
         assert!(!tokens.is_empty());
         assert!(self.segments.last().is_none_or(|last| last.sequence < sequence));

@@ -54,7 +54,7 @@ impl Quantised {
             DisjointSlice::new(&mut self.scales),
             DisjointSlice::new(&mut self.offsets),
         );
-        // A single row takes less time than handing a part of it to another thread.
+        // Quantising a single row takes less time than handing a part of it to another thread.
         let parts = if blocks.rows() < 2 { 1 } else { session.threads().min(stretches) };
         session.run(blocks.count() * parts, |task| {
             let (block, part) = (task / parts, task % parts);

@@ -18,7 +18,7 @@ pub struct RowBlocks {
 }
 
 impl RowBlocks {
-    /// Of `rows` rows.
+    /// Divides `rows` rows.
     pub fn new(rows: usize) -> Self {
         Self { rows, count: rows.div_ceil(BLOCK_ROWS) }
     }

@@ -131,7 +131,7 @@ impl Prefetch {
         Self { first: lines.as_ptr(), count: lines.len() / a, distance: 0 }
     }
 
-    /// `count` lines from `offset` lines after the first of `lines` on, whatever they are.
+    /// `count` lines, from `offset` lines after the first of `lines` on, whatever they hold.
     #[inline(always)]
     pub fn after(lines: &[Line], offset: usize, count: usize, a: usize) -> Self {
         Self { first: lines.as_ptr().wrapping_add(offset), count: count / a, distance: 0 }

@@ -26,7 +26,7 @@ pub enum Format {
     /// Rounded to bfloat16. Everything is computed in float32, as with float32 weights of the same
     /// values.
     BFloat16,
-    /// Integers in -127..=127 with one scale for each output. Activations are quantised as they come, to
+    /// Integers in -127..=127 with one scale for each output. Activations are quantised during the pass, to
     /// integers in -127..=127 with one scale for each row and each 128 inputs.
     Int8,
 }

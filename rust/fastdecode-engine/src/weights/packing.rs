@@ -1,4 +1,4 @@
-//! Tensors on their way into memory: found and checked first, then packed in parallel.
+//! Packs tensors into memory: all are found and checked first, then packed in parallel.
 
 use super::format::{ACROSS, Format, PANEL, pack};
 use super::store::{Matrix, Table, Vector, Weights};
@@ -48,7 +48,7 @@ enum Form {
 }
 
 impl<'a> Packing<'a> {
-    /// Of tensors whose names may have `prefix`.
+    /// A packing of tensors whose names may have `prefix`.
     pub fn new(tensors: &'a Tensors<'a>, prefix: &'static str) -> Self {
         Self { tensors, prefix, lines: 0, copies: Vec::new() }
     }
@@ -69,7 +69,7 @@ impl<'a> Packing<'a> {
         self.padded(name, outputs, outputs.div_ceil(PANEL) * ACROSS)
     }
 
-    /// The bias of a linear layer that has none: zeros, as new memory is.
+    /// The bias of a linear layer that has none: zeros, which new memory already holds.
     pub fn no_bias(&mut self, outputs: usize) -> Vector {
         Vector(self.take(outputs.div_ceil(PANEL) * ACROSS))
     }

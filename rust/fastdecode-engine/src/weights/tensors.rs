@@ -78,7 +78,7 @@ pub struct Tensor<'a> {
 #[derive(Debug, Default)]
 pub struct Tensors<'a> {
     by_name: HashMap<String, Tensor<'a>>,
-    /// Types of those that this engine cannot read.
+    /// The types of tensors that this engine cannot read.
     unread: HashMap<String, String>,
     map: Option<&'a Mmap>,
 }

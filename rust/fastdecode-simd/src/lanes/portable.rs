@@ -3,7 +3,7 @@
 use super::{LANES, Lanes, compress_each};
 use crate::line::Line;
 
-/// What every target has.
+/// Plain arrays, which work on every target.
 #[derive(Debug, Clone, Copy)]
 pub struct Portable;
 

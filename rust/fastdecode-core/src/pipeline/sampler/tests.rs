@@ -1,4 +1,4 @@
-//! The whole map from tickets to tokens, against the pipeline in other words.
+//! The whole map from tickets to tokens, against an independent implementation of the pipeline.
 
 use fastdecode_simd::Level;
 use proptest::prelude::*;
@@ -63,7 +63,7 @@ fn samplers() -> impl Strategy<Value = Sampler> {
                 epsilon_cutoff: shares.3,
                 eta_cutoff: shares.4,
                 mirostat: mirostat.map(|(tau, eta)| Mirostat { tau, eta }),
-                // A rule that is not in `plain_weights` has tests in its own piece.
+                // A rule that is not in `plain_weights` has tests in its own file.
                 ..Params::default()
             };
             params.xtc = xtc.map(|(probability, threshold)| Xtc { probability, threshold });
@@ -72,7 +72,7 @@ fn samplers() -> impl Strategy<Value = Sampler> {
     )
 }
 
-/// The pipeline once more over a sorted list: slow, and each step in its own words.
+/// The pipeline again, over a sorted list: slow, and every step written independently.
 fn plain_weights(sampler: &Sampler, row: &[f32], context: DrawContext) -> Vec<u64> {
     let params = sampler.params;
     let mut left: Vec<_> = row.iter().enumerate().map(|(id, &x)| Candidate::new(x, id)).collect();

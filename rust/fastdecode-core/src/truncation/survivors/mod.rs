@@ -1,7 +1,7 @@
 //! The tokens that are left while a row passes through its truncations.
 //!
 //! They are always an interval of the total order, stored as the interval's two ends while they may
-//! be many, and as a list once they are known to be few. Everything that a truncation may ask for (a
+//! be many, and as a list once they are known to be few. Everything that a truncation may need (a
 //! mass, a threshold, an entropy) is computed from either form, with the same integers.
 
 pub(crate) mod nucleus;
@@ -44,18 +44,18 @@ enum Form {
 pub(crate) struct Survivors<'a, 's> {
     law: Law<'a>,
     form: Form,
-    /// Of an interval, where it is known.
+    /// W of the interval, where it is known.
     total: Option<u64>,
-    /// The first pass's bounds on W of the whole row, with the scale that it weighed with.
+    /// The first pass's bounds on W of the whole row, with the scale that it used.
     weighed: Option<(Scale, Between)>,
-    /// Whether one token is left that nothing can change.
+    /// Whether only one token is left, which no further rule can change.
     settled: bool,
     /// Whether `workspace.nucleus.picked` are the interval's tokens.
     picked: bool,
     workspace: &'s mut SurvivorWorkspace,
 }
 
-/// The most tokens that are looked at one by one rather than by a pass over the row.
+/// The most tokens that are examined one by one rather than by a pass over the row.
 const SHORT_LIST: usize = 256;
 
 impl<'a, 's> Survivors<'a, 's> {
@@ -76,7 +76,7 @@ impl<'a, 's> Survivors<'a, 's> {
         (self.law.row, self.law.max)
     }
 
-    /// Keeps the likeliest token, whatever else there is to apply.
+    /// Keeps the likeliest token, whatever rules remain.
     pub fn settle_for_likeliest(&mut self) {
         self.keep_likeliest();
         self.settled = true;
@@ -243,7 +243,7 @@ impl<'a, 's> Survivors<'a, 's> {
         self.total = None;
     }
 
-    /// The survivors as a law over the row, and its W.
+    /// The survivors as a law over the row, and the law's W.
     pub fn into_law(mut self) -> (Law<'a>, u64) {
         let total = self.total();
         if self.form != Form::Interval {

@@ -1,12 +1,12 @@
 //! Top-p over a whole row: the smallest set of tokens, in the total order, whose mass is at least p
 //! (Holtzman et al., "The curious case of neural text degeneration", 2020). The token that crosses
-//! is in.
+//! p is kept.
 //!
 //! The row is not sorted. Its groups, or a sample of it, give an estimate of where the nucleus ends.
 //! The tokens above that are picked out, and the one that crosses is found among them by splitting
 //! them at pivots. A bad estimate only costs time: each decision is made with exact integers.
 //!
-//! The total usually is not needed exactly, either: see [`crate::law::estimate`]. It is computed only
+//! Usually the exact total is not needed, either: see [`crate::law::estimate`]. It is computed only
 //! where the nucleus would end at different tokens for its lower and its upper bound.
 
 use crate::law::Law;
@@ -56,10 +56,10 @@ const TO_BE_CUT: f64 = 0.9;
 /// The number of tokens from which on they are split at pivots before they are sorted.
 const FEW: usize = 64;
 
-/// Cuts a law that was cut nowhere yet to the share `p` of its mass, and picks the tokens left;
-/// their mass. `tops` are the row's, so are the `groups` if there are any, and the law's total
-/// weight lies between `low` and `high`: they decide, unless the nucleus would not end at the same
-/// token for both.
+/// Cuts a law, from which nothing has been cut, to the share `p` of its mass. Picks the tokens that
+/// are left and returns their mass. `tops` and `groups`, if any, are the row's. The law's total
+/// weight lies between `low` and `high`; it is computed exactly only where the nucleus would end at
+/// different tokens for the two.
 pub(crate) fn keep(
     law: &mut Law,
     tops: &Tops,
@@ -92,8 +92,9 @@ pub(crate) fn keep(
     end.mass
 }
 
-/// Picks the tokens from a logit on, such that what is left out of a `total` has less than the mass
-/// `cut`; their mass, at least `target` if that is not more than there is without `cut`.
+/// Picks the tokens from a logit on, such that those left out of a `total` have less than the mass
+/// `cut`. Returns the mass of those picked, which is at least `target` unless `target` exceeds
+/// `total - cut`.
 fn pick_at_least(
     law: &Law,
     tops: &Tops,
@@ -114,21 +115,22 @@ fn pick_at_least(
     if mass >= target {
         return mass;
     }
-    // What is below this weight, be it the whole row, is less than what may be cut.
+    // Tokens below this weight, even if they are the whole row, have less than the mass `cut`.
     let least = cut / law.row.len() as u64;
     workspace.picked.pick(law.level, law.row, tops, bound_of(least, law), true);
     workspace.picked.mass(law)
 }
 
-/// A logit such that the tokens below it have about the mass `cut` of a `total`, or rather less.
+/// A logit such that the tokens below it have about the mass `cut` of a `total`, erring on the
+/// smaller side.
 fn bound_by_groups(law: &Law, groups: &Groups, cut: u64, total: u64) -> Option<f32> {
     let share = 1.0 - TO_BE_CUT * cut as f64 / total as f64;
     let least = (cut / law.row.len() as u64).max(1);
     groups.bound(law.level, share, bound_of(least, law), law.max)
 }
 
-/// Picks the tokens from a logit on, which it returns, such that what is left out has about the mass
-/// `cut`, or rather less. `tops` are the row's, of which nothing has been cut.
+/// Picks the tokens from a logit on, which it returns, such that those left out have about the mass
+/// `cut`, erring on the smaller side. `tops` are the row's, of which nothing has been cut.
 pub(crate) fn pick_above(law: &Law, tops: &Tops, cut: u64, workspace: &mut Workspace) -> f32 {
     let Law { level, row, max, scale, .. } = *law;
     sample_weights(level, row, max, scale, &mut workspace.sample);
@@ -141,10 +143,11 @@ pub(crate) fn pick_above(law: &Law, tops: &Tops, cut: u64, workspace: &mut Works
     bound
 }
 
-/// About the largest weight for which `holds`, as it should for `surely` and lower ones.
+/// Approximately the largest weight for which `holds` is true; it should be true for `surely` and
+/// all lower weights.
 fn largest(surely: f32, holds: impl Fn(f32) -> bool) -> f32 {
-    // In the order of their bits, which is that of their octaves: 16 of them, as a rule, halved
-    // until an eighth of one is left.
+    // Bisection over the bits of a float, which are ordered like its octaves: usually 16 octaves,
+    // halved until an eighth of one is left.
     let (mut low, mut high) = (surely.max(1.0).to_bits(), ((1u64 << WEIGHT_BITS) as f32).to_bits());
     for _ in 0..7 {
         let middle = low.midpoint(high);
@@ -165,9 +168,9 @@ pub(crate) fn bound_of(least: u64, law: &Law) -> f32 {
 /// The end of a nucleus.
 struct End {
     last: Candidate,
-    /// Up to `last`, and with it.
+    /// The mass of the tokens up to and including `last`.
     mass: u64,
-    /// Whether tokens that tie with it come after it.
+    /// Whether tokens that tie with `last` come after it.
     ties: bool,
 }
 
@@ -269,7 +272,7 @@ mod tests {
     use fastdecode_simd::LANES;
     use fastdecode_simd::Level;
 
-    /// Rows whose sample knows nothing of the nucleus: too few tokens are picked at first, or all.
+    /// Rows whose sample misses the nucleus: too few tokens are picked at first, or all.
     #[test]
     fn a_sample_that_misleads_costs_no_token() {
         for (sampled, other) in [(-50.0, -6.0), (-6.0, -50.0), (-0.5, -6.0)] {

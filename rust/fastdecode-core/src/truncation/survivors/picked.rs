@@ -7,10 +7,10 @@ use crate::row::scan::{SPAN, Tops};
 use fastdecode_simd::Level;
 use fastdecode_simd::{LANES, Lanes, kernel};
 
-/// Logits and ids apart, as vectors want them.
+/// Logits and ids, in separate arrays so that vectors can be loaded from each.
 #[derive(Debug, Default)]
 pub(crate) struct Picked {
-    /// Longer than `len` by a vector at least, so that whole ones can be written.
+    /// At least one vector longer than `len`, so that whole vectors can be written.
     logits: Vec<f32>,
     ids: Vec<u32>,
     len: usize,
@@ -69,7 +69,7 @@ impl Picked {
         self.len = kept;
     }
 
-    /// The same tokens as another's.
+    /// Copies the tokens of another.
     pub fn copy(&mut self, other: &Self) {
         self.make_room(other.len);
         self.logits[..other.len].copy_from_slice(&other.logits[..other.len]);
@@ -77,7 +77,7 @@ impl Picked {
         self.len = other.len;
     }
 
-    /// The weight of them all.
+    /// The weight of all of them.
     pub fn mass(&self, law: &Law) -> u64 {
         self.mass_reaching(law, f32::NEG_INFINITY)
     }
@@ -89,7 +89,7 @@ impl Picked {
         blocks.map(|block| span_sum(law.level, block, bounds, law.max, law.scale)).sum()
     }
 
-    /// The token that a ticket buys where these are all that is left of `law`.
+    /// The token that a ticket draws where these are all the survivors of `law`.
     pub fn token_at(&self, law: &Law, ticket: u64) -> usize {
         let Law { level, max, scale, .. } = *law;
         let mut rest = ticket;

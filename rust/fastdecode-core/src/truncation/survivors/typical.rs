@@ -26,8 +26,8 @@ impl Survivors<'_, '_> {
         list.retain(|_| of_list.next().is_some_and(|(distance, _)| *distance <= limit));
     }
 
-    /// Lists the survivors; of a whole row without a tail of about the mass `cut`. Returns a distance
-    /// from the mean that everything not listed has at least.
+    /// Lists the survivors; if they are a whole row, a tail of about the mass `cut` is left out.
+    /// Returns a distance from the mean that everything not listed has at least.
     fn list_near(&mut self, distances: Distances, cut: u64) -> u32 {
         if !self.is_whole() || cut == 0 {
             self.list();
@@ -63,7 +63,7 @@ impl Survivors<'_, '_> {
 fn crossing(list: &mut [(u32, u64)], target: u64) -> u32 {
     let mut rest = list;
     let mut missing = target;
-    // Weighted quickselect: each round halves what is looked at.
+    // Weighted quickselect: each round halves the candidates.
     loop {
         let middle = rest.len() / 2;
         let (below, &mut (distance, weight), _) =

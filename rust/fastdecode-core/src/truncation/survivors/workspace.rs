@@ -5,12 +5,12 @@ use crate::law::groups::Groups;
 use crate::row::order::Candidate;
 use crate::row::scan::Tops;
 
-/// One for each thread.
+/// The memory of one thread.
 #[derive(Debug, Default)]
 pub(crate) struct SurvivorWorkspace {
-    /// The row's own, from its first pass.
+    /// The maxima of the row, from its first pass.
     pub tops: Tops,
-    /// The row's own, where the first pass weighed it.
+    /// The groups of the row, where the first pass weighed it.
     pub groups: Groups,
     pub folded: Tops,
     pub keys: Vec<u64>,

@@ -96,7 +96,7 @@ macro_rules! compiled {
     };
 }
 
-/// A panel with a group of row blocks.
+/// Multiplies a panel with several row blocks.
 pub(crate) fn dots(
     level: Level,
     panel: Panel<'_>,

@@ -31,7 +31,7 @@ pub(crate) struct Linear {
 pub(crate) enum Output<'a> {
     /// To `rows[row * outputs + output]`.
     Rows(&'a mut [f32]),
-    /// Added there.
+    /// Added to `rows[row * outputs + output]`.
     Add(&'a mut [f32]),
     /// Through GELU, as row blocks for the next linear layer.
     Gelu(&'a mut [f32]),
@@ -132,7 +132,7 @@ fn through<const MOST: usize>(
 }
 
 kernel! {
-    /// The float32 weights of a panel with a group of row blocks.
+    /// Multiplies the float32 weights of a panel with several row blocks.
     fn float32(
         panel: Panel<'_>, blocks: RowBlocks, group: Range<usize>, x: &[f32], sums: &mut [Sums]
     ) = sums_body::<_, Floats<0>>;
