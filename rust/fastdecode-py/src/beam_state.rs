@@ -172,7 +172,7 @@ impl BeamState {
     ///
     /// Parameters
     /// ----------
-    /// logits : array or tensor, (rows, vocab)
+    /// logits : array or tensor, (batch, vocab)
     ///     float32, float16 or bfloat16.
     /// allowed : sequence of (sequence of int or None), optional
     ///     For each row the only tokens that it may take; None allows all.

@@ -418,7 +418,7 @@ impl DecodeState {
     ///
     /// Parameters
     /// ----------
-    /// logits : array or tensor, (rows, vocab)
+    /// logits : array or tensor, (batch, vocab)
     /// proposed : sequence of sequences of int, optional
     ///     As for `draw`.
     ///
@@ -445,10 +445,10 @@ impl DecodeState {
     ///
     /// Parameters
     /// ----------
-    /// logits : array or tensor, (rows, vocab)
+    /// logits : array or tensor, (batch, vocab)
     ///     One row a sequence, and with `proposed` one more for each of its proposed tokens: the
     ///     logits after the sequence's last token, after the first proposed one, and so on.
-    /// processed : array, (rows, vocab), optional
+    /// processed : array, (batch, vocab), optional
     ///     The rows to draw from: what `process` returned, with any changes.
     /// proposed : sequence of sequences of int, optional
     ///     For each sequence the tokens that are expected next (speculative decoding).
