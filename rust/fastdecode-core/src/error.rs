@@ -279,12 +279,12 @@ pub enum Error {
     #[error("xtc tosses a coin for each token; give {} to say which", Subject::Key)]
     NeedsKey,
     /// A row in which the caller's own settings ban every token that the model left.
-    #[error("logits row {row} has no token left after {edits}; loosen what bans too much")]
+    #[error("logits row {row} has no token left after {processors}; loosen what bans too much")]
     AllBanned {
         /// The row of the batch.
         row: usize,
         /// The settings that ban, by name.
-        edits: String,
+        processors: String,
     },
     /// A uniform integer, supplied by the caller, that is not below the law's total weight.
     #[error("ticket {ticket} must be below the law's total weight, {total}")]

@@ -448,7 +448,7 @@ fn refusals_of_a_listing() {
 
 /// Bans change no score; penalties act on log-probabilities; draws follow the processed law.
 #[test]
-fn edits_in_beams() {
+fn processors_in_beams() {
     let toy = Toy { vocabulary: 5, seed: 12 };
     let all = |processors: ProcessorParams, choice| {
         let params = BeamParams {

@@ -161,7 +161,7 @@ const CASES: [Case; 8] = [
 ];
 
 #[test]
-fn edits_as_transformers_does() {
+fn processors_as_transformers_has_them() {
     let mut workspace = ProcessorWorkspace::default();
     for (index, case) in CASES.iter().enumerate() {
         let processors = Processors::new(ProcessorParams {

@@ -436,7 +436,7 @@ fn what_a_caller_changes_between_the_parts_is_drawn_from_but_allowed_has_the_las
     processed[3..5].fill(f32::NEG_INFINITY);
     let rows = Rows::Processed { rows: &logits(&processed), raw: None };
     let refused = state.draw(rows, &[], Noting::default()).unwrap_err();
-    assert_eq!(refused, Error::AllBanned { row: 0, edits: "allowed".to_owned() });
+    assert_eq!(refused, Error::AllBanned { row: 0, processors: "allowed".to_owned() });
 }
 
 #[test]

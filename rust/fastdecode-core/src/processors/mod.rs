@@ -129,7 +129,7 @@ impl Processors {
         if banning.is_empty() {
             return Error::NothingAllowed { row };
         }
-        Error::AllBanned { row, edits: banning.join(", ") }
+        Error::AllBanned { row, processors: banning.join(", ") }
     }
 }
 

@@ -251,7 +251,7 @@ fn long_loops_are_measured_in_linear_time() {
 }
 
 #[test]
-fn the_default_edits_nothing() {
+fn the_default_changes_nothing() {
     let processors = Processors::new(ProcessorParams::default()).unwrap();
     assert!(processors.is_empty() && !processors.needs_history());
     let off = DryParams { sequence_breakers: vec![vec![3]], ..DryParams::default() };
