@@ -1,11 +1,13 @@
 //! Beam search for all prompts of a batch: rows of raw logits in, next tokens and parents out.
 //!
-//! The rules are those of transformers 5 (its `_beam_search`), prompt by prompt: a prompt neither
-//! waits for its batch-mates nor changes with them. Scores are sums of float64 with the core's own
-//! logarithm, so a search repeats bit by bit on every machine that is given the same logits.
+//! The rules are those of transformers 5 (its `_beam_search`), prompt by prompt: a prompt's search
+//! neither waits for the other prompts of the batch nor depends on them. Scores are sums of float64
+//! with the core's own logarithm, so a search repeats bit by bit on every machine that is given the
+//! same logits.
 //!
 //! One difference is deliberate: where there are fewer continuations than beams (a tiny vocabulary, or
-//! tight constraints), transformers fills up with copies that score -1e9; here fewer beams live.
+//! tight constraints), transformers adds copies with a score of -1e9; here the search continues
+//! with fewer beams.
 
 mod continuation;
 mod finished;
@@ -98,7 +100,7 @@ impl BeamState {
         Ok(Self { beam, ends, seed, level: Level::detect(), searches })
     }
 
-    /// How many rows of logits the next step takes: the live beams. 0 when all is done.
+    /// How many rows of logits the next step takes: the live beams. 0 once every prompt is done.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.searches.iter().map(|search| search.rows().count()).sum()
@@ -110,7 +112,7 @@ impl BeamState {
         self.searches.len()
     }
 
-    /// The live beams, one a row.
+    /// The live beams, one for each row.
     #[must_use]
     pub fn live(&self) -> Vec<LiveRow> {
         let rows = (0..).zip(&self.searches).flat_map(|(prompt, search)| {
@@ -122,7 +124,7 @@ impl BeamState {
     /// Reads the logits of the live beams, in parallel; nothing changes yet.
     ///
     /// # Errors
-    /// Another number of rows, rows that are no logits, a token outside the vocabulary.
+    /// A wrong number of rows, a row that is not valid logits, or a token outside the vocabulary.
     pub fn open(&self, logits: &Logits, allowed: Option<&Allowed>) -> Result<Opened> {
         let rows = self.rows();
         if logits.rows != rows {
@@ -154,7 +156,7 @@ impl BeamState {
     /// called for each candidate, with the prompt and all new tokens.
     ///
     /// # Errors
-    /// [`Error::DeadEnd`] where the constraints leave a prompt nothing at all.
+    /// [`Error::DeadEnd`] where the constraints leave a prompt no continuation at all.
     pub fn advance(
         &mut self,
         mut opened: Opened,
@@ -246,7 +248,7 @@ impl BeamState {
         }
     }
 
-    /// Each row's tokens and how many are its prompt's, where the processors look at them.
+    /// Each row's tokens and how many are its prompt's, where the processors need them.
     fn histories(&self) -> Vec<(Vec<u32>, usize)> {
         if !self.beam.processors().needs_history() {
             return Vec::new();
