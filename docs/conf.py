@@ -15,15 +15,22 @@ project = "fastdecode"
 author = "The fastdecode authors"
 release = version = fastdecode.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_nb",
+    "mathml",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+html_math_renderer = "mathml"
 exclude_patterns = ["_build", "_made", "conf.py", "jupyter_execute"]
 
-nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
+nb_custom_formats = {".py": ["student_notebook.page", {}]}
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 180
 nb_merge_streams = True
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
@@ -36,8 +43,7 @@ html_title = "fastdecode"
 html_static_path: list[str] = []
 html_theme_options = {"navigation_with_keys": True}
 
-# The students' notebook is made from the teacher's, so the two cannot drift apart.
-student_notebook.write(
-    DOCS / "notebooks" / "prediction_to_generation.py",
-    DOCS / "_made" / "prediction_to_generation_students.ipynb",
-)
+# Both notebooks are made from the annotated one, so that they cannot drift apart.
+_ANNOTATED = DOCS / "notebooks" / "prediction_to_generation.py"
+student_notebook.write(_ANNOTATED, DOCS / "_made" / "prediction_to_generation_students.ipynb")
+student_notebook.write_complete(_ANNOTATED, DOCS / "_made" / "prediction_to_generation.ipynb")

@@ -11,6 +11,7 @@ from conftest import ragged
 from fastdecode import Beam, BeamTree
 from fastdecode.display.tree_text import visible
 from fastdecode.results.beam_tree import Branch
+from rich.cells import cell_len
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +118,72 @@ def test_svg(found, pruned):
         for text in root.iter("{http://www.w3.org/2000/svg}text"):
             assert text.text
     assert re.match("<svg ", found.tree._repr_svg_())
+
+
+def boxes_and_texts(svg):
+    """Each text with its estimated width and the width of what it has to fit into."""
+    root = ElementTree.fromstring(svg)
+    whole = float(root.get("width"))
+    name = "{http://www.w3.org/2000/svg}"
+    for text in root.iter(f"{name}text"):
+        if text.get("class") == "note":
+            yield text.text, float(text.get("x")) + 7.2 * len(text.text), whole
+        elif text.get("class") == "score":
+            yield text.text, float(text.get("x")) + 6.1 * len(text.text), whole
+    for group in root.iter(f"{name}g"):
+        box, token = group.find(f"{name}rect"), group.find(f"{name}text")
+        yield token.text, 7.3 * cell_len(token.text), float(box.get("width"))
+
+
+def narrow():
+    """A tree of one step and one box, far narrower than its legend."""
+    return BeamTree("A", [Branch(1, 0, 7, "b", 1, -0.5, -0.5, "finished", True, True)])
+
+
+def wide_characters():
+    """Tokens whose characters take two cells each, and numbers of many digits."""
+    rows = [
+        Branch(1, 0, 7, "漢字漢字漢字漢字漢字", 1, -1000.5, -1000.5, "kept", True, True),
+        Branch(2, 0, 8, "abcdefghijkl", 1, -1000.9, -1000.9, "kept", True, False),
+        Branch(3, 1, 9, "mnopqrstuvwx", 2, -1000.1, -2000.6, "kept", True, True),
+    ]
+    return BeamTree("漢字漢字漢字漢字漢字漢字漢字漢字", rows)
+
+
+def test_every_text_of_the_svg_fits(found):
+    for tree in (found.tree, hand_made(), narrow(), wide_characters()):
+        for text, width, room in boxes_and_texts(tree.to_svg()):
+            assert width <= room, text
+    # What a legend says of lines that the drawing lacks would only puzzle.
+    assert "Grey" not in narrow().to_svg()
+    assert "Thick right edge" in narrow().to_svg()
+
+
+def test_columns_of_the_svg_do_not_overlap():
+    """A score ends before the boxes of the next column begin, however long the tokens."""
+    root = ElementTree.fromstring(wide_characters().to_svg())
+    name = "{http://www.w3.org/2000/svg}"
+    ends = [
+        float(t.get("x")) + 6.1 * len(t.text)
+        for t in root.iter(f"{name}text")
+        if t.get("class") == "score"
+    ]
+    starts = [float(g.find(f"{name}rect").get("x")) for g in root.iter(f"{name}g")]
+    assert max(ends[:2]) < max(starts)
+
+
+def test_the_drawing_in_a_page_takes_the_colours_of_the_page(found):
+    """Inline it has no ground and the page's text colour; alone it has both for each scheme."""
+    page = found.tree._repr_html_()
+    assert page.startswith('<div class="fastdecode">')
+    assert "<svg " in page
+    style = re.search("<style>(.fd-beams.*?)</style>", page, re.DOTALL)[1]
+    for rule in style.split("}"):
+        _, _, body = rule.partition("{")
+        if re.search(r"#[0-9a-f]{6}", body):
+            assert ":root" in rule
+    assert "fill: currentColor" in style
+    assert not re.search(r"<script|src=|href=|url\(|@import", page)
 
 
 def test_visible():

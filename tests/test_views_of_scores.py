@@ -9,6 +9,8 @@ import pytest
 import torch
 from conftest import WORDS, make_model, make_tokenizer, ragged
 from fastdecode import Decoder
+from fastdecode.results.comparison import Comparison
+from fastdecode.results.scores import Score
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_score import plain
@@ -178,6 +180,53 @@ def test_comparison_of_equals(decoder):
     assert found[1].decides is None
     assert "are equal" in found.explain()
     assert found.to_html()
+
+
+def made(text, ids, logprobs):
+    """A score with these numbers."""
+    return Score.of(text, ids, logprobs, [1] * len(ids), [f"<{i}>" for i in ids])
+
+
+ONE = made("one", [1, 2, 3], [-1.0, -1.0, -1.0])
+SENTENCES = [
+    # A token in the place of another.
+    (
+        made("two", [1, 4, 3], [-1.0, -3.0, -1.0]),
+        2.0,
+        'decided at "<2>" against "<4>" (2.00 nats).',
+    ),
+    # Tokens that the likelier text lacks, within it and after it.
+    (
+        made("two", [1, 5, 2, 3], [-1.0, -2.5, -1.0, -1.0]),
+        2.5,
+        "at \"<5>\", which 'one' does without",
+    ),
+    (made("two", [1, 2, 3, 6, 7], [-1.0, -1.0, -1.0, -2.0, -2.0]), 4.0, 'at "<6><7>", which'),
+]
+
+
+@pytest.mark.parametrize(("other", "loss", "end"), SENTENCES)
+def test_a_comparison_says_at_which_tokens_it_is_decided(other, loss, end):
+    found = Comparison([other, ONE])
+    assert found.best is ONE
+    assert found.explain().startswith(f"'one' is likelier by {loss:.2f} nats; most is decided at ")
+    assert end in found.explain()
+    assert "nothing" not in repr(found)
+
+
+def test_comparisons_in_which_no_token_decides():
+    same = made("two", [1, 2, 3], [-1.0, -1.0, -1.0])
+    assert Comparison([ONE, same]).explain() == "'one' and 'two' are equal."
+    level = made("two", [1, 4], [-1.0, -2.0])
+    assert Comparison([ONE, level]).explain() == "'one' and 'two' are equally likely."
+    level = made("two", [4, 5], [-1.0, -1.0])
+    found = Comparison([ONE, level], per_token=True)
+    assert found.explain() == "'one' and 'two' are equally likely a token."
+    # A shorter text can be likelier in sum and less likely a token.
+    short = made("two", [1, 9], [-1.0, -1.4])
+    assert Comparison([ONE, short], per_token=True).explain() == (
+        "'one' is likelier by 0.20 nats a token, though not in sum: it has 3 tokens, 'two' 2."
+    )
 
 
 @settings(max_examples=40, **SLOW_START)

@@ -49,6 +49,7 @@ var(--color-foreground-primary,CanvasText)))}
 .fastdecode .tok:hover .panel,.fastdecode .tok:focus .panel{display:block}
 .fastdecode .tok:focus{outline:2px solid rgba(37,120,235,.8)}
 .fastdecode .panel table{margin:.3em 0 0;font-size:.95em}
+.fastdecode .wide{overflow-x:auto;margin:.4em 0}
 .fastdecode .key span{padding:.1em .5em;border-radius:3px;margin-right:.25em}
 """.strip().replace("\n", "")
 

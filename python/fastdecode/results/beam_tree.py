@@ -80,6 +80,12 @@ class BeamTree(Sequence[Branch]):
 
         return as_rich(self)
 
+    def _repr_html_(self) -> str:
+        """The drawing within the page, whose colours it takes; an image could not see them."""
+        from fastdecode.display.html import fragment
+
+        return fragment(f'<div class="wide">{self.to_svg()}</div>')
+
     def _repr_svg_(self) -> str:
         return self.to_svg()
 
@@ -89,6 +95,9 @@ class BeamTree(Sequence[Branch]):
 
     def to_svg(self, *, pruned: bool = True) -> str:
         """A drawing: survivors bold, the best in colour, pruned branches grey.
+
+        Inside a page it takes the colours of the page; in a file of its own it is light or dark, as
+        the reader prefers.
 
         Args:
             pruned: whether to draw pruned branches.

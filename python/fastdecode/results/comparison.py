@@ -113,15 +113,21 @@ class Comparison(Tabular, Items[Compared]):
     def explain(self) -> str:
         """What decides between the two likeliest texts, in one sentence."""
         first, second = self._items[:2]
-        if second.decides is None:
-            return f"{one_line(first.score.text)} and {one_line(second.score.text)} are equal."
-        best = _quoted("".join(first.score.shown[slice(*second.decides.best)]))
-        own = _quoted(second.deciding)
+        best, other = one_line(first.score.text), one_line(second.score.text)
         mean = " a token" if self.per_token else ""
-        return (
-            f"{one_line(first.score.text)} is likelier by {-second.difference:.2f} nats{mean}; "
-            f"most is decided at {best} against {own} ({-second.decides.difference:.2f} nats)."
-        )
+        if second.difference == 0 or (second.decides is None and not self.per_token):
+            same = first.score.token_ids == second.score.token_ids
+            return f"{best} and {other} are {'equal' if same else 'equally likely' + mean}."
+        lead = f"{best} is likelier by {-second.difference:.2f} nats{mean}"
+        if second.decides is None:
+            # Only means can rank a text lower that loses nowhere: it has fewer tokens.
+            counts = len(first.score.token_ids), len(second.score.token_ids)
+            return f"{lead}, though not in sum: it has {counts[0]} tokens, {other} {counts[1]}."
+        tokens = "".join(first.score.shown[slice(*second.decides.best)])
+        against = f'"{tokens}" against "{second.deciding}"'
+        if not tokens:
+            against = f'"{second.deciding}", which {best} does without'
+        return f"{lead}; most is decided at {against} ({-second.decides.difference:.2f} nats)."
 
     def _table(self) -> Table:
         items = self._items
@@ -218,10 +224,6 @@ def _cells(segments: Sequence[Segment]) -> Iterator[tuple[int, int, tuple[int, i
         end = segments[-1].own[1] if last else segment.own[1]
         yield *segment.best, (start, end)
         start = end
-
-
-def _quoted(tokens: str) -> str:
-    return f'"{tokens}"' if tokens else "nothing"
 
 
 def _span(first: int, end: int) -> str:

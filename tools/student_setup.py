@@ -1,0 +1,63 @@
+"""Run this cell first: it says what an open blank is for, and keeps error messages short."""
+
+import re
+import traceback
+
+from IPython import get_ipython
+
+
+def explain_blanks(shell):
+    """Have open blanks explained, and errors shown without the code of libraries."""
+    yours = re.compile(r"\s*(?P<code>.*?)\s*# your turn: (?P<wanted>.+)")
+    expected = []
+
+    class OpenBlankError(Exception):
+        def _render_traceback_(self):
+            return [str(self)]
+
+    def read_blanks(lines):
+        blanks = [
+            (number, found["code"], found["wanted"].strip())
+            for number, line in enumerate(lines, 1)
+            if (found := yours.match(line))
+        ]
+        expected[:] = [f"{subject(code)} should be {wanted}." for _, code, wanted in blanks]
+        still_open = [
+            f"Line {number} is still blank: {subject(code)} should be {wanted}."
+            for number, code, wanted in blanks
+            if code.endswith("...")
+        ]
+        if still_open:
+            how = "Replace the three dots. A hint and the solution are below this cell."
+            raise OpenBlankError("\n".join([*still_open, how]))
+        return lines
+
+    def subject(code):
+        name, assigned, _ = code.partition(" = ")
+        return f"`{name}`" if assigned else "the value returned"
+
+    def in_short(shell, kind, error, trace, tb_offset=None):
+        frames = [frame for frame, _ in traceback.walk_tb(trace)]
+        places = [
+            place
+            for frame, place in zip(frames, traceback.extract_tb(trace), strict=True)
+            if frame.f_globals is shell.user_global_ns
+        ]
+        failed_check = isinstance(error, AssertionError) and error.args
+        if failed_check and frames[-1].f_globals is shell.user_global_ns:
+            shown = [f"Not yet: {error}"]
+        else:
+            shown = [
+                f"{'Line' if name == '<module>' else f'In {name}, line'} {number}: {line}"
+                for _, number, name, line in places
+            ]
+            shown += [f"{kind.__name__}: {error}", *expected, "(%tb shows the whole traceback.)"]
+        error._render_traceback_ = lambda: shown
+        shell.showtraceback((kind, error, trace))
+        del error._render_traceback_
+
+    shell.input_transformers_cleanup.append(read_blanks)
+    shell.set_custom_exc((Exception,), in_short)
+
+
+explain_blanks(get_ipython())
