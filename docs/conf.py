@@ -40,7 +40,8 @@ napoleon_use_rtype = False
 
 html_theme = "furo"
 html_title = "fastdecode"
-html_static_path: list[str] = []
+html_static_path = ["static"]
+html_css_files = ["pages.css"]
 html_theme_options = {"navigation_with_keys": True}
 
 # Both notebooks are made from the annotated one, so that they cannot drift apart.

@@ -98,10 +98,10 @@ def test_the_complete_notebook_has_no_marks(tmp_path, annotated):
     tool.write_complete(NOTEBOOK, tmp_path / "all.ipynb")
     cells = jupytext.read(tmp_path / "all.ipynb").cells
     source = "\n".join(cell.source for cell in cells)
-    for mark in ("# answer", "# your turn", "<details>", "{download}"):
+    for mark in ("# answer", "# your turn", "<details>", "path:"):
         assert mark not in source
     page = tool.page(NOTEBOOK.read_text(encoding="utf-8"))
-    assert "{download}" in "\n".join(cell.source for cell in page.cells)
+    assert "path:" in "\n".join(cell.source for cell in page.cells)
     code = [cell.source for cell in cells if cell.cell_type == "code"]
     assert len(code) == sum(cell.cell_type == "code" for cell in annotated.cells)
 

@@ -11,7 +11,7 @@ notebook marks cells with tags:
     hint        a Markdown cell after an exercise: folded in the students' version, together with
                 the solution; not in the complete one
     check       asserts whose messages say what is expected; the students' version says "Right."
-                where they hold
+                where they hold, the complete one has no messages
     answer      the content of the cell is replaced by "# Your turn."
     teacher     the cell is left out for students
     page        the cell is only on the page of the documentation
@@ -103,6 +103,8 @@ def complete(notebook: Any, *, page: bool = False) -> Any:
     away = {"hint"} if page else {"hint", "page"}
     notebook.cells = [cell for cell in notebook.cells if not _tags(cell) & away]
     for cell in notebook.cells:
+        if "check" in _tags(cell):
+            cell.source = _without_messages(cell.source)
         if cell.cell_type == "code":
             cell.source = "\n".join(_MARK.sub("", line) for line in cell.source.splitlines())
         cell.metadata["tags"] = [tag for tag in cell.metadata.get("tags", ()) if tag not in TAGS]
@@ -140,6 +142,16 @@ def _praised(source: str) -> str:
         raise ValueError(f"a cell with the tag 'check' needs an assert:\n{source}")
     lines = source.splitlines()
     lines.insert(max(filter(None, ends)), 'print("Right.")')
+    return "\n".join(lines)
+
+
+def _without_messages(source: str) -> str:
+    """The cell with its asserts alone, without what they say to students."""
+    lines = source.splitlines()
+    for node in reversed(ast.parse(source).body):
+        if isinstance(node, ast.Assert) and node.end_lineno is not None:
+            test = ast.get_source_segment(source, node.test)
+            lines[node.lineno - 1 : node.end_lineno] = f"assert {test}".splitlines()
     return "\n".join(lines)
 
 

@@ -26,9 +26,9 @@
 # %% [markdown] tags=["page"]
 # Two notebooks to work with:
 #
-# - {download}`this page as a notebook </_made/prediction_to_generation.ipynb>`;
-# - {download}`the students' notebook </_made/prediction_to_generation_students.ipynb>`, with blanks
-#   to fill in, hints, solutions and checks.
+# - [this page as a notebook](path:../_made/prediction_to_generation.ipynb);
+# - [the students' notebook](path:../_made/prediction_to_generation_students.ipynb), with blanks to
+#   fill in, hints, solutions and checks.
 
 # %%
 import os
@@ -273,10 +273,10 @@ traced
 print(traced[0].explain())
 
 # %% [markdown]
-# The **surprisal** of a token is the negative logarithm of its probability, $-\log p_i$. With the
+# The **surprisal** of a token is the negative logarithm of its probability, $-\log\, p_i$. With the
 # natural logarithm its unit is the *nat*. The **entropy** at a step is the surprisal to be expected
-# of the next token, $-\sum_i p_i \log p_i$: high where many continuations are possible, low inside
-# a word or a fixed phrase.
+# of the next token, $-\sum_i p_i \log\, p_i$: high where many tokens are possible, low in a word
+# or a fixed phrase.
 
 # %%
 ax = traced[0].plot()
@@ -293,7 +293,7 @@ ax = traced[0].plot()
 # one entry of one row. Such a product soon becomes too small to compute with, so we add logarithms
 # instead, and get the **sequence log-probability**:
 #
-# $$\log p(x_1, \ldots, x_n) = \sum_{i=1}^{n} \log p(x_i \mid x_1, \ldots, x_{i-1})$$
+# $$\log\, p(x_1, \ldots, x_n) = \sum_{i=1}^{n} \log\, p(x_i \mid x_1, \ldots, x_{i-1})$$
 #
 # A special token in front (BOS, beginning of sequence) gives the first word something to follow,
 # and one at the end (EOS) says that the text ends there.
@@ -362,10 +362,9 @@ decoder.next_token(START, k=3)
 decoder.next_token(START + SECOND, k=3)
 
 # %% [markdown]
-# In the books of the demo model, *Lion* is a little likelier than *Tin* to follow, and greedy
-# decoding takes it. But many words may follow *Lion*, each of them unlikely, whereas after *Tin*
-# the model is almost certain of *Woodman*: *Tin Woodman* is ten times as likely as any pair that
-# begins with *Lion*.
+# To the demo model, *Lion* is a little likelier than *Tin*, so greedy decoding takes it. But many
+# words may follow *Lion*, each of them unlikely, whereas after *Tin* the model is almost certain of
+# *Woodman*: *Tin Woodman* is ten times as likely as any pair of tokens that begins with *Lion*.
 #
 # **Beam search** therefore keeps several beginnings (the *beams*), extends each of them by every
 # token, and keeps those with the largest sums of log-probabilities.
@@ -373,7 +372,7 @@ decoder.next_token(START + SECOND, k=3)
 
 # %% tags=["exercise"]
 def beam_search(ids, width, steps):
-    """The `width` best sequences, each after the sum of its log-probabilities, best first."""
+    """The best sequences, the best one first, and the log-probability of each."""
     kept = [(0.0, list(ids))]
     for _ in range(steps):
         longer = []
@@ -388,7 +387,7 @@ def beam_search(ids, width, steps):
 
 for width in (1, 3):
     total, sequence = beam_search(decoder.encode(START), width, STEPS)[0]
-    print(f"width {width}: p = {np.exp(total):.5f}  {decoder.tokenizer.decode(sequence)!r}")
+    print(f"width {width}: {np.exp(total):.5f}  {decoder.tokenizer.decode(sequence)!r}")
 
 # %% [markdown] tags=["hint"]
 # Log-probabilities add up: that of the longer sequence is `total`, that of the shorter one, plus
@@ -458,7 +457,11 @@ if MODEL == "demo":
     RIGHT = ["fairy tale", "detective story", "detective story"]
 else:
     LABELS = {"positive": "A very positive review:", "negative": "A very negative review:"}
-    TEXTS = ["I loved every minute of it.", "What a waste of an evening.", "I saw it last night."]
+    TEXTS = [
+        "I loved every minute of it.",
+        "What a waste of an evening.",
+        "I saw it last night.",
+    ]
     RIGHT = ["positive", "negative", "positive"]
 
 decoder.classify(TEXTS[0], list(LABELS), prompts=LABELS)
@@ -539,9 +542,9 @@ whale
 # %% [markdown]
 # The demo model leans towards the fairy tale, and is wrong. Neither *whale* nor *Ahab* occurs in
 # the books that it has read, so it knows no sea stories, and both prompts find the text about
-# equally unlikely. (GPT-2 has read more, and gets it right.) Two signs give such a case away: a
-# posterior close to the prior, and a text that is unlikely in *every* class. For the second, look
-# at the mean log-probability of a token, here and for the first text above:
+# equally unlikely. Two signs give such a case away: a posterior close to the prior, and a text that
+# is unlikely in *every* class. For the second, look at the mean log-probability of a token, here
+# and for the first text above:
 
 # %%
 for one in (whale, decoder.classify(TEXTS[0], list(LABELS), prompts=LABELS)):
@@ -554,8 +557,8 @@ for one in (whale, decoder.classify(TEXTS[0], list(LABELS), prompts=LABELS)):
 # anomaly detection: rank texts by the mean log-probability of their tokens. (The mean, so that long
 # texts do not count as unusual merely because they are long.)
 #
-# A line of a log is not the end of a text, so we leave out the end token with `eos=False`. Asked
-# for the probability that the whole text ends after a line, a model is surprised by every line.
+# A line of a log is not a whole text, so we leave out the end token with `eos=False`. To the model,
+# that a text should end is a surprise after almost any line, however ordinary the line is.
 
 # %%
 LINES = [

@@ -317,7 +317,7 @@ class Raffle(Tabular, Items[Share]):
         left_out = len(self) - len(rows)
         notes = [self.explain()]
         if left_out:
-            notes.append(f"{left_out:,} more tokens, before and behind these, hold the rest.")
+            notes.append(f"{left_out:,} more tokens, before and after these, hold the rest.")
         notes.append(
             f"seed {self.seed}, stream {self.stream}, sample {self.sample}, position "
             f"{self.position}"
