@@ -19,7 +19,7 @@ import torch
 import transformers
 from fastdecode.models.engines import native
 from fastdecode.models.engines.gpt2.engine import GPT2Engine
-from fastdecode.models.engines.transformers import TorchEngine
+from fastdecode.models.engines.transformers.engine import TorchEngine
 from transformers import GPT2Config, GPT2LMHeadModel
 
 

@@ -23,7 +23,7 @@ import transformers
 from fastdecode import Decoder, core
 from fastdecode.models.engines import NATIVE_DTYPES
 from fastdecode.models.engines.native import LoadedEngine
-from fastdecode.models.engines.transformers import TorchEngine
+from fastdecode.models.engines.transformers.engine import TorchEngine
 from transformers import GPT2Config, GPT2LMHeadModel
 
 # The settings that the demo model was trained with; see its card.

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import make_model, make_tokenizer, ragged
 from fastdecode import Beam, Decoder
-from fastdecode.models.engines.transformers import GrowingLayer
+from fastdecode.models.engines.transformers.growing_cache import GrowingLayer
 from searches import near, random_case, search, small_vocabulary_model, tied, transformers_search
 
 

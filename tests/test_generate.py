@@ -123,7 +123,7 @@ def test_prefill_in_chunks(decoder, monkeypatch):
     """A bound on the prefill's memory changes nothing."""
     prompts = ragged(9)
     whole = decoder.generate(prompts, seed=1, do_sample=True, n=2)
-    import fastdecode.models.engines.transformers as module
+    import fastdecode.models.engines.transformers.engine as module
 
     monkeypatch.setattr(module, "PREFILL_TOKENS", 20)
     assert decoder.generate(prompts, seed=1, do_sample=True, n=2) == whole

@@ -48,7 +48,13 @@ class Decoder:
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, engine: str = "auto", dtype: Any = None
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        engine: str = "auto",
+        dtype: Any = None,
+        probe: bool = True,
     ) -> None:
         """Use a transformers model and its tokenizer; the model is put in evaluation mode.
 
@@ -60,12 +66,17 @@ class Decoder:
             dtype: "float32", "bfloat16" or "int8": the format in which the native engine keeps
                 the weights. None is the model's own dtype, and then a model that is not in float32
                 runs in torch unless engine="native".
+            probe: whether a model that runs through its own forward pass first computes a few fixed
+                tokens in several ways, to find out whether padding, caches and reordered rows
+                leave its logits as they are; where they do not, it runs in a slower way that does.
+                It costs about nine short passes and no random state. False trusts the model.
 
         Raises:
-            TypeError: where the tokenizer is missing or the model is no causal language model.
-            ValueError: for an engine or a dtype that this model cannot run with.
+            TypeError: where the tokenizer is missing or the model has no head that gives logits.
+            ValueError: for an engine or a dtype that this model cannot run with, and for a model
+                that is no causal language model, such as an encoder-decoder.
         """
-        loaded = open_object(model, tokenizer, engine=engine, dtype=dtype)
+        loaded = open_object(model, tokenizer, engine=engine, dtype=dtype, probe=probe)
         self.engine: Engine = loaded.engine
         self.tokenizer: Any = loaded.tokenizer
         self.model: Any = loaded.model
@@ -81,6 +92,7 @@ class Decoder:
         device: Any = None,
         dtype: Any = None,
         revision: str | None = None,
+        probe: bool = True,
     ) -> Decoder:
         """Load "demo" (the model in the package), a folder, or a model of the hub.
 
@@ -97,16 +109,23 @@ class Decoder:
                 "bfloat16" rounds the weights alone; with engine="torch" it rounds everything.
                 "int8" (8-bit weights with a scale for each output) needs the native engine.
             revision: a hub revision.
+            probe: whether a model that runs through its own forward pass is probed first, as for
+                `Decoder`.
 
         Raises:
             TypeError: where `name_or_path` is not a string.
-            ValueError: for an unknown model, an unreachable hub, damaged weights, and an engine or
-                dtype that the model cannot run with.
+            ValueError: for an unknown model, an unreachable hub, damaged weights, an engine or
+                dtype that the model cannot run with, and for what is no causal language model.
         """
         if not isinstance(name_or_path, str):
             raise TypeError(f"name_or_path must be a string, not {type(name_or_path).__name__}")
         loaded = open_pretrained(
-            name_or_path, engine=engine, device=device, dtype=dtype, revision=revision
+            name_or_path,
+            engine=engine,
+            device=device,
+            dtype=dtype,
+            revision=revision,
+            probe=probe,
         )
         decoder = cls(loaded.engine, loaded.tokenizer)
         decoder.model, decoder.name, decoder.revision = loaded.model, name_or_path, revision

@@ -31,6 +31,7 @@ def open_pretrained(
     device: Any = None,
     dtype: Any = None,
     revision: str | None = None,
+    probe: bool = True,
 ) -> LoadedModel:
     """Open "demo", a folder, or a model of the hub; see `Decoder.from_pretrained`."""
     from fastdecode.models.checkpoints import load
@@ -44,17 +45,23 @@ def open_pretrained(
     if kept == "int8":
         dtype = None
     model, tokenizer = load(name_or_path, device=device, dtype=dtype, revision=revision)
-    return open_object(model, tokenizer, engine=engine, dtype=kept)
+    return open_object(model, tokenizer, engine=engine, dtype=kept, probe=probe)
 
 
 def open_object(
-    model: Any, tokenizer: Any, *, engine: str = "auto", dtype: Any = None
+    model: Any,
+    tokenizer: Any,
+    *,
+    engine: str = "auto",
+    dtype: Any = None,
+    probe: bool = True,
 ) -> LoadedModel:
     """Open a transformers model, or an `Engine`, with its tokenizer; see `Decoder`.
 
     Raises:
         TypeError: for anything else, and where `engine` or `dtype` is given beside an `Engine`.
-        ValueError: for an engine or a dtype that the model cannot run with.
+        ValueError: for an engine or a dtype that the model cannot run with, and for what is no
+            causal language model.
     """
     if not callable(getattr(tokenizer, "decode", None)):
         raise TypeError(
@@ -69,7 +76,7 @@ def open_object(
         raise TypeError(
             f"model must be a transformers causal language model, not {type(model).__name__}"
         )
-    return LoadedModel(open_engine(model, engine, dtype), tokenizer, model)
+    return LoadedModel(open_engine(model, engine, dtype, probe=probe), tokenizer, model)
 
 
 def _native(

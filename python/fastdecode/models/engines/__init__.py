@@ -34,7 +34,7 @@ def prefers_native(engine: str, device: Any = None, dtype: Any = None) -> bool:
     return able and fits
 
 
-def open_engine(model: Any, name: str = "auto", dtype: Any = None) -> Engine:
+def open_engine(model: Any, name: str = "auto", dtype: Any = None, *, probe: bool = True) -> Engine:
     """The engine for a transformers causal language model.
 
     Args:
@@ -46,16 +46,18 @@ def open_engine(model: Any, name: str = "auto", dtype: Any = None) -> Engine:
         dtype: the format in which the native engine keeps weights, one of `NATIVE_DTYPES`; for
             other engines the model's own. None is the model's own, and "auto" then leaves a model
             that is not in float32 to torch, which computes in the model's own dtype.
+        probe: whether a model that runs through its own forward pass is first probed with a few
+            tokens; see `Decoder`.
 
     Raises:
         ValueError: for an unknown name, where "native" cannot run the model, and for a dtype that
-            neither the native engine nor the model has.
+            neither the native engine nor the model has, and for what is no causal language model.
     """
     _check_name(name)
     from fastdecode.models.engines.gpt2.engine import GPT2Engine
     from fastdecode.models.engines.native import LoadedEngine, runs_natively
     from fastdecode.models.engines.plain_gpt2 import is_plain_gpt2
-    from fastdecode.models.engines.transformers import TorchEngine
+    from fastdecode.models.engines.transformers.engine import TorchEngine
 
     own, asked = str(dtype_name(model.dtype)), dtype_name(dtype)
     kept = asked or own
@@ -71,7 +73,7 @@ def open_engine(model: Any, name: str = "auto", dtype: Any = None) -> Engine:
         )
     if name != "transformers" and is_plain_gpt2(model):
         return GPT2Engine(model)
-    return TorchEngine(model)
+    return TorchEngine(model, probe=probe)
 
 
 def dtype_name(dtype: Any) -> str | None:

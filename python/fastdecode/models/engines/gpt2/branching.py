@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastdecode.models.engines.transformers import TorchBatch, ready
+from fastdecode.models.engines.transformers.batch import TorchBatch, ready
 
 if TYPE_CHECKING:
     from fastdecode.models.engines.gpt2.engine import GPT2Engine

@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 
 from fastdecode.models.engines.gpt2.branching import BranchingBatch
 from fastdecode.models.engines.plain_gpt2 import parameter_versions
-from fastdecode.models.engines.transformers import TorchBatch, TorchEngine, left_padded
+from fastdecode.models.engines.transformers.batch import TorchBatch
+from fastdecode.models.engines.transformers.engine import TorchEngine
+from fastdecode.models.engines.transformers.forward import left_padded
+from fastdecode.models.engines.transformers.positions import Positions
 
 # From two rows up to this many, transposed weights are faster; a single row and a prefill use the
 # weights as they are stored.
@@ -66,7 +69,7 @@ class GPT2Engine(TorchEngine):
 
     def __init__(self, model: Any) -> None:
         """Use a model for which `is_plain_gpt2` holds, in evaluation mode."""
-        super().__init__(model)
+        super().__init__(model, probe=False)
         self._heads = int(self.config.num_attention_heads)
         self._version: list[tuple[int, int]] = []
         self._layers: list[_Layer] = []
@@ -79,7 +82,7 @@ class GPT2Engine(TorchEngine):
     def prefill(self, prompts: Any) -> tuple[Any, torch.Tensor]:
         """The cache of `prompts`, padded on the left, and the last logits (prompts, vocab)."""
         self._load()
-        ids, positions, own = left_padded(prompts)
+        ids, own = left_padded(prompts)
         width = ids.shape[1]
         mask = None
         if not bool(own.all()):
@@ -87,7 +90,7 @@ class GPT2Engine(TorchEngine):
             # A padded position attends to itself, because a softmax over nothing is NaN.
             mask |= torch.eye(width, dtype=torch.bool)
         cache = self.empty_cache()
-        return cache, self._run(ids, positions, cache, mask)
+        return cache, self._run(ids, Positions().of(ids, own), cache, mask)
 
     def step(self, rows: TorchBatch, ids: torch.Tensor) -> torch.Tensor:
         """One token, shape (rows, 1), after `rows`; the logits, shape (rows, vocab)."""

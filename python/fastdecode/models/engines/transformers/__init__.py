@@ -1,0 +1,1 @@
+"""Any transformers causal language model as an engine, through its own forward pass."""
