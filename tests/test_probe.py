@@ -93,8 +93,9 @@ MODELS = {
         "no cache",
         lambda: tiny("OpenAIGPTLMHeadModel", n_embd=32, n_layer=2, n_head=4, n_positions=64),
     ),
+    # Its steps mix the rows of a batch.
     "rwkv": (
-        "equal lengths",
+        "one at a time",
         lambda: tiny("RwkvForCausalLM", hidden_size=32, num_hidden_layers=2, context_length=64),
     ),
 }
@@ -186,10 +187,10 @@ def test_scores_are_the_logits_of_generation(case):
             close(logits[end - 1], plain(model, sequence[:end]))
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "roberta"])
+# For RoBERTa, transformers' own `generate` numbers positions from 0 and its forward pass from
+# padding_idx + 1, as it was trained; and it fails where a decoder has more layers than the encoder.
+@pytest.mark.parametrize("name", sorted(set(MODELS) - {"roberta", "bart, more decoder layers"}))
 def test_greedy_texts_are_those_of_transformers(name):
-    # For RoBERTa, transformers' own `generate` numbers positions from 0 and its forward pass from
-    # padding_idx + 1, as it was trained.
     model = MODELS[name][1]()
     engine = TorchEngine(model)
     prompts = prompts_of((5, 9, 14))
@@ -206,6 +207,7 @@ def test_greedy_texts_are_those_of_transformers(name):
             do_sample=False,
             max_new_tokens=6,
             eos_token_id=None,
+            forced_eos_token_id=None,
             pad_token_id=1,
         )
         assert [tokens[row] for tokens in found] == theirs[0, len(prompt) :].tolist()
@@ -298,14 +300,14 @@ class Renamed(transformers.LlamaForCausalLM):
         )
 
 
-class Old(transformers.LlamaForCausalLM):
+class Old(Renamed):
     """The same with the name that it has had."""
 
     def forward(
         self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None, **kwargs
     ):
-        return Renamed.forward(
-            self, input_ids, attention_mask, position_ids, cache=past_key_values, **kwargs
+        return super().forward(
+            input_ids, attention_mask, position_ids, cache=past_key_values, **kwargs
         )
 
 
@@ -361,7 +363,7 @@ def of_class(kind):
         (Renamed, "padded", "cache"),
         (Old, "padded", "past_key_values"),
         (Unnumbered, "padded", None),
-        (Unmasked, None, None),
+        (Unmasked, "equal lengths", None),
         (Forgetful, "fixed rows", None),
         (Coupled, "one at a time", None),
     ],
@@ -411,13 +413,15 @@ def test_the_probe_consumes_no_random_state():
 def tiny_after_seed():
     model = tiny("MixtralForCausalLM", num_local_experts=4, **LLAMA_LIKE)
     torch.manual_seed(4)
-    model.register_forward_hook(lambda *a: torch.rand(1))
+    model.register_forward_pre_hook(lambda *a: None if torch.rand(1) < 2 else a)
     return model
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["llama", "mixtral", "mistral, window 6"])
 def test_no_false_alarm_in_other_dtypes(name, dtype):
+    if (name, dtype) == ("mixtral", torch.float64):
+        pytest.skip("transformers' Mixtral does not run in float64")
     model = MODELS[name][1]().to(dtype)
     assert TorchEngine(model).capabilities.mode == "padded"
 

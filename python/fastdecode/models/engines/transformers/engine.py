@@ -144,7 +144,7 @@ class TorchEngine:
         if logits is None:
             raise ValueError("prompts is empty; an engine starts with at least one row")
         batch = self.rows(cache, lengths[owners])
-        self.forward.count(batch, [prompts[owner] for owner in owners])
+        self.forward.count(batch, [prompts[owner] for owner in owners.tolist()])
         return batch, ready(logits)
 
     def rows(self, cache: Any, lengths: NDArray[np.int64]) -> TorchBatch:
@@ -209,7 +209,8 @@ class TorchEngine:
 
     def _scoring_batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
         """Adjacent sequences that may share a pass, in batches of bounded size."""
-        able, batch = self.capabilities, []
+        able = self.capabilities
+        batch: list[Sequence[int]] = []
         for sequence in sequences:
             width = max([len(sequence), *map(len, batch)])
             alike = not batch or (

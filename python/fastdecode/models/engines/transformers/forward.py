@@ -16,13 +16,15 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.generation import GenerationMixin
 
 from fastdecode.models.engines.transformers.batch import TorchBatch
 from fastdecode.models.engines.transformers.capabilities import Convention
 from fastdecode.models.engines.transformers.growing_cache import GrowingLayer
 
-# Arguments that take a cache, in the order in which transformers has named them, newest first.
-CACHE_NAMES = ("cache", "past_key_values", "cache_params")
+# Arguments that take a cache, the one of this version of transformers first.
+_USUAL = inspect.signature(GenerationMixin.prepare_inputs_for_generation).parameters
+CACHE_NAMES = sorted(("cache", "past_key_values", "cache_params"), key=lambda n: n not in _USUAL)
 
 # The models that are watched, and who has run each of them last.
 _holders: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
@@ -32,14 +34,17 @@ class Signature:
     """What the forward pass of a model takes, behind any wrappers.
 
     Attributes:
-        hidden: whether only `**kwargs` is known of it.
+        complete: whether the names of the signature are all that it takes. In a subclass that
+            somebody has written, `**kwargs` may hand on what is not named; in transformers' own
+            classes it goes to attention alone.
     """
 
     def __init__(self, model: Any) -> None:
         """Read the signature of `unwrapped(model)`."""
-        self._names = inspect.signature(unwrapped(model).forward).parameters
+        module = unwrapped(model)
+        self._names = inspect.signature(module.forward).parameters
         self._open = any(p.kind is p.VAR_KEYWORD for p in self._names.values())
-        self.hidden = self._open and "input_ids" not in self._names
+        self.complete = not self._open or type(module).__module__.startswith("transformers.")
 
     def names(self, name: str) -> bool:
         """Whether there is an argument of that name."""
@@ -50,8 +55,9 @@ class Signature:
         return self._open or name in self._names
 
     def cache_names(self) -> list[str]:
-        """The arguments that may take a cache."""
-        return [name for name in CACHE_NAMES if self.hidden or name in self._names]
+        """The arguments that may take a cache, the likeliest first."""
+        named = [name for name in CACHE_NAMES if name in self._names]
+        return named if named or self.complete else list(CACHE_NAMES)
 
 
 class Forward:

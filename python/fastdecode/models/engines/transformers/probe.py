@@ -135,16 +135,7 @@ class _Probe:
 
     def _able(self) -> Capabilities:
         """What a model can do with which not everything works in the usual way."""
-        convention = None
-        ragged = False
-        for candidate in self._candidates():
-            if not self._passes(partial(self._steps, candidate)):
-                continue
-            ragged = self._passes(partial(self._ragged, candidate))
-            if convention is None or ragged:
-                convention = candidate
-            if ragged:
-                break
+        convention, ragged = self._convention()
         if convention is None:
             return Capabilities(_NO_CACHE, ragged=False, reorders=False)
         batches = self._passes(partial(self._equal, convention))
@@ -156,14 +147,40 @@ class _Probe:
             concurrent=self._passes(partial(self._concurrent, convention)),
         )
 
-    def _candidates(self) -> Iterator[Convention]:
-        """Ways to call the model with a cache: the usual ones, then its own state."""
-        usual = list(_conventions(self.model))
-        yield from usual
-        own = dict.fromkeys(c.cache_name for c in usual) | dict.fromkeys(self._states())
-        for name, positions in product(own, _numberings(self.model)):
+    def _convention(self) -> tuple[Convention | None, bool]:
+        """The first way to call the model that works, and whether it works for ragged rows.
+
+        Where it does not, positions and masks are varied, and the cache stays the same.
+        """
+        first = self._references[0]
+        found: Convention | None = None
+        deaf: set[str | None] = set()
+        for one in (*_conventions(self.model), *self._own_states()):
+            if found is not None and (one.cache, one.cache_name) != (found.cache, found.cache_name):
+                break
+            if one.cache != "own" and one.cache_name in deaf:
+                continue
+            if one.cache != "own" and not _succeeds(partial(self._listens, one), first):
+                deaf.add(one.cache_name)
+                continue
+            if not _succeeds(partial(self._steps, one), first):
+                continue
+            found = found or one
+            if _succeeds(partial(self._ragged, one), first):
+                return one, True
+        return found, False
+
+    def _own_states(self) -> Iterator[Convention]:
+        """Ways to call the model with a state that it makes itself."""
+        names = dict.fromkeys((*Signature(self.model).cache_names(), *self._states()))
+        for name, positions in product(names, _numberings(self.model)):
             for masks in (True, False):
                 yield Convention("own", name, positions, masks)
+
+    def _listens(self, convention: Convention, reference: Reference) -> bool:
+        """Whether a prefill writes to the cache that it is given."""
+        cache, _ = Forward(self.model, convention).prefill([reference.first[: reference.shorter]])
+        return bytes_of(cache) > 0
 
     def _states(self) -> list[str]:
         """The names under which the model takes what it has returned."""
@@ -317,11 +334,15 @@ def _conventions(model: Any) -> Iterator[Convention]:
 def _numberings(model: Any) -> Iterator[Positions | None]:
     """The positions that a model may want, the likeliest first."""
     signature = Signature(model)
-    if signature.names("position_ids") or signature.hidden:
-        for table in limits.position_tables(model):
-            padding = getattr(table, "padding_idx", None)
-            if padding is not None:
-                yield Positions(int(padding) + 1, int(padding))
-                break
-        yield Positions()
+    if not signature.takes("position_ids") or (
+        signature.complete and not signature.names("position_ids")
+    ):
+        yield None
+        return
+    for table in limits.position_tables(model):
+        padding = getattr(table, "padding_idx", None)
+        if padding is not None:
+            yield Positions(int(padding) + 1, int(padding))
+            break
+    yield Positions()
     yield None

@@ -95,7 +95,7 @@ class SplitBatch:
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Continue with these rows only; see `base.CachedBatch`."""
         kept = np.asarray(rows).tolist()
-        parts = []
+        parts: list[_Part] = []
         for part in self._parts:
             place = {row: i for i, row in enumerate(part.rows)}
             pairs = [(new, place[old]) for new, old in enumerate(kept) if old in place]
@@ -140,7 +140,8 @@ class SplitBatch:
 
     def _groups(self, rows: Sequence[int]) -> list[list[int]]:
         """The rows that may share a cache."""
-        able, groups = self._able, {}
+        able = self._able
+        groups: dict[Any, list[int]] = {}
         for row in rows:
             length = len(self._ids[row])
             side = able.border is not None and length > able.border
