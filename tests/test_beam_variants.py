@@ -158,7 +158,7 @@ def test_listed_continuations_are_complete():
     )
     for bound in (1e-9, 0.003, 0.03):
         job = Prompt(0, [2], 0, 4, "length")
-        listed = enumerate_continuations(small.engine, small.tokenizer, "", job, bound, [0])
+        listed = enumerate_continuations(small.engine, small.codec.detokenizer, "", job, bound, [0])
         expected = [(ids, score) for ids, score in everything if math.exp(score) >= bound]
         assert [item.token_ids for item in listed] == [ids for ids, _ in expected]
         mass = sum(math.exp(score) for _, score in expected)

@@ -5,12 +5,14 @@ import itertools
 import pytest
 from conftest import make_model, make_tokenizer, ragged
 from fastdecode import Decoder
-from fastdecode.decoding.stop_strings import StopCutter
-from fastdecode.decoding.text import TextCursor, continuation
+from fastdecode.decoding.stop_strings import StopSearch
+from fastdecode.decoding.text import continuation, text_cursor
+from fastdecode.models.detokenizer import Detokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 TOKENIZER = make_tokenizer()
+DETOKENIZER = Detokenizer(TOKENIZER)
 TEXTS = st.text(alphabet=st.sampled_from("ab c\né—你🐊"), max_size=30)
 SLOW_START = {"deadline": None}
 
@@ -52,7 +54,7 @@ def test_leaving_stops_the_work(decoder):
 @given(TEXTS)
 def test_pieces_are_whole_characters_and_the_whole_text(text):
     ids = TOKENIZER(text)["input_ids"]
-    cursor = TextCursor(TOKENIZER, TOKENIZER("It was 你")["input_ids"])
+    cursor = text_cursor(DETOKENIZER, TOKENIZER("It was 你")["input_ids"])
     pieces = [cursor.feed(token) for token in ids]
     assert all("\ufffd" not in piece for piece in pieces)
     assert "".join(pieces) + cursor.finish() == text
@@ -63,9 +65,9 @@ def test_pieces_are_whole_characters_and_the_whole_text(text):
 def test_pieces_of_any_tokens_are_the_text(ids):
     """Also where the tokens are no UTF-8 at all."""
     prompt = TOKENIZER("Once")["input_ids"]
-    cursor = TextCursor(TOKENIZER, prompt)
+    cursor = text_cursor(DETOKENIZER, prompt)
     pieces = [cursor.feed(token) for token in ids]
-    assert "".join(pieces) + cursor.finish() == continuation(TOKENIZER, prompt, ids)
+    assert "".join(pieces) + cursor.finish() == continuation(DETOKENIZER, prompt, ids)
 
 
 def obvious_cut(text: str, stops: list[str]) -> tuple[str, bool]:
@@ -85,14 +87,16 @@ STOPS = st.lists(st.text(alphabet="abc", min_size=1, max_size=4), min_size=1, ma
 def test_cut_is_exact_and_independent_of_pieces(pieces, stops):
     text = "".join(pieces)
     expected, stopped = obvious_cut(text, stops)
-    cutter = StopCutter(stops)
-    given_out = ""
+    search = StopSearch(stops)
+    end = None
     for piece in pieces:
-        given_out += cutter.feed(piece)
-        # Nothing is given out that a stop string could still take back.
-        assert expected.startswith(given_out)
-    assert given_out + cutter.flush() == expected
-    assert cutter.stopped == stopped
+        end = search.feed(piece)
+        if end is not None:
+            break
+        # Nothing is safe that a stop string could still take back.
+        assert search.safe <= len(expected)
+    assert (end is not None) == stopped
+    assert text[:end] == expected
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])
@@ -109,7 +113,7 @@ def test_stop_strings_across_token_borders(decoder, length):
             assert stopped.token_ids == free.token_ids[:count]
             # It stops with the token that completes the stop string.
             ids = decoder.encode([prompt])[0]
-            assert stop not in continuation(TOKENIZER, ids, free.token_ids[: count - 1])
+            assert stop not in continuation(DETOKENIZER, ids, free.token_ids[: count - 1])
         steps = decoder.stream(prompt, max_new_tokens=16, eos_token_id=[], stop=[stop, "\0\0"])
         assert "".join(step.text for step in steps) == cut
 
@@ -129,10 +133,10 @@ def test_sentencepiece_like_space_is_kept():
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="<s>")
-    cursor = TextCursor(fast, [1])
+    cursor = text_cursor(Detokenizer(fast), [1])
     pieces = [cursor.feed(token) for token in (2, 3, 3)]
     assert pieces == [" upon", " a", " a"]
-    assert continuation(fast, [1], [2, 3, 3]) == " upon a a"
+    assert continuation(Detokenizer(fast), [1], [2, 3, 3]) == " upon a a"
 
 
 def test_two_streams_of_one_decoder_do_not_disturb_each_other():

@@ -98,6 +98,8 @@ def check_call(
         max_new_tokens = checks.integer("max_new_tokens", max_new_tokens, 1)
     if read.max_length is not None:
         checks.integer("max_length", read.max_length, 1)
+    for row, text in enumerate(texts):
+        codec.check_size(f"prompts[{row}]", text, context)
     ids = codec.prompts(texts)
     checks.fits(ids, context, vocab)
     checked = [
@@ -122,7 +124,7 @@ def check_call(
         eos_ids=eos,
         stops=stops,
         logprobs=logprobs,
-        tokenizer=codec.tokenizer,
+        detokenizer=codec.detokenizer,
         text_by_step=text_by_step,
         # A beam search records a tree instead.
         trace=trace and not beam,

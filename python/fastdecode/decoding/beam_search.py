@@ -19,8 +19,7 @@ from fastdecode.decoding.beam_trees import beam_tree
 from fastdecode.decoding.request import Prompt, Request, Timer
 from fastdecode.decoding.scheduler import batches
 from fastdecode.decoding.sequence import TokenSequence
-from fastdecode.decoding.stop_strings import StopCutter
-from fastdecode.decoding.text import TextCursor, continuation
+from fastdecode.decoding.stop_strings import StoppableText, has_stop
 from fastdecode.models.engines.base import Engine
 from fastdecode.options.strategies import as_u32
 from fastdecode.results.beam_tree import BeamTree
@@ -113,7 +112,7 @@ class BeamSearch:
     def _finished(self, state: BeamState, index: int) -> list[TokenSequence]:
         prompt = self._prompts[index]
         if self._trace:
-            self.trees[prompt.index] = beam_tree(state, index, prompt, self._request.tokenizer)
+            self.trees[prompt.index] = beam_tree(state, index, prompt, self._request.detokenizer)
         return self._sequences(state, index)
 
     def _sequences(self, state: BeamState, index: int) -> list[TokenSequence]:
@@ -125,10 +124,11 @@ class BeamSearch:
         sequence.score, sequence.inclusion = outcome.score, outcome.inclusion
         sequence.reason = prompt.limit_reason if outcome.ending == "length" else outcome.ending
         if self._request.stops:
-            cutter = StopCutter(self._request.stops)
-            text = cutter.feed(continuation(self._request.tokenizer, prompt.ids, sequence.ids))
-            sequence.pieces = [text + cutter.flush()]
-            if cutter.stopped:
+            growing = StoppableText(self._request.detokenizer, prompt.ids, self._request.stops)
+            last = len(sequence.ids) - 1 if outcome.ending == "eos" else None
+            pieces = [growing.feed(token, ends=i == last) for i, token in enumerate(sequence.ids)]
+            sequence.pieces = ["".join([*pieces, growing.finish()])]
+            if growing.stopped:
                 sequence.reason = "stop"
         return sequence
 
@@ -144,13 +144,12 @@ class BeamSearch:
 
     def _stop(self) -> Callable[[int, list[int]], bool] | None:
         """A function that says whether a sequence's text contains a stop string."""
-        stops, tokenizer = self._request.stops, self._request.tokenizer
+        stops, detokenizer = self._request.stops, self._request.detokenizer
         if not stops:
             return None
 
         def stop(index: int, ids: list[int]) -> bool:
-            text = continuation(tokenizer, self._prompts[index].ids, ids)
-            return any(stop in text for stop in stops)
+            return has_stop(detokenizer, self._prompts[index].ids, ids, stops)
 
         return stop
 
@@ -172,8 +171,7 @@ class SettledText:
         self._seed = request.seed
         self._prompt = prompt
         self._count = 0
-        self._cursor = TextCursor(request.tokenizer, prompt.ids)
-        self._cutter = StopCutter(request.stops)
+        self._growing = StoppableText(request.detokenizer, prompt.ids, request.stops)
 
     def grow(self, ids: list[int], logprobs: list[float], reason: str | None) -> Iterator[Step]:
         """A step for each new token of `ids`; `reason` is given where the sequence has ended."""
@@ -181,9 +179,9 @@ class SettledText:
         for token, logprob in list(zip(ids, logprobs, strict=True))[self._count :]:
             self._count += 1
             last = reason is not None and self._count == len(ids)
-            text = self._cutter.feed(self._cursor.feed(token))
-            if last and not self._cutter.stopped:
-                text += self._cutter.feed(self._cursor.finish()) + self._cutter.flush()
+            text = self._growing.feed(token, ends=last and reason == "eos")
+            if last:
+                text += self._growing.finish()
             yield Step(
                 text=text,
                 token_id=token,

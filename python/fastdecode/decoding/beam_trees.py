@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastdecode._core import BeamState
 from fastdecode.decoding.request import Prompt
 from fastdecode.decoding.text import continuation
+from fastdecode.models.detokenizer import Detokenizer
 from fastdecode.results.beam_tree import BeamTree, Branch
 
 
-def beam_tree(state: BeamState, index: int, prompt: Prompt, tokenizer: Any) -> BeamTree:
+def beam_tree(state: BeamState, index: int, prompt: Prompt, detokenizer: Detokenizer) -> BeamTree:
     """The tree of a search that records its expansions, after prompt `index` of the batch."""
     found = state.expansions(index)
     parents = {node: parent for _, parent, _, _, _, _, node in found if node is not None}
@@ -29,9 +28,9 @@ def beam_tree(state: BeamState, index: int, prompt: Prompt, tokenizer: Any) -> B
         if before is None:
             before = [tokens[n] for n in reversed(_path(parent, parents))]
             histories[parent] = before
-        text = continuation(tokenizer, prompt.ids + before, [token])
+        text = continuation(detokenizer, prompt.ids + before, [token])
         if not text:
-            text = tokenizer.decode([token])
+            text = detokenizer.hidden(token) or detokenizer.decode([token])
         branches.append(
             Branch(
                 number,
@@ -46,7 +45,7 @@ def beam_tree(state: BeamState, index: int, prompt: Prompt, tokenizer: Any) -> B
                 number in best,
             )
         )
-    return BeamTree(continuation(tokenizer, [], prompt.ids), branches)
+    return BeamTree(continuation(detokenizer, [], prompt.ids), branches)
 
 
 def _path(node: int, parents: dict[int, int]) -> list[int]:

@@ -91,11 +91,10 @@ def _settled_steps(engine: Engine, request: Request, beam: Beam) -> Iterator[Ste
 
 def _generation(sequence: TokenSequence, call: CheckedCall) -> Generation:
     request = call.request
-    text = sequence.text(request.tokenizer)
-    cursor, cutter = sequence.cursor, sequence.cutter
-    if sequence.reason is None and cursor is not None and cutter is not None:
+    text = sequence.text(request.detokenizer)
+    if sequence.reason is None and sequence.growing is not None:
         # An interrupted sequence still holds back what could have begun a stop string.
-        text += cutter.flush() + cursor.finish()
+        text += sequence.growing.finish()
     # An interrupt may fall between the record of a token's probability and that of the token.
     count = len(sequence.ids)
     return Generation(

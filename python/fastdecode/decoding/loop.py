@@ -143,14 +143,13 @@ def _advance(
     for sequence, token, reason in zip(sequences, tokens, reasons, strict=True):
         sequence.ids.append(token)
         sequence.reason = reason
-        cursor, cutter = sequence.cursor, sequence.cutter
-        if cursor is not None and cutter is not None and sequence.pieces is not None:
-            piece = cutter.feed(cursor.feed(token))
-            if reason is not None and not cutter.stopped:
-                piece += cutter.feed(cursor.finish())
-                piece += cutter.flush()
+        growing = sequence.growing
+        if growing is not None and sequence.pieces is not None:
+            piece = growing.feed(token, ends=reason == "eos")
+            if reason is not None:
+                piece += growing.finish()
             sequence.pieces.append(piece)
-            if cutter.stopped:
+            if growing.stopped:
                 sequence.reason = "stop"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fastdecode.models.detokenizer import Detokenizer
 from fastdecode.options.strategies import Strategy
 
 
@@ -54,7 +55,7 @@ class Request:
         eos_ids: tokens that end a sequence.
         stops: stop strings.
         logprobs: None, or how many alternatives to record beside each token's log-probability.
-        tokenizer: turns tokens into text.
+        detokenizer: turns tokens into text.
         text_by_step: whether each token's text is needed as soon as the token is chosen.
         trace: whether to record what led to each token.
         pieces: the tokenizer's tokens in readable form, for traces.
@@ -70,7 +71,7 @@ class Request:
     eos_ids: tuple[int, ...]
     stops: tuple[str, ...]
     logprobs: int | None
-    tokenizer: Any
+    detokenizer: Detokenizer
     text_by_step: bool = False
     trace: bool = False
     pieces: Any = None

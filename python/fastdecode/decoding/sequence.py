@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from fastdecode.decoding.request import Prompt, Request
-from fastdecode.decoding.stop_strings import StopCutter
-from fastdecode.decoding.text import TextCursor, continuation
+from fastdecode.decoding.stop_strings import StoppableText
+from fastdecode.decoding.text import continuation
+from fastdecode.models.detokenizer import Detokenizer
 from fastdecode.results.trace import Trace
 
 
@@ -26,8 +26,7 @@ class TokenSequence:
         score: a beam's final score.
         inclusion: in a stochastic beam search, the probability that the sample contains it.
         pieces: the text that each token completes, where text is needed step by step.
-        cursor: the incremental detokenizer, with `pieces`.
-        cutter: the search for stop strings, with `pieces`.
+        growing: the text as it grows, with `pieces`.
     """
 
     prompt: Prompt
@@ -40,8 +39,7 @@ class TokenSequence:
     score: float | None = None
     inclusion: float | None = None
     pieces: list[str] | None = None
-    cursor: TextCursor | None = None
-    cutter: StopCutter | None = None
+    growing: StoppableText | None = None
 
     @classmethod
     def of(cls, request: Request, prompt: Prompt, sample: int) -> TokenSequence:
@@ -49,12 +47,11 @@ class TokenSequence:
         sequence = cls(prompt, sample)
         if request.stops or request.text_by_step or request.trace:
             sequence.pieces = []
-            sequence.cursor = TextCursor(request.tokenizer, prompt.ids)
-            sequence.cutter = StopCutter(request.stops)
+            sequence.growing = StoppableText(request.detokenizer, prompt.ids, request.stops)
         return sequence
 
-    def text(self, tokenizer: Any) -> str:
+    def text(self, detokenizer: Detokenizer) -> str:
         """The text so far, cut at a stop string."""
         if self.pieces is not None:
             return "".join(self.pieces)
-        return continuation(tokenizer, self.prompt.ids, self.ids)
+        return continuation(detokenizer, self.prompt.ids, self.ids)

@@ -53,7 +53,7 @@ class Pieces:
         if token_id in self._added:
             return piece.encode()
         if self._byte_level:
-            table = _byte_of_character()
+            table = byte_of_character()
             return bytes(table[c] for c in piece) if all(c in table for c in piece) else b""
         byte = _BYTE_PIECE.fullmatch(piece)
         if byte:
@@ -90,7 +90,7 @@ def _escaped(character: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _byte_of_character() -> dict[str, int]:
+def byte_of_character() -> dict[str, int]:
     """The byte of each character in byte-level BPE.
 
     Printable bytes are written as themselves, the others as the characters from U+0100 on, in order

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from fastdecode.decoding.arguments import room
 from fastdecode.decoding.request import Prompt
 from fastdecode.decoding.text import continuation
 from fastdecode.models.codec import Codec
+from fastdecode.models.detokenizer import Detokenizer
 from fastdecode.models.engines.base import Engine
 from fastdecode.options import checks
 from fastdecode.results.continuations import Continuation, Continuations
@@ -33,29 +33,34 @@ def continuations(
         TypeError: for a wrong type.
         ValueError: for a bad value, or a prompt without room in the context.
     """
-    if not isinstance(prompt, str):
-        raise TypeError(f"prompt must be a string, not {type(prompt).__name__}")
+    checks.string("prompt", prompt)
     if isinstance(min_probability, bool) or not isinstance(min_probability, int | float):
         raise TypeError(f"min_probability must be a number, not {min_probability!r}")
     count = checks.integer("max_new_tokens", max_new_tokens, 1)
     vocab, context = engine.vocab_size, engine.context
     eos = engine.eos_ids if eos_token_id is None else checks.eos(eos_token_id, vocab)
+    codec.check_size("prompt", prompt, context)
     (ids,) = codec.prompts([prompt])
     checks.fits([ids], context, vocab)
     start = Prompt(0, ids, 0, *room(0, len(ids), count, None, context))
     return enumerate_continuations(
-        engine, codec.tokenizer, prompt, start, float(min_probability), eos
+        engine, codec.detokenizer, prompt, start, float(min_probability), eos
     )
 
 
 def enumerate_continuations(
-    engine: Engine, tokenizer: Any, prompt: str, start: Prompt, bound: float, eos: Sequence[int]
+    engine: Engine,
+    detokenizer: Detokenizer,
+    prompt: str,
+    start: Prompt,
+    bound: float,
+    eos: Sequence[int],
 ) -> Continuations:
     """Enumerate them level by level; every argument has been checked but `bound`.
 
     Args:
         engine: the model.
-        tokenizer: turns tokens into text.
+        detokenizer: turns tokens into text.
         prompt: the prompt's text.
         start: the tokenized prompt.
         bound: the minimum probability, which the core checks.
@@ -76,7 +81,7 @@ def enumerate_continuations(
         bound,
         (
             Continuation(
-                text=continuation(tokenizer, start.ids, outcome.token_ids),
+                text=continuation(detokenizer, start.ids, outcome.token_ids),
                 token_ids=outcome.token_ids,
                 probability=math.exp(outcome.score),
                 logprob=outcome.score,
