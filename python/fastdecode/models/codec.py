@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from itertools import takewhile
+from typing import Any, NamedTuple
 
+from fastdecode.models.detokenizer import Detokenizer
 from fastdecode.models.pieces import Pieces
+from fastdecode.models.text_bound import most_bytes
+
+# Characters a token up to which a text is encoded without a look at the longest tokens.
+_USUAL_TOKEN = 16
+
+
+class Joined(NamedTuple):
+    """The tokens of a text and of the context before it."""
+
+    context: list[int]
+    text: list[int]
 
 
 class Codec:
@@ -24,6 +37,15 @@ class Codec:
     def pieces(self) -> Pieces:
         """The tokens one by one, as bytes and in readable form."""
         return Pieces(self.tokenizer)
+
+    @cached_property
+    def detokenizer(self) -> Detokenizer:
+        """Turns tokens into text, without special tokens."""
+        return Detokenizer(self.tokenizer)
+
+    @cached_property
+    def _most_bytes(self) -> int | None:
+        return most_bytes(self.tokenizer)
 
     def prompts(self, texts: Sequence[str]) -> list[list[int]]:
         """The tokens of each prompt, with the special tokens that the tokenizer adds by itself.
@@ -55,6 +77,61 @@ class Codec:
             "input_ids"
         ]
         return ids
+
+    def joined(self, contexts: Sequence[str], texts: Sequence[str]) -> list[Joined]:
+        """The tokens of each text after its context, without special tokens around them.
+
+        Context and text are encoded as one text, which is cut where the context ends. A token that
+        crosses the border belongs to the text: its probability is that of the rest of the
+        context's last word as well.
+
+        Args:
+            contexts: the context of each text; an empty one is none.
+            texts: the texts.
+        """
+        whole = [context + text for context, text in zip(contexts, texts, strict=True)]
+        ids, ends = self._with_ends(whole)
+        alone: dict[str, list[int]] = {}
+        if ends is None:
+            distinct = sorted(set(contexts) - {""})
+            alone = dict(zip(distinct, self.plain(distinct), strict=True))
+        found = []
+        for row, (context, text, tokens) in enumerate(zip(contexts, texts, ids, strict=True)):
+            if not context or not text:
+                cut = 0 if text else len(tokens)
+            elif ends is not None:
+                border = len(context)
+                cut = next((i for i, end in enumerate(ends[row]) if end > border), len(tokens))
+            else:
+                # Without the places of tokens: up to the first that the text has changed.
+                pairs = zip(tokens, alone[context], strict=False)
+                cut = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            found.append(Joined(tokens[:cut], tokens[cut:]))
+        return found
+
+    def _with_ends(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list[int]] | None]:
+        """The tokens of each text, and where each ends in it, if the tokenizer knows that."""
+        if not texts or not getattr(self.tokenizer, "is_fast", False):
+            return self.plain(texts), None
+        found = self.tokenizer(
+            list(texts), add_special_tokens=False, verbose=False, return_offsets_mapping=True
+        )
+        return found["input_ids"], [[end for _, end in row] for row in found["offset_mapping"]]
+
+    def check_size(self, name: str, text: str, context: int | None) -> None:
+        """Refuse a text that cannot fit into `context` tokens before it is encoded.
+
+        Raises:
+            ValueError: where its bytes are more than the longest tokens could stand for.
+        """
+        if context is None or len(text) <= context * _USUAL_TOKEN or self._most_bytes is None:
+            return
+        size = len(text.encode())
+        if size > context * self._most_bytes:
+            raise ValueError(
+                f"{name} has {size:,} bytes, which are more than {context:,} tokens, the model's "
+                f"context (no token stands for more than {self._most_bytes}); shorten it"
+            )
 
     def special(self, name: str) -> int:
         """The special token `name`, "bos" or "eos".

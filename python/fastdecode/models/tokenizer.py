@@ -2,59 +2,77 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-# Tokenizer classes that are fully described by `tokenizer.json`.
-_PLAIN = (
-    None,
-    "PreTrainedTokenizerFast",
-    "TokenizersBackend",
-    "GPT2Tokenizer",
-    "GPT2TokenizerFast",
-)
-_GPT2_SPECIAL = "<|endoftext|>"
+from fastdecode.models.tokenizer_files import TokenizerFiles
 
 
 class FileTokenizer:
-    """The part of a transformers tokenizer that the package uses, over a `tokenizer.json`.
+    """The part of a transformers tokenizer that the package uses, from the files of a GPT-2.
+
+    It is the tokenizer that `AutoTokenizer.from_pretrained` of transformers would make of the
+    folder, or none: where the files need more than is known here, they are refused.
 
     Attributes:
         bos_token_id: the token that begins a text, or None.
         eos_token_id: the token that ends a text, or None.
     """
 
+    # As in transformers: it knows where each token is in the text.
+    is_fast = True
+
     def __init__(self, folder: Path) -> None:
-        """Read `tokenizer.json` and `tokenizer_config.json`.
+        """Read `tokenizer.json`, or `vocab.json` and `merges.txt`, and `tokenizer_config.json`.
 
         Raises:
-            ValueError: where they are missing or damaged, or need a tokenizer of another class.
+            ValueError: where they are missing or damaged, or need transformers.
         """
-        from tokenizers import Tokenizer
-
-        try:
-            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            settings = _settings(folder / "tokenizer_config.json")
-        except Exception as error:
-            raise ValueError(f"{folder}: the tokenizer cannot be read: {error}") from error
-        if settings.get("tokenizer_class") not in _PLAIN:
-            raise ValueError(
-                f"{folder}: a tokenizer of class {settings['tokenizer_class']!r} needs transformers"
-            )
-        # A tokenizer file may enable padding and truncation.
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-        self.bos_token_id = self._special(settings.get("bos_token", _GPT2_SPECIAL))
-        self.eos_token_id = self._special(settings.get("eos_token", _GPT2_SPECIAL))
+        files = TokenizerFiles(folder)
+        self._tokenizer = files.tokenizer()
+        self.bos_token_id: int | None = files.special("bos_token", self._tokenizer)
+        self.eos_token_id: int | None = files.special("eos_token", self._tokenizer)
 
     def __call__(
-        self, texts: Sequence[str], *, add_special_tokens: bool = True, verbose: bool = True
-    ) -> dict[str, list[list[int]]]:
-        """The tokens of each text, as `{"input_ids": [...]}`. `verbose` changes nothing."""
+        self,
+        text: str | Sequence[str],
+        *,
+        add_special_tokens: bool = True,
+        return_offsets_mapping: bool = False,
+        verbose: bool = True,
+    ) -> dict[str, Any]:
+        """The tokens of a text, or of each of several.
+
+        Args:
+            text: a text, or a list or tuple of texts.
+            add_special_tokens: whether to add the special tokens that the tokenizer adds by itself.
+            return_offsets_mapping: whether to return the place of each token in its text as well.
+            verbose: changes nothing.
+
+        Returns:
+            `{"input_ids": ...}`, a list of ids for one text and a list of lists for several; with
+            `return_offsets_mapping` also "offset_mapping", where each token has a pair (start, end)
+            of character positions.
+
+        Raises:
+            TypeError: for anything but strings.
+        """
+        texts = [text] if isinstance(text, str) else text
+        if not isinstance(texts, list | tuple) or not all(isinstance(one, str) for one in texts):
+            raise TypeError(f"text must be a string or a list of strings, not {text!r:.60}")
         found = self._tokenizer.encode_batch(list(texts), add_special_tokens=add_special_tokens)
-        return {"input_ids": [item.ids for item in found]}
+        columns: dict[str, list[Any]] = {"input_ids": [one.ids for one in found]}
+        if return_offsets_mapping:
+            columns["offset_mapping"] = [one.offsets for one in found]
+        if isinstance(text, str):
+            return {name: values[0] for name, values in columns.items()}
+        return columns
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """The tokens of one text."""
+        ids: list[int] = self([text], add_special_tokens=add_special_tokens)["input_ids"][0]
+        return ids
 
     @property
     def backend_tokenizer(self) -> Any:
@@ -67,27 +85,23 @@ class FileTokenizer:
 
     def decode(
         self,
-        ids: Sequence[int],
+        token_ids: int | Sequence[int],
         *,
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool = False,
     ) -> str:
-        """The text of `ids`; spaces are never tidied up."""
-        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        """The text of one token or several; spaces are never tidied up."""
+        ids = [token_ids] if isinstance(token_ids, int) else list(token_ids)
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
         return text
 
-    def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str | None]:
-        """The tokens as written in the vocabulary."""
+    @overload
+    def convert_ids_to_tokens(self, ids: int) -> str | None: ...
+    @overload
+    def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str | None]: ...
+    def convert_ids_to_tokens(self, ids: int | Sequence[int]) -> str | list[str | None] | None:
+        """One token or several, as written in the vocabulary; None for an unknown id."""
+        if isinstance(ids, int):
+            found: str | None = self._tokenizer.id_to_token(ids)
+            return found
         return [self._tokenizer.id_to_token(token) for token in ids]
-
-    def _special(self, token: Any) -> int | None:
-        content = token.get("content") if isinstance(token, dict) else token
-        return None if content is None else self._tokenizer.token_to_id(content)
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    return found if isinstance(found, dict) else {}

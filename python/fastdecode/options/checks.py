@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 U32 = 2**32 - 1
 U64 = 2**64 - 1
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def string(name: str, value: Any) -> str:
@@ -19,10 +21,11 @@ def string(name: str, value: Any) -> str:
 
     Raises:
         TypeError: for anything else.
+        ValueError: for one that is not valid Unicode.
     """
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, not {type(value).__name__} ({value!r:.40})")
-    return value
+    return well_formed(name, value)
 
 
 def prompts(value: Any, name: str = "prompts") -> list[str]:
@@ -30,9 +33,10 @@ def prompts(value: Any, name: str = "prompts") -> list[str]:
 
     Raises:
         TypeError: for anything else.
+        ValueError: for one that is not valid Unicode.
     """
     if isinstance(value, str):
-        return [value]
+        return [well_formed(f"{name}[0]", value)]
     if isinstance(value, bytes | bytearray) or not isinstance(value, Iterable):
         raise TypeError(
             f"{name} must be a string or a sequence of strings, not {type(value).__name__}"
@@ -43,7 +47,27 @@ def prompts(value: Any, name: str = "prompts") -> list[str]:
             raise TypeError(
                 f"{name}[{row}] must be a string, not {type(item).__name__} ({item!r:.40})"
             )
+        well_formed(f"{name}[{row}]", item)
     return items
+
+
+def well_formed(name: str, text: str) -> str:
+    """A text that is valid Unicode: it has no lone surrogates, which no encoding can express.
+
+    Raises:
+        ValueError: otherwise, with the place of the first.
+    """
+    found = None if text.isascii() else _SURROGATE.search(text)
+    if found is None:
+        return text
+    code = ord(found[0])
+    origin = ""
+    if 0xDC80 <= code <= 0xDCFF:
+        origin = f", which Python puts for the byte 0x{code - 0xDC00:02x} of text that is not UTF-8"
+    raise ValueError(
+        f"{name} has the lone surrogate {found[0]!r} at position {found.start()}{origin}; give "
+        "valid Unicode, for example text.encode('utf-8', 'replace').decode()"
+    )
 
 
 def filled(name: str, value: Any) -> list[str]:

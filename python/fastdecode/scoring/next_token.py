@@ -55,6 +55,7 @@ def next_token(
             "next_token() shows how one token is chosen, and a beam search chooses whole "
             "texts; see generate(..., trace=True).tree"
         )
+    codec.check_size("prompt", prompt, engine.context)
     ids = codec.prompts([prompt])
     checks.fits(ids, engine.context, engine.vocab_size, ["prompt"])
     _, logits = engine.start(ids, [1])

@@ -58,7 +58,9 @@ class TextScorer:
             items = [item.text for item in items]
         else:
             items = checks.prompts(items, "texts")
-            tasks = self._tasks([context] * len(items), items, bos=bos, eos=eos)
+            tasks = self._tasks(
+                [context] * len(items), items, bos=bos, eos=eos, bounded=stride is None
+            )
         return Scores(self._scores(items, tasks, stride, alternatives, progress))
 
     def compare(
@@ -126,7 +128,7 @@ class TextScorer:
     ) -> Surprises:
         """See `Decoder.surprising`."""
         items = checks.filled("texts", texts)
-        tasks = self._tasks([context] * len(items), items, bos=bos, eos=eos)
+        tasks = self._tasks([context] * len(items), items, bos=bos, eos=eos, bounded=stride is None)
         for task in tasks:
             if len(task.tokens) == task.unscored:
                 raise ValueError(
@@ -143,23 +145,23 @@ class TextScorer:
         bos: bool,
         eos: bool,
         names: Sequence[str] | None = None,
+        bounded: bool = True,
     ) -> list[Task]:
-        """A task for each text after its context, between BOS and EOS where requested."""
+        """A task for each text after its context, between BOS and EOS where requested.
+
+        `bounded` is whether a text must fit into the context of the model.
+        """
+        names = names or [f"texts[{row}]" for row in range(len(texts))]
         for context in set(contexts):
             checks.string("context", context)
+        if bounded and self.engine.context is not None:
+            for name, text in zip(names, texts, strict=True):
+                self.codec.check_size(name, text, self.engine.context + 1)
         start = [self.codec.special("bos")] if bos else []
         end = [self.codec.special("eos")] if eos else []
-        distinct = sorted(set(contexts) - {""})
-        before = dict(zip(distinct, self.codec.plain(distinct), strict=True))
         return [
-            Task(
-                f"texts[{row}]" if names is None else names[row],
-                start + before.get(context, []),
-                ids + end,
-            )
-            for row, (context, ids) in enumerate(
-                zip(contexts, self.codec.plain(texts), strict=True)
-            )
+            Task(name, start + before, ids + end)
+            for name, (before, ids) in zip(names, self.codec.joined(contexts, texts), strict=True)
         ]
 
     def _scores(

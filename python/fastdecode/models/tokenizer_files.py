@@ -1,0 +1,321 @@
+"""The files of a tokenizer, read as transformers reads them for a GPT-2.
+
+Which class of transformers would read the files decides about their meaning. `GPT2Tokenizer` takes
+vocabulary and merges alone, and has a way of its own to split texts; the class without a model of
+its own takes `tokenizer.json` as it is. Both then add tokens that `tokenizer_config.json` names.
+Files that mention anything else are refused.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokenizers import AddedToken, Tokenizer
+
+# The classes that transformers makes of these names, with or without "Fast".
+_GPT2 = "GPT2Tokenizer"
+_PLAIN = ("PreTrainedTokenizer", "TokenizersBackend")
+_GPT2_SPECIAL = "<|endoftext|>"
+_NAMED = (
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+)
+_READ = (
+    "add_bos_token",
+    "add_eos_token",
+    "add_prefix_space",
+    "added_tokens_decoder",
+    "additional_special_tokens",
+    "extra_special_tokens",
+    "split_special_tokens",
+    "tokenizer_class",
+    *_NAMED,
+)
+# Settings that change neither the tokens of a text nor the text of tokens.
+_WITHOUT_EFFECT = (
+    "backend",
+    "chat_template",
+    "clean_up_tokenization_spaces",
+    "errors",
+    "is_local",
+    "local_files_only",
+    "max_len",
+    "max_length",
+    "model_input_names",
+    "model_max_length",
+    "name_or_path",
+    "pad_to_multiple_of",
+    "pad_token_type_id",
+    "padding_side",
+    "processor_class",
+    "special_tokens_map_file",
+    "stride",
+    "truncation_side",
+    "truncation_strategy",
+    "use_fast",
+    "verbose",
+)
+
+
+class TokenizerFiles:
+    """The settings and the vocabulary of a tokenizer in a folder.
+
+    Attributes:
+        settings: those of `tokenizer_config.json`, with those of older files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Read the settings.
+
+        Raises:
+            ValueError: where they are damaged, or need transformers.
+        """
+        self._folder = folder
+        self.settings = _settings(folder / "tokenizer_config.json")
+        for name in self.settings:
+            if name not in _READ and name not in _WITHOUT_EFFECT:
+                raise self._refusal(f"the setting {name!r} in tokenizer_config.json")
+        self._gpt2 = self._is_gpt2(_settings(folder / "config.json"))
+        self._read_older_settings()
+        self._declared = self._declared_tokens()
+        self._specials = self._special_tokens()
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer.
+
+        Raises:
+            ValueError: where its files are missing or damaged, or need transformers.
+        """
+        try:
+            found = (
+                self._from_json() if self._path("tokenizer.json").is_file() else self._from_bpe()
+            )
+            found.encode_special_tokens = bool(self.settings.get("split_special_tokens", False))
+            # A tokenizer file may enable padding and truncation.
+            found.no_padding()
+            found.no_truncation()
+        except Exception as error:
+            raise ValueError(f"{self._folder}: the tokenizer cannot be read: {error}") from error
+        return found
+
+    def special(self, name: str, tokenizer: Tokenizer) -> int | None:
+        """The id of a special token such as "bos_token", or None."""
+        token = self._specials.get(name)
+        return None if token is None else tokenizer.token_to_id(_content(token))
+
+    def _path(self, name: str) -> Path:
+        return self._folder / name
+
+    def _refusal(self, reason: str) -> ValueError:
+        return ValueError(f"{self._folder}: {reason} needs the tokenizer of transformers")
+
+    def _is_gpt2(self, config: dict[str, Any]) -> bool:
+        """Whether transformers would make a `GPT2Tokenizer`, and no plain one."""
+        named = self.settings.get("tokenizer_class") or config.get("tokenizer_class")
+        if named is None:
+            if config.get("model_type", "gpt2") != "gpt2":
+                raise self._refusal(f"a model of type {config['model_type']!r}")
+            return True
+        name = str(named).removesuffix("Fast")
+        if name != _GPT2 and name not in _PLAIN:
+            raise self._refusal(f"a tokenizer of class {named!r}")
+        return name == _GPT2
+
+    def _read_older_settings(self) -> None:
+        """The files in which older versions of transformers saved special tokens."""
+        if "added_tokens_decoder" in self.settings:
+            return
+        if self._path("added_tokens.json").is_file():
+            raise self._refusal("added_tokens.json")
+        for name, value in _settings(self._path("special_tokens_map.json")).items():
+            if name not in _READ:
+                raise self._refusal(f"{name!r} in special_tokens_map.json")
+            known = isinstance(value, dict) and name in _NAMED
+            self.settings[name] = {**value, "__type": "AddedToken"} if known else value
+
+    def _declared_tokens(self) -> dict[int, AddedToken] | None:
+        """The tokens that the settings add, by id; None where they do not say."""
+        declared = self.settings.get("added_tokens_decoder")
+        if declared is None:
+            return None
+        try:
+            return {int(token): _added(value) for token, value in declared.items()}
+        except Exception as error:
+            raise self._refusal(f"added_tokens_decoder ({error})") from error
+
+    def _special_tokens(self) -> dict[str, str | AddedToken]:
+        """The special tokens by name; those without a name are "extra[0]", and so on."""
+        extra = self.settings.get("additional_special_tokens")
+        extra = self.settings.get("extra_special_tokens") or extra or []
+        if not isinstance(extra, list):
+            raise self._refusal("extra_special_tokens by name")
+        default = _GPT2_SPECIAL if self._gpt2 else None
+        values = {
+            name: self.settings.get(name, default if name in _NAMED[:3] else None)
+            for name in _NAMED
+        }
+        values |= {f"extra[{place}]": token for place, token in enumerate(extra)}
+        found: dict[str, str | AddedToken] = {}
+        for name, value in values.items():
+            if value is None:
+                continue
+            if not isinstance(value, str) and not (isinstance(value, dict) and "__type" in value):
+                raise self._refusal(f"{name} as {value!r:.40}")
+            token = value if isinstance(value, str) else _added(value)
+            for known in (self._declared or {}).values():
+                if known.content == _content(token) and name in _NAMED:
+                    token = known
+            found[name] = token
+        return found
+
+    def _from_json(self) -> Tokenizer:
+        """From `tokenizer.json`."""
+        from tokenizers import Tokenizer
+
+        path = self._path("tokenizer.json")
+        tokenizer = Tokenizer.from_file(str(path))
+        inside = tokenizer.get_added_tokens_decoder()
+        added = inside if self._declared is None else self._declared
+        if self._gpt2:
+            if not _is_plain_bpe(tokenizer.model) or not self._is_complete(inside):
+                # GPT2Tokenizer takes the vocabulary and the merges only.
+                processor = tokenizer.post_processor
+                tokenizer = _from_model(path)
+                if processor is not None:
+                    tokenizer.post_processor = processor
+            self._split_as_gpt2(tokenizer)
+        self._add(tokenizer, added)
+        return tokenizer
+
+    def _from_bpe(self) -> Tokenizer:
+        """From `vocab.json` and `merges.txt`."""
+        from tokenizers import Tokenizer
+        from tokenizers.models import BPE
+
+        for name in ("vocab.json", "merges.txt"):
+            if not self._path(name).is_file():
+                raise FileNotFoundError(f"there is no tokenizer.json and no {name}")
+        if not self._gpt2:
+            raise self._refusal("a vocabulary without tokenizer.json")
+        model = BPE.from_file(str(self._path("vocab.json")), str(self._path("merges.txt")))
+        tokenizer = Tokenizer(model)
+        self._split_as_gpt2(tokenizer)
+        self._add(tokenizer, self._declared or {})
+        self._surround(tokenizer)
+        return tokenizer
+
+    def _is_complete(self, inside: dict[int, AddedToken]) -> bool:
+        """Whether `tokenizer.json` has exactly the added tokens that the settings name."""
+        if self._declared is not None and _states(self._declared) != _states(inside):
+            return False
+        special = {token.content for token in inside.values() if token.special}
+        return all(_content(token) in special for token in self._specials.values())
+
+    def _split_as_gpt2(self, tokenizer: Tokenizer) -> None:
+        """Split texts as `GPT2Tokenizer` does, whatever the file says."""
+        from tokenizers import decoders, pre_tokenizers
+
+        prefix = self.settings.get("add_prefix_space", False)
+        tokenizer.normalizer = None
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+        tokenizer.decoder = decoders.ByteLevel()
+
+    def _add(self, tokenizer: Tokenizer, added: dict[int, AddedToken]) -> None:
+        """Add the tokens that the tokenizer does not have yet, in the order of transformers."""
+        from tokenizers import AddedToken
+
+        tokens: list[str | AddedToken] = [added[token] for token in sorted(added)]
+        known = {one.content for one in tokenizer.get_added_tokens_decoder().values()}
+        known |= {_content(token) for token in tokens}
+        for special in self._specials.values():
+            if _content(special) not in known:
+                known.add(_content(special))
+                tokens.append(special)
+        named = {_content(token) for name, token in self._specials.items() if name in _NAMED}
+        for place, token in enumerate(tokens):
+            if isinstance(token, str):
+                tokens[place] = AddedToken(token, special=True)
+            elif token.content in named:
+                token.special = True
+        if tokens:
+            tokenizer.add_tokens(tokens)
+
+    def _surround(self, tokenizer: Tokenizer) -> None:
+        """Add BOS and EOS to each text, where the settings say so."""
+        from tokenizers.processors import TemplateProcessing
+
+        ids = {name: self.special(name, tokenizer) for name in ("bos_token", "eos_token")}
+        used = {
+            name: _content(self._specials[name])
+            for name, token in ids.items()
+            if token is not None and self.settings.get(f"add_{name}", False)
+        }
+        if used:
+            begin, end = used.get("bos_token", ""), used.get("eos_token", "")
+            tokenizer.post_processor = TemplateProcessing(
+                single=[*filter(None, [begin]), "$A", *filter(None, [end])],
+                special_tokens=[(text, ids[name]) for name, text in used.items()],
+            )
+
+
+def _is_plain_bpe(model: Any) -> bool:
+    """Whether a model is as `GPT2Tokenizer` makes it."""
+    from tokenizers.models import BPE
+
+    return (
+        isinstance(model, BPE)
+        and model.dropout is None
+        and not model.unk_token
+        and not model.continuing_subword_prefix
+        and not model.end_of_word_suffix
+        and not model.fuse_unk
+        and not model.byte_fallback
+        and not model.ignore_merges
+    )
+
+
+def _from_model(path: Path) -> Tokenizer:
+    """A tokenizer of the vocabulary and the merges in a `tokenizer.json`, and nothing else."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import BPE
+
+    model = json.loads(path.read_text("utf-8"))["model"]
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+    merges = [(first, second) for first, second in pairs]
+    plain = {"dropout": None, "continuing_subword_prefix": "", "end_of_word_suffix": ""}
+    return Tokenizer(BPE(vocab=model["vocab"], merges=merges, fuse_unk=False, **plain))
+
+
+def _added(value: Any) -> AddedToken:
+    """An added token from its settings."""
+    from tokenizers import AddedToken
+
+    return AddedToken(**{key: item for key, item in value.items() if key != "__type"})
+
+
+def _content(token: Any) -> str:
+    return token if isinstance(token, str) else token.content
+
+
+def _states(tokens: dict[int, AddedToken]) -> dict[int, Any]:
+    return {token: one.__getstate__() for token, one in tokens.items()}
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must be a JSON object")
+    return found
