@@ -61,6 +61,8 @@ def byte_fallback(*, prefix: bool):
     if prefix:
         steps.insert(0, normalizers.Prepend("\u2581"))
     trained.normalizer = normalizers.Sequence(steps)
+    # No piece spans words.
+    trained.pre_tokenizer = pre_tokenizers.Split("\u2581", "merged_with_next")
     trainer = trainers.BpeTrainer(
         vocab_size=120, special_tokens=["<unk>"], show_progress=False, limit_alphabet=48
     )

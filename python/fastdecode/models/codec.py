@@ -129,8 +129,8 @@ class Codec:
         size = len(text.encode())
         if size > context * self._most_bytes:
             raise ValueError(
-                f"{name} has {size:,} bytes, which are more than {context:,} tokens, the model's "
-                f"context (no token stands for more than {self._most_bytes}); shorten it"
+                f"{name} has {size:,} bytes, which cannot fit into a context of {context:,} "
+                f"tokens: no token stands for more than {self._most_bytes} bytes; shorten it"
             )
 
     def special(self, name: str) -> int:

@@ -192,6 +192,10 @@ class TokenizerFiles:
                 if processor is not None:
                     tokenizer.post_processor = processor
             self._split_as_gpt2(tokenizer)
+        elif tokenizer.padding and "pad_token" not in self.settings:
+            # The plain class pads as the file says.
+            padding = {"pad_token": tokenizer.padding["pad_token"]}
+            self._specials = padding | self._specials
         self._add(tokenizer, added)
         return tokenizer
 
@@ -235,7 +239,9 @@ class TokenizerFiles:
         tokens: list[str | AddedToken] = [added[token] for token in sorted(added)]
         known = {one.content for one in tokenizer.get_added_tokens_decoder().values()}
         known |= {_content(token) for token in tokens}
-        for special in self._specials.values():
+        order = [name for name in _NAMED if name in self._specials]
+        for name in [*order, *(name for name in self._specials if name not in _NAMED)]:
+            special = self._specials[name]
             if _content(special) not in known:
                 known.add(_content(special))
                 tokens.append(special)
