@@ -39,6 +39,7 @@ napoleon_use_ivar = True
 napoleon_use_rtype = False
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = "fastdecode"
 html_static_path = ["static"]
 html_css_files = ["pages.css"]

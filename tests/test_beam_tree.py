@@ -127,7 +127,7 @@ def boxes_and_texts(svg):
     name = "{http://www.w3.org/2000/svg}"
     for text in root.iter(f"{name}text"):
         if text.get("class") == "note":
-            yield text.text, float(text.get("x")) + 7.2 * len(text.text), whole
+            yield text.text, float(text.get("x")) + 6.6 * len(text.text), whole
         elif text.get("class") == "score":
             yield text.text, float(text.get("x")) + 6.1 * len(text.text), whole
     for group in root.iter(f"{name}g"):

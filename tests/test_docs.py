@@ -191,9 +191,21 @@ def test_an_error_in_a_filled_blank_is_short_and_says_what_was_expected(kernel):
     assert "TypeError: the JSON object must be str" in shown
     assert "`text` should be a string." in shown
     assert len(shown.splitlines()) == 5
+    kernel.shell.run_cell("%tb")
+    assert "__init__.py" in kernel.shown
     # An error elsewhere does not speak of that blank.
     assert "`text`" not in kernel.run("1 / 0")
     assert kernel.run("x = (") != ""
+
+
+def test_a_cell_that_needs_a_blank_says_so(kernel):
+    kernel.run("cut = 1\nlater = ...  # your turn: two")
+    for name in ("cut", "later"):
+        assert kernel.run(f"print({name})") == (
+            f"`{name}` is missing: first fill in the blank of the cell that makes it."
+        )
+    assert "NameError: name 'lather' is not defined" in kernel.run("lather")
+    assert kernel.run("cut = 1\nlater = 2  # your turn: two") == kernel.run("later") == ""
 
 
 def test_a_failed_check_says_what_was_expected_and_nothing_else(kernel):
@@ -228,7 +240,7 @@ WRONG = [
     ("cumulative = probabilities", "should grow from the first token's probability up to 1"),
     ("winner = int(np.argmax(probabilities))", "`winner` should be"),
     ("draw = core.sample(next_row(text), seed=3, positions=[0])", "with seed 10"),
-    ("draw = next_row(text)", "`draw` should be a draw of a token."),
+    ("draw = next_row(text)", "`draw` should be a seeded draw."),
     ("return rows[-1, whole[-1]]", "the sum, over all tokens but BOS"),
     ("return rows", "the value returned should be the chain rule's sum."),
     ("added = logprobs[token]", "`added` should be the sum of all log-probabilities so far"),
@@ -261,7 +273,7 @@ def test_blanks_left_open_filled_wrongly_and_solved(students, capsys):
                     left.remove((wrong, message))
                     tried = [*answers[:place], wrong, *answers[place + 1 :]]
                     said = kernel.run(filled(exercise, tried)) or kernel.run(cell.source)
-                    assert message in said, wrong
+                    assert message in " ".join(said.split()), wrong
                     assert len(said.splitlines()) <= 8, said
             assert kernel.run(filled(exercise, answers)) == ""
             capsys.readouterr()

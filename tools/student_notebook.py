@@ -36,9 +36,10 @@ _ANSWER = re.compile(
 _MARK = re.compile(r"\s*# answer(: .+)?$")
 
 _HOW_TO = """\
-**How to work with this notebook.** In some cells, a line ends in `# your turn`: replace its three
-dots `...` by code, and run the cell. A hint and the solution fold out below it, and a later cell
-checks your answer. Run the cells in order, beginning with the next one."""
+**How to work with this notebook.** In some cells, a line is left blank: `...  # your turn`, and a
+few words on what belongs there. Replace the three dots by code, and run the cell. A hint and the
+solution fold out below it, and a later cell checks your answer. Run the cells in order, beginning
+with the next one."""
 
 _FOLDED = """\
 <details><summary>{title}</summary>

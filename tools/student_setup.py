@@ -1,6 +1,7 @@
 """Run this cell first: it says what an open blank is for, and keeps error messages short."""
 
 import re
+import textwrap
 import traceback
 
 from IPython import get_ipython
@@ -9,7 +10,8 @@ from IPython import get_ipython
 def explain_blanks(shell):
     """Have open blanks explained, and errors shown without the code of libraries."""
     yours = re.compile(r"\s*(?P<code>.*?)\s*# your turn: (?P<wanted>.+)")
-    expected = []
+    made = re.compile(r"\s*(?:(\w+) = |def (\w+))")
+    expected, waiting = [], set()
 
     class OpenBlankError(Exception):
         def _render_traceback_(self):
@@ -27,10 +29,16 @@ def explain_blanks(shell):
             for number, code, wanted in blanks
             if code.endswith("...")
         ]
+        names = {name for line in lines if (found := made.match(line)) for name in found.groups()}
         if still_open:
+            waiting.update(names)
             how = "Replace the three dots. A hint and the solution are below this cell."
-            raise OpenBlankError("\n".join([*still_open, how]))
+            raise OpenBlankError(sentences([*still_open, how]))
+        waiting.difference_update(names)
         return lines
+
+    def sentences(items):
+        return "\n".join(textwrap.fill(item, 90, break_on_hyphens=False) for item in items)
 
     def subject(code):
         name, assigned, _ = code.partition(" = ")
@@ -46,13 +54,17 @@ def explain_blanks(shell):
         failed_check = isinstance(error, AssertionError) and error.args
         if failed_check and frames[-1].f_globals is shell.user_global_ns:
             shown = [f"Not yet: {error}"]
+        elif isinstance(error, NameError) and error.name in waiting:
+            shown = [
+                f"`{error.name}` is missing: first fill in the blank of the cell that makes it."
+            ]
         else:
             shown = [
                 f"{'Line' if name == '<module>' else f'In {name}, line'} {number}: {line}"
                 for _, number, name, line in places
             ]
             shown += [f"{kind.__name__}: {error}", *expected, "(%tb shows the whole traceback.)"]
-        error._render_traceback_ = lambda: shown
+        error._render_traceback_ = lambda: [sentences(shown)]
         shell.showtraceback((kind, error, trace))
         del error._render_traceback_
 

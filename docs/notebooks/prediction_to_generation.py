@@ -179,8 +179,8 @@ greedy[0].text
 
 # %% tags=["exercise"]
 number = core.uniform(seed=10, position=len(ids))
-cumulative = np.cumsum(probabilities)  # answer: for each token, the sum of all up to and with it
-winner = int(np.searchsorted(cumulative, number, side="right"))  # answer: the token at `number`
+cumulative = np.cumsum(probabilities)  # answer: the running sum of `probabilities`
+winner = int(np.searchsorted(cumulative, number, side="right"))  # answer: the id that `number` hits
 print(f"{number:.4f} falls on {decoder.tokenizer.decode([winner])!r}")
 
 # %% [markdown] tags=["hint"]
@@ -217,7 +217,7 @@ decoder.next_token(PROMPT).sample(200, seed=10)
 # %% tags=["exercise"]
 text = list(ids)
 for _ in range(20):
-    draw = core.sample(next_row(text), seed=10, positions=[len(text)])  # answer: a draw of a token
+    draw = core.sample(next_row(text), seed=10, positions=[len(text)])  # answer: a seeded draw
     text.append(int(draw.tokens[0]))
 print(decoder.tokenizer.decode(text))
 
@@ -379,7 +379,7 @@ def beam_search(ids, width, steps):
         for total, sequence in kept:
             logprobs = core.log_softmax(next_row(sequence))
             for token in np.argsort(-logprobs)[:width].tolist():
-                added = total + logprobs[token]  # answer: the log-probability with this token
+                added = total + logprobs[token]  # answer: the longer sequence's log-probability
                 longer.append((added, [*sequence, token]))
         kept = sorted(longer, reverse=True)[:width]  # answer: the `width` best pairs of `longer`
     return kept
@@ -474,7 +474,7 @@ likelihoods = [
     np.exp(decoder.score(" " + TEXTS[0], context=prompt, eos=False)[0].logprob)
     for prompt in LABELS.values()
 ]
-posterior = np.array(likelihoods) / sum(likelihoods)  # answer: the probability of each class
+posterior = np.array(likelihoods) / sum(likelihoods)  # answer: p(y | x) of each class
 print(dict(zip(LABELS, posterior.round(4).tolist(), strict=True)))
 
 # %% [markdown] tags=["hint"]

@@ -23,7 +23,7 @@ _LINE = 17
 # Widths in pixels. A note is in the reader's own font: this is the width of a wide one.
 _CHARACTER = 7.3
 _DIGIT = 6.1
-_NOTE_CHARACTER = 7.2
+_NOTE_CHARACTER = 6.6
 
 # Inside a page the drawing takes the page's own text colour over its ground, so that the theme need
 # not be known. A drawing in a file of its own (`:root`) has nothing to take these from.
@@ -93,7 +93,7 @@ def as_svg(tree: BeamTree, *, pruned: bool = True) -> str:
     columns = _columns([[boxes[0]], *([boxes[b.id] for b in steps[d]] for d in sorted(steps))])
     width = max(columns[-1].right + _MARGIN, _NARROWEST)
     room = width - 2 * _MARGIN
-    caption, legend = _wrapped(_caption(tree), room), _wrapped(_legend(shown), room)
+    caption, legend = _wrapped([_caption(tree)], room), _wrapped(_legend(shown), room)
     top = 14 + _LINE * len(caption)
     bottom = top + _ROW * max(map(len, steps.values()), default=1)
     height = bottom + 12 + _LINE * len(legend)
@@ -134,24 +134,24 @@ def _columns(steps: Sequence[Sequence[_Box]]) -> list[_Column]:
 _LEGEND = {
     "best": "Green: the best sequence.",
     "returned": "Bold: returned.",
-    "kept": "Thin: dropped in a later step.",
+    "kept": "Thin: dropped later.",
     "pruned": "Grey: pruned at once.",
 }
 
 
-def _legend(shown: Sequence[Branch]) -> str:
+def _legend(shown: Sequence[Branch]) -> list[str]:
     """What the lines and boxes of this drawing mean."""
     present = {standing(branch) for branch in shown}
     entries = [text for kind, text in _LEGEND.items() if kind in present]
     if any(branch.fate == "finished" for branch in shown):
         entries.append("Thick right edge: ended.")
-    return " ".join([*entries, "Numbers: sums of log-probabilities, in nats."])
+    return [*entries, "Numbers: sums of log-probabilities, in nats."]
 
 
 def _caption(tree: BeamTree) -> str:
     if tree.parted is None:
         return "Beam search. Greedy decoding would have found the best sequence too."
-    return "Beam search. In the dashed box, greedy decoding would have left the best sequence."
+    return "Beam search. Dashed: greedy decoding leaves the best sequence here."
 
 
 def _described(tree: BeamTree) -> str:
@@ -159,9 +159,16 @@ def _described(tree: BeamTree) -> str:
     return f"Beam search after {tree.prompt!r}: {len(tree)} candidates, the best is {best!r}"
 
 
-def _wrapped(note: str, room: float) -> list[str]:
-    """The lines of a note that is at most `room` pixels wide."""
-    return textwrap.wrap(note, int(room / _NOTE_CHARACTER))
+def _wrapped(entries: Sequence[str], room: float) -> list[str]:
+    """The lines of a note of at most `room` pixels, broken between entries where possible."""
+    lines = [""]
+    for entry in entries:
+        longer = f"{lines[-1]} {entry}".strip()
+        if len(longer) * _NOTE_CHARACTER <= room:
+            lines[-1] = longer
+        else:
+            lines += textwrap.wrap(entry, int(room / _NOTE_CHARACTER))
+    return [line for line in lines if line]
 
 
 def _notes(lines: Sequence[str], first: float) -> list[str]:
