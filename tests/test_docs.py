@@ -52,9 +52,17 @@ def test_the_notebook_shows_its_points(monkeypatch, annotated):
     assert tree.parted == 0
     assert "nothing" not in names["duel"].explain()
     assert names["duel"].best.text.endswith(names["beams"][0].text)
-    # Each text is in its class; with other priors, the ambiguous one changes sides.
-    assert names["sorted_texts"].labels == names["RIGHT"]
-    assert [one.label for one in names["by_priors"]] == list(names["LABELS"])
+    # Each text is in its class; with other priors, the last one changes sides.
+    classes = list(names["LABELS"])
+    assert names["sorted_texts"].labels == [classes[0], classes[1], classes[1]]
+    assert (
+        min(names["sorted_texts"][0][0].probability, names["sorted_texts"][1][0].probability) > 0.9
+    )
+    assert names["on_the_shelf"].label == classes[0]
+    # The whale is a coin toss, since no class finds it likely.
+    assert names["whale"][0].probability == pytest.approx(0.5, abs=0.1)
+    likely = max(item.score.mean for item in names["sorted_texts"][0])
+    assert max(item.score.mean for item in names["whale"]) < likely - 1
     # The odd line is the most surprising one, and no end token is blamed.
     assert names["odd"][0].index == 2
     assert not any("end" in item.token for item in names["odd"])
@@ -196,6 +204,19 @@ def test_an_error_in_a_filled_blank_is_short_and_says_what_was_expected(kernel):
     # An error elsewhere does not speak of that blank.
     assert "`text`" not in kernel.run("1 / 0")
     assert kernel.run("x = (") != ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["x = ...", "x = ...  # mine", "x = ... # your turn", "x = ...# your turn: the sum", "..."],
+)
+def test_a_blank_whose_comment_was_changed_is_still_open(kernel, line):
+    assert kernel.run(f"y = 1\n{line}").startswith("Line 2 is still blank")
+
+
+def test_dots_elsewhere_are_no_blanks(kernel):
+    for source in ("a = [[1]]\nimport numpy\nnumpy.ones(3)[..., 0]", "b = '...'", "# x = ...", ""):
+        assert kernel.run(source) == ""
 
 
 def test_a_cell_that_needs_a_blank_says_so(kernel):

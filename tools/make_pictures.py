@@ -40,7 +40,7 @@ def views() -> dict[str, str]:
             [f"The king was very {word}." for word in ("glad", "red", "asdf")]
         ).to_html(),
         "beam": decoder.generate(
-            "Alice was very", num_beams=3, max_new_tokens=5, trace=True
+            "Dorothy and the", num_beams=3, max_new_tokens=3, trace=True
         ).tree.to_svg(),
     }
 

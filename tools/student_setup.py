@@ -9,7 +9,8 @@ from IPython import get_ipython
 
 def explain_blanks(shell):
     """Have open blanks explained, and errors shown without the code of libraries."""
-    yours = re.compile(r"\s*(?P<code>.*?)\s*# your turn: (?P<wanted>.+)")
+    line_parts = re.compile(r"\s*(?P<code>[^#]*?)\s*(?:#.*?(?:your turn: (?P<wanted>.+))?)?")
+    blank = re.compile(r"(?:.* = |return )?\.\.\.")
     made = re.compile(r"\s*(?:(\w+) = |def (\w+))")
     expected, waiting = [], set()
 
@@ -18,17 +19,17 @@ def explain_blanks(shell):
             return [str(self)]
 
     def read_blanks(lines):
-        blanks = [
-            (number, found["code"], found["wanted"].strip())
-            for number, line in enumerate(lines, 1)
-            if (found := yours.match(line))
-        ]
-        expected[:] = [f"{subject(code)} should be {wanted}." for _, code, wanted in blanks]
-        still_open = [
-            f"Line {number} is still blank: {subject(code)} should be {wanted}."
-            for number, code, wanted in blanks
-            if code.endswith("...")
-        ]
+        expected.clear()
+        still_open = []
+        for number, line in enumerate(lines, 1):
+            code, wanted = line_parts.fullmatch(line.rstrip()).group("code", "wanted")
+            sentence = f"{subject(code)} should be {wanted}." if wanted else ""
+            if sentence:
+                expected.append(sentence)
+            if blank.fullmatch(code):
+                still_open.append(
+                    f"Line {number} is still blank{': ' * bool(sentence)}{sentence or '.'}"
+                )
         names = {name for line in lines if (found := made.match(line)) for name in found.groups()}
         if still_open:
             waiting.update(names)

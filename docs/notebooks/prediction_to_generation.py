@@ -454,7 +454,6 @@ if MODEL == "demo":
         "the young lady told us her story.",
         "the door of the house was locked.",
     ]
-    RIGHT = ["fairy tale", "detective story", "detective story"]
 else:
     LABELS = {"positive": "A very positive review:", "negative": "A very negative review:"}
     TEXTS = [
@@ -462,7 +461,6 @@ else:
         "What a waste of an evening.",
         "I saw it last night.",
     ]
-    RIGHT = ["positive", "negative", "positive"]
 
 decoder.classify(TEXTS[0], list(LABELS), prompts=LABELS)
 
@@ -474,7 +472,7 @@ likelihoods = [
     np.exp(decoder.score(" " + TEXTS[0], context=prompt, eos=False)[0].logprob)
     for prompt in LABELS.values()
 ]
-posterior = np.array(likelihoods) / sum(likelihoods)  # answer: p(y | x) of each class
+posterior = np.array(likelihoods) / sum(likelihoods)  # answer: the probability of each class
 print(dict(zip(LABELS, posterior.round(4).tolist(), strict=True)))
 
 # %% [markdown] tags=["hint"]
@@ -510,11 +508,8 @@ sorted_texts
 # first class, the same text most likely belongs there:
 
 # %%
-by_priors = [
-    decoder.classify(TEXTS[2], list(LABELS), prompts=LABELS, priors=priors)
-    for priors in ([9, 1], [1, 9])
-]
-by_priors[0]
+on_the_shelf = decoder.classify(TEXTS[2], list(LABELS), prompts=LABELS, priors=[9, 1])
+on_the_shelf
 
 # %% [markdown]
 # The first text leaves no doubt: its likelihoods are so far apart that no sensible prior matters.
