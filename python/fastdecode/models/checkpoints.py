@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -124,9 +125,9 @@ def _read(
                 "which fastdecode does not run; if you trust that code, load the model and its "
                 "tokenizer with transformers and use Decoder(model, tokenizer)"
             ) from error
+        found = _damage(source) or f"{type(error).__name__}: {_short(error)}"
         raise ValueError(
-            f"model={name!r} cannot be loaded: {type(error).__name__}: {_short(error)}; "
-            "are its files complete?"
+            f"model={name!r} cannot be loaded: {found}; are its files complete?"
         ) from error
     # Without tokenizer files transformers makes up one that has no tokens.
     if getattr(tokenizer, "vocab_size", 1) == 0:
@@ -146,6 +147,38 @@ def _read(
             f"model={name!r}: the weights are damaged: {broken!r} has values that are not finite"
         )
     return model.to(torch.device(device) if device is not None else "cpu").eval(), tokenizer
+
+
+def _damage(source: str) -> str:
+    """The first file of a folder that its reader refuses, and why; empty where there is none.
+
+    The weights are not among them.
+    """
+    from tokenizers import Tokenizer
+    from transformers import AutoConfig, GenerationConfig
+
+    from fastdecode.models import strict_json
+
+    folder = Path(source)
+    readers: list[tuple[Path, Callable[[], object]]] = [
+        (path, partial(strict_json.read, path)) for path in sorted(folder.glob("*.json"))
+    ]
+    for name, reader in (
+        ("tokenizer.json", lambda: Tokenizer.from_file(str(folder / "tokenizer.json"))),
+        ("config.json", lambda: AutoConfig.from_pretrained(source, trust_remote_code=False)),
+        ("generation_config.json", lambda: GenerationConfig.from_pretrained(source)),
+    ):
+        if (folder / name).is_file():
+            readers.append((folder / name, reader))
+    for path, reader in readers:
+        try:
+            reader()
+        except (KeyboardInterrupt, MemoryError):
+            raise
+        except Exception as error:
+            text = _short(error)
+            return text if text.startswith(str(path)) else f"{path}: {text}"
+    return ""
 
 
 def _dtype(value: Any) -> Any:

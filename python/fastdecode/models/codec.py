@@ -57,7 +57,7 @@ class Codec:
         """
         if not texts:
             return []
-        ids: list[list[int]] = self.tokenizer(list(texts), verbose=False)["input_ids"]
+        ids: list[list[int]] = self._encoded(texts, "prompts")["input_ids"]
         if all(ids):
             return ids
         bos = getattr(self.tokenizer, "bos_token_id", None)
@@ -73,10 +73,31 @@ class Codec:
         """The tokens of each text, without special tokens around them."""
         if not texts:
             return []
-        ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)[
-            "input_ids"
-        ]
+        ids: list[list[int]] = self._encoded(texts, "texts", add_special_tokens=False)["input_ids"]
         return ids
+
+    def _encoded(self, texts: Sequence[str], name: str, **keywords: Any) -> Any:
+        """What the tokenizer gives for `texts`; an error names the first that it cannot split."""
+        try:
+            return self.tokenizer(list(texts), verbose=False, **keywords)
+        except Exception as error:
+            # The tokenizers package has no exceptions of its own.
+            if type(error) is not Exception:
+                raise
+            for row, text in enumerate(texts):
+                try:
+                    self.tokenizer([text], verbose=False, **keywords)
+                except Exception as reason:
+                    raise ValueError(
+                        f"{name}[{row}] cannot be split into tokens: {reason}; tokenizer.json "
+                        "names the unknown token (model.unk_token), which must be in its vocabulary"
+                    ) from error
+            raise
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the tokenizer is made for conversations."""
+        return bool(getattr(self.tokenizer, "chat_template", None))
 
     def joined(self, contexts: Sequence[str], texts: Sequence[str]) -> list[Joined]:
         """The tokens of each text after its context, without special tokens around them.
@@ -113,9 +134,7 @@ class Codec:
         """The tokens of each text, and where each ends in it, if the tokenizer knows that."""
         if not texts or not getattr(self.tokenizer, "is_fast", False):
             return self.plain(texts), None
-        found = self.tokenizer(
-            list(texts), add_special_tokens=False, verbose=False, return_offsets_mapping=True
-        )
+        found = self._encoded(texts, "texts", add_special_tokens=False, return_offsets_mapping=True)
         return found["input_ids"], [[end for _, end in row] for row in found["offset_mapping"]]
 
     def check_size(self, name: str, text: str, context: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,10 +35,15 @@ def open_pretrained(
     probe: bool = True,
 ) -> LoadedModel:
     """Open "demo", a folder, or a model of the hub; see `Decoder.from_pretrained`."""
-    from fastdecode.models.checkpoints import load
+    from fastdecode.models import settings
+    from fastdecode.models.checkpoints import files_of, load
 
     native = prefers_native(engine, device, dtype)
     kept = (dtype_name(dtype) or "float32") if native else None
+    # Files on this machine are checked before weights are read, for all engines alike.
+    with files_of(name_or_path, revision) as folder, suppress(OSError):
+        if folder is not None:
+            settings.check(folder)
     if kept is not None:
         found = _native(name_or_path, revision, kept, required=engine == "native")
         if found is not None:
@@ -91,7 +97,8 @@ def _native(
         if folder is None:
             return None
         try:
-            return LoadedModel(NativeEngine.from_folder(folder, dtype), FileTokenizer(folder))
+            tokenizer = FileTokenizer(folder)
+            return LoadedModel(NativeEngine.from_folder(folder, dtype), tokenizer)
         except ValueError as error:
             # Unless the engine is required, transformers tries next: it may read these files, or
             # explain better why not.

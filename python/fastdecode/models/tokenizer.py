@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
+from fastdecode.models.settings import chat_template
 from fastdecode.models.tokenizer_files import TokenizerFiles
 
 
@@ -18,6 +19,7 @@ class FileTokenizer:
     Attributes:
         bos_token_id: the token that begins a text, or None.
         eos_token_id: the token that ends a text, or None.
+        chat_template: the template of a conversation, or None.
     """
 
     # As in transformers: it knows where each token is in the text.
@@ -29,6 +31,7 @@ class FileTokenizer:
         Raises:
             ValueError: where they are missing or damaged, or need transformers.
         """
+        self.chat_template = chat_template(folder)
         files = TokenizerFiles(folder)
         self._tokenizer = files.tokenizer()
         self.bos_token_id: int | None = files.special("bos_token", self._tokenizer)

@@ -12,6 +12,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastdecode.models.settings import read_object, tokenizer_settings
+
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
 
@@ -79,11 +81,11 @@ class TokenizerFiles:
             ValueError: where they are damaged, or need transformers.
         """
         self._folder = folder
-        self.settings = _settings(folder / "tokenizer_config.json")
+        self.settings = tokenizer_settings(folder)
         for name in self.settings:
             if name not in _READ and name not in _WITHOUT_EFFECT:
                 raise self._refusal(f"the setting {name!r} in tokenizer_config.json")
-        self._gpt2 = self._is_gpt2(_settings(folder / "config.json"))
+        self._gpt2 = self._is_gpt2(read_object(folder / "config.json"))
         self._read_older_settings()
         self._declared = self._declared_tokens()
         self._specials = self._special_tokens()
@@ -94,16 +96,16 @@ class TokenizerFiles:
         Raises:
             ValueError: where its files are missing or damaged, or need transformers.
         """
+        path = self._path("tokenizer.json")
         try:
-            found = (
-                self._from_json() if self._path("tokenizer.json").is_file() else self._from_bpe()
-            )
+            found = self._from_json() if path.is_file() else self._from_bpe()
             found.encode_special_tokens = bool(self.settings.get("split_special_tokens", False))
             # A tokenizer file may enable padding and truncation.
             found.no_padding()
             found.no_truncation()
         except Exception as error:
-            raise ValueError(f"{self._folder}: the tokenizer cannot be read: {error}") from error
+            place = path if path.is_file() else self._folder
+            raise ValueError(f"{place}: the tokenizer cannot be read: {error}") from error
         return found
 
     def special(self, name: str, tokenizer: Tokenizer) -> int | None:
@@ -135,7 +137,7 @@ class TokenizerFiles:
             return
         if self._path("added_tokens.json").is_file():
             raise self._refusal("added_tokens.json")
-        for name, value in _settings(self._path("special_tokens_map.json")).items():
+        for name, value in read_object(self._path("special_tokens_map.json")).items():
             if name not in _READ:
                 raise self._refusal(f"{name!r} in special_tokens_map.json")
             known = isinstance(value, dict) and name in _NAMED
@@ -313,15 +315,3 @@ def _content(token: Any) -> str:
 
 def _states(tokens: dict[int, AddedToken]) -> dict[int, Any]:
     return {token: one.__getstate__() for token, one in tokens.items()}
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} must be a JSON object")
-    return found

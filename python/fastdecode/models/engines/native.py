@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdecode._core import NativeGpt2, NativeRows
+from fastdecode.models import settings
 
 
 def runs_natively(model: Any) -> bool:
@@ -53,7 +53,9 @@ class NativeEngine:
             FileNotFoundError: where a file is missing; another OSError where it cannot be read.
             ValueError: where a file is damaged, or of another kind of model.
         """
-        return cls(NativeGpt2.from_folder(folder, dtype), _eos_of(folder))
+        settings.check(folder)
+        native = NativeGpt2.from_folder(folder, dtype)
+        return cls(native, settings.end_tokens(folder, native.vocab_size))
 
     @property
     def name(self) -> str:
@@ -125,14 +127,12 @@ class LoadedEngine(NativeEngine):
         self._dtype = dtype
         self._version: list[tuple[int, int]] = []
         super().__init__(self.packed())
+        self._ends = settings.EndTokens(model, self.vocab_size)
 
     @property
     def eos_ids(self) -> tuple[int, ...]:
         """The tokens that end a sequence by the model's own settings."""
-        value = self._model.generation_config.eos_token_id
-        if value is None:
-            value = self._model.config.eos_token_id
-        return _as_ids(value)
+        return self._ends.within(self.vocab_size)
 
     def packed(self) -> NativeGpt2:
         """The packed model, packed again where the parameters have changed."""
@@ -159,23 +159,3 @@ def _array(parameter: Any) -> NDArray[Any]:
         return bits.view(np.uint16)
     array: NDArray[Any] = values.numpy()
     return array
-
-
-def _eos_of(folder: Path) -> tuple[int, ...]:
-    """As in transformers: those of the generation settings, else of the configuration."""
-    for name in ("generation_config.json", "config.json"):
-        try:
-            value = json.loads((folder / name).read_text("utf-8")).get("eos_token_id")
-            if value is not None:
-                return _as_ids(value)
-        except FileNotFoundError:
-            continue
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"{folder / name} is damaged: {error}") from error
-    return ()
-
-
-def _as_ids(value: Any) -> tuple[int, ...]:
-    if value is None:
-        return ()
-    return tuple(int(v) for v in value) if isinstance(value, list | tuple) else (int(value),)

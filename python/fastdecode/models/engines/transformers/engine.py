@@ -18,6 +18,7 @@ from fastdecode.models.engines.transformers.forward import Forward
 from fastdecode.models.engines.transformers.growing_cache import GrowingLayer
 from fastdecode.models.engines.transformers.probe import Findings, assume, examine
 from fastdecode.models.engines.transformers.split_batch import FullPassBatch, SplitBatch
+from fastdecode.models.settings import EndTokens
 
 # The maximum tokens of a prefill pass, and rows of logits of a scoring pass, which bound the
 # memory of activations and of logits.
@@ -54,6 +55,7 @@ class TorchEngine:
         if not self.capabilities.concurrent:
             self.forward.watch()
         self._context = limits.context(model)
+        self._ends = EndTokens(model, self.vocab_size)
 
     @property
     def context(self) -> int | None:
@@ -71,13 +73,7 @@ class TorchEngine:
     @property
     def eos_ids(self) -> tuple[int, ...]:
         """The tokens that end a sequence by the model's own settings."""
-        settings = getattr(self.model, "generation_config", None)
-        value = getattr(settings, "eos_token_id", None)
-        if value is None:
-            value = getattr(self.config, "eos_token_id", None)
-        if value is None:
-            return ()
-        return tuple(int(v) for v in value) if isinstance(value, list | tuple) else (int(value),)
+        return self._ends.within(self.vocab_size)
 
     @property
     def name(self) -> str:
