@@ -332,7 +332,7 @@ CORE = [
         lambda: core.sample(LOGITS, PENALTY, seed=1, histories=[[1], [2, 7]]),
         "histories[1]",
         ValueError,
-        "has token id 7 at position 1, which is outside the vocabulary, 0..5; leave padding out",
+        "has token id 7 at position 1, which is outside the vocabulary, 0..4; leave padding out",
     ),
     (
         lambda: core.sample(LOGITS, PENALTY, seed=1, histories=[[1]]),
@@ -440,9 +440,9 @@ CORE = [
     (lambda: search(eos_token_ids=[-1]), "eos_token_ids[0]", ValueError, "=-1 is outside 0..2**32"),
     (lambda: search(streams=[1]), "streams", ValueError, "has 1 entries for 2 prompts"),
     (lambda: search(trace=1), "trace", TypeError, "must be True or False, got 1"),
-    (lambda: search().outcomes(2), "prompt", IndexError, "=2 is outside 0..2"),
-    (lambda: search().outcomes(-1), "prompt", IndexError, "=-1 is outside 0..2"),
-    (lambda: search().settled(2**70), "prompt", IndexError, "is outside 0..2"),
+    (lambda: search().outcomes(2), "prompt", IndexError, "=2 is outside 0..1"),
+    (lambda: search().outcomes(-1), "prompt", IndexError, "=-1 is outside 0..1"),
+    (lambda: search().settled(2**70), "prompt", IndexError, "is outside 0..1"),
     (lambda: search().expansions("a"), "prompt", TypeError, "must be an integer, got 'a'"),
     (lambda: search().step(LOGITS, 3), "allowed", TypeError, "must be a sequence of sequences of"),
     (
@@ -460,7 +460,7 @@ CORE = [
         lambda: search(beam=core.Beam(2, presence_penalty=1.0), prompts=[[1], [2, 8]]).step(LOGITS),
         "prompts[1]",
         ValueError,
-        "has token id 8 at position 1, which is outside the vocabulary, 0..5",
+        "has token id 8 at position 1, which is outside the vocabulary, 0..4",
     ),
     (lambda: listing(bound="a"), "min_probability", TypeError, "must be a number, got 'a'"),
     (lambda: listing(bound=2), "min_probability", ValueError, "=2 must be above 0 and at most 1"),
@@ -515,7 +515,7 @@ CORE = [
         lambda: state(prompts=[[1], [3, 8]], params=PENALTY).step(LOGITS),
         "prompts[1]",
         ValueError,
-        "has token id 8 at position 1, which is outside the vocabulary, 0..5",
+        "has token id 8 at position 1, which is outside the vocabulary, 0..4",
     ),
     (lambda: state().step(LOGITS, ledger=1), "ledger", TypeError, "must be True or False, got 1"),
     (lambda: state().step(LOGITS, raw_logprobs=None), "raw_logprobs", TypeError, "must be True or"),
@@ -523,10 +523,10 @@ CORE = [
     (lambda: state().process(LOGITS, [[1], [-1]]), "proposed[1][0]", ValueError, "=-1 is outside"),
     (lambda: state().commit(3), "drawn", TypeError, "must be a DecodeStep, got 3"),
     (lambda: state().commit(state().draw(LOGITS), 3), "counts", TypeError, "must be a sequence of"),
-    (lambda: state().keep([2]), "rows[0]", IndexError, "=2 is outside 0..2"),
-    (lambda: state().keep([0, -1]), "rows[1]", IndexError, "=-1 is outside 0..2"),
+    (lambda: state().keep([2]), "rows[0]", IndexError, "=2 is outside 0..1"),
+    (lambda: state().keep([0, -1]), "rows[1]", IndexError, "=-1 is outside 0..1"),
     (lambda: state().keep("a"), "rows", TypeError, "must be a sequence of integers, got 'a'"),
-    (lambda: state().fork(2, 0), "row", IndexError, "=2 is outside 0..2"),
+    (lambda: state().fork(2, 0), "row", IndexError, "=2 is outside 0..1"),
     (lambda: state().fork(0, -1), "sample", ValueError, "=-1 is outside 0..2**32-1"),
     (lambda: state().join(3), "other", TypeError, "must be a DecodeState, got 3"),
     (
@@ -569,7 +569,7 @@ CORE = [
         "has -3, which is outside",
     ),
     (lambda: rows().keep(np.array([0.5])), "rows[0]", TypeError, "must be an integer, got"),
-    (lambda: rows().keep(np.array([0, 3])), "rows[1]", IndexError, "=3 is outside 0..3"),
+    (lambda: rows().keep(np.array([0, 3])), "rows[1]", IndexError, "=3 is outside 0..2"),
 ]
 
 

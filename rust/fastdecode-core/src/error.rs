@@ -118,8 +118,9 @@ pub enum Error {
     },
     /// A token id outside the vocabulary, where its probability is wanted.
     #[error(
-        "{} is outside the vocabulary, 0..{size}",
-        Subject::Token { row: *.row, token: *.token }
+        "{} is outside the vocabulary, 0..{}",
+        Subject::Token { row: *.row, token: *.token },
+        last(*.size)
     )]
     Token {
         /// The row of the batch.
@@ -199,7 +200,10 @@ pub enum Error {
     #[error("allowed=[] bans every token; give at least one id, or None to allow all")]
     NoneAllowed,
     /// A token id outside the vocabulary, in a parameter.
-    #[error("{name} has token id {token}, which is outside the vocabulary, 0..{size}")]
+    #[error(
+        "{name} has token id {token}, which is outside the vocabulary, 0..{}",
+        last(*.size)
+    )]
     UnknownToken {
         /// The parameter.
         name: &'static str,
@@ -211,8 +215,9 @@ pub enum Error {
     /// A token id outside the vocabulary, in a row's history.
     #[error(
         "{} has token id {token} at position {position}, \
-         which is outside the vocabulary, 0..{size}; leave padding out",
-        Subject::History(*.row)
+         which is outside the vocabulary, 0..{}; leave padding out",
+        Subject::History(*.row),
+        last(*.size)
     )]
     HistoryToken {
         /// The row of the batch.
@@ -241,8 +246,9 @@ pub enum Error {
     /// A token id outside the vocabulary, in a prompt.
     #[error(
         "{} has token id {token} at position {position}, \
-         which is outside the vocabulary, 0..{size}; leave padding out",
-        Subject::Prompt(*.prompt)
+         which is outside the vocabulary, 0..{}; leave padding out",
+        Subject::Prompt(*.prompt),
+        last(*.size)
     )]
     PromptToken {
         /// The prompt's index.
@@ -498,6 +504,11 @@ impl fmt::Display for Subject {
     }
 }
 
+/// The last of `size` token ids.
+fn last(size: usize) -> usize {
+    size.saturating_sub(1)
+}
+
 /// A value such as 90 is usually meant as a percentage.
 fn percent_hint(value: f64) -> String {
     if value > 1.0 && value <= 100.0 {
@@ -662,7 +673,7 @@ mod tests {
         assert_eq!(error.subject(), Some(Subject::History(3)));
         assert_eq!(
             error.clone().naming(|_| "histories[3]".to_owned()),
-            "histories[3] has token id 9 at position 1, which is outside the vocabulary, 0..5; \
+            "histories[3] has token id 9 at position 1, which is outside the vocabulary, 0..4; \
              leave padding out"
         );
         let error = error.in_prompt(1);

@@ -108,7 +108,7 @@ fn rows_and_histories_that_are_refused() {
     let history = after(&[1, 9]);
     assert_eq!(
         refusal_at(ProcessorParams { bad_words: vec![vec![9, 0], vec![1]], ..none() }, 9, history),
-        "bad_words has token id 9, which is outside the vocabulary, 0..9"
+        "bad_words has token id 9, which is outside the vocabulary, 0..8"
     );
     let sequence_breakers = vec![vec![9]];
     let dry = DryParams { multiplier: 1.0, sequence_breakers, ..Default::default() };
@@ -119,7 +119,7 @@ fn rows_and_histories_that_are_refused() {
         ProcessorParams { dry: Some(dry), ..none() },
     ] {
         let message = refusal_at(params, 9, history);
-        assert!(message.ends_with(" has token id 9, which is outside the vocabulary, 0..9"));
+        assert!(message.ends_with(" has token id 9, which is outside the vocabulary, 0..8"));
     }
     assert_eq!(
         refusal_at(ProcessorParams { min_new_tokens: 5, ..none() }, 10, history),
@@ -129,7 +129,7 @@ fn rows_and_histories_that_are_refused() {
     let params = ProcessorParams { no_repeat_ngram_size: 2, ..none() };
     assert_eq!(
         refusal_at(params.clone(), 9, history),
-        "the history of row 0 has token id 9 at position 1, which is outside the vocabulary, 0..9; \
+        "the history of row 0 has token id 9 at position 1, which is outside the vocabulary, 0..8; \
          leave padding out"
     );
     assert_eq!(

@@ -86,7 +86,10 @@ pub enum Error {
         source: io::Error,
     },
     /// A token outside the vocabulary.
-    #[error("tokens[{index}] has {token}, which is outside the vocabulary, 0..{size}")]
+    #[error(
+        "tokens[{index}] has {token}, which is outside the vocabulary, 0..{}",
+        last(*.size)
+    )]
     Token {
         /// The index of the sequence.
         index: usize,
@@ -130,7 +133,7 @@ pub enum Error {
         sequences: usize,
     },
     /// An index out of range.
-    #[error("rows[{index}]={row} is outside 0..{sequences}")]
+    #[error("rows[{index}]={row} is outside 0..{}", last(*.sequences))]
     Row {
         /// Its place in the argument.
         index: usize,
@@ -198,6 +201,11 @@ impl Error {
             _ => message,
         }
     }
+}
+
+/// The last of `count` indices.
+fn last(count: usize) -> usize {
+    count.saturating_sub(1)
 }
 
 /// The engine's results.

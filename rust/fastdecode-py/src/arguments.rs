@@ -261,8 +261,10 @@ pub fn indices(value: &Bound<'_, PyAny>, name: &str, count: usize) -> PyResult<V
 }
 
 fn index_of(value: &Bound<'_, PyAny>, name: Name<'_>, count: usize) -> PyResult<usize> {
-    let outside =
-        || PyIndexError::new_err(format!("{name}={} is outside 0..{count}", shown_number(value)));
+    let outside = || {
+        let last = count.saturating_sub(1);
+        PyIndexError::new_err(format!("{name}={} is outside 0..{last}", shown_number(value)))
+    };
     match usize::read(value, name) {
         Ok(index) if index < count => Ok(index),
         Ok(_) => Err(outside()),

@@ -197,7 +197,7 @@ fn what_a_caller_gets_wrong_is_refused_and_changes_nothing() {
     let long = tokens(0, CONTEXT + 1);
     for (prompt, repeats, message) in [
         (&[][..], 1, "tokens[0] is empty; a sequence begins with at least one token"),
-        (&[77], 1, "tokens[0] has 77, which is outside the vocabulary, 0..77"),
+        (&[77], 1, "tokens[0] has 77, which is outside the vocabulary, 0..76"),
         (&long, 1, "tokens[0] makes a sequence of 71 tokens, but the model's context is 70"),
         (&[1], 0, "repeats[0]=0; a prompt becomes at least one sequence"),
     ] {
@@ -209,7 +209,7 @@ fn what_a_caller_gets_wrong_is_refused_and_changes_nothing() {
     let error = batch.step(&[], &mut []).unwrap_err().to_string();
     assert_eq!(error, "tokens has 0 entries for 1 rows; give one a row");
     let error = batch.keep(&[0, -1]).unwrap_err().to_string();
-    assert_eq!(error, "rows[1]=-1 is outside 0..1");
+    assert_eq!(error, "rows[1]=-1 is outside 0..0");
     assert!(batch.keep(&[1]).is_err());
     batch.step(&[1], &mut out).unwrap();
     assert!(
