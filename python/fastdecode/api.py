@@ -183,8 +183,8 @@ def score(
     texts: str | Sequence[str] | Generation | Sequence[Generation],
     *,
     context: str = "",
-    bos: bool = True,
-    eos: bool = True,
+    bos: bool | None = None,
+    eos: bool | None = None,
     stride: int | None = None,
     alternatives: int = 0,
     progress: bool | None = None,
@@ -201,7 +201,9 @@ def score(
             separately, so a text after it usually begins with a space.
         bos: begin with the tokenizer's BOS token, as a condition. Without it and without a
             context, the first token has nothing before it and is left out of the sum.
-        eos: score the EOS token at the end as well.
+            None is True, with a warning where the tokenizer has a chat template: the model of a
+            conversation may never have seen a text that begins so.
+        eos: score the EOS token at the end as well. None is True, with the same warning.
         stride: for texts longer than the model's context, which are otherwise refused: they are
             scored in windows of the whole context, each `stride` tokens after the last, so that
             every token but the first ones has at least context - stride tokens before it. A
@@ -231,8 +233,8 @@ def compare(
     texts: Sequence[str],
     *,
     context: str = "",
-    bos: bool = True,
-    eos: bool = True,
+    bos: bool | None = None,
+    eos: bool | None = None,
     per_token: bool = False,
     alternatives: int = 3,
     model: Any = DEFAULT_MODEL,
@@ -267,7 +269,7 @@ def classify(  # type: ignore[overload-overlap]
     prompts: str | Sequence[str] | Mapping[str, str] | None = ...,
     priors: Sequence[float] | Mapping[str, float] | None = ...,
     separator: str = ...,
-    bos: bool = ...,
+    bos: bool | None = ...,
     eos: bool = ...,
     progress: bool | None = ...,
     model: Any = ...,
@@ -281,7 +283,7 @@ def classify(
     prompts: str | Sequence[str] | Mapping[str, str] | None = ...,
     priors: Sequence[float] | Mapping[str, float] | None = ...,
     separator: str = ...,
-    bos: bool = ...,
+    bos: bool | None = ...,
     eos: bool = ...,
     progress: bool | None = ...,
     model: Any = ...,
@@ -294,7 +296,7 @@ def classify(
     prompts: str | Sequence[str] | Mapping[str, str] | None = None,
     priors: Sequence[float] | Mapping[str, float] | None = None,
     separator: str = " ",
-    bos: bool = True,
+    bos: bool | None = None,
     eos: bool = False,
     progress: bool | None = None,
     model: Any = DEFAULT_MODEL,
@@ -314,7 +316,8 @@ def classify(
             mapping; they need not sum to 1. None: all equal.
         separator: between prompt and text; it is scored with the text, as most tokenizers keep a
             space with the word after it.
-        bos: begin with the tokenizer's BOS token.
+        bos: begin with the tokenizer's BOS token. None is True, with a warning where the tokenizer
+            has a chat template.
         eos: score the EOS token at the end as well: the text as a whole, not as a beginning.
         progress: as for `score`.
         model: as for `generate`.
@@ -341,8 +344,8 @@ def surprising(
     texts: Sequence[str],
     *,
     context: str = "",
-    bos: bool = True,
-    eos: bool = True,
+    bos: bool | None = None,
+    eos: bool | None = None,
     stride: int | None = None,
     alternatives: int = 0,
     progress: bool | None = None,

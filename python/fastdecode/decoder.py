@@ -320,8 +320,8 @@ class Decoder:
         texts: str | Sequence[str] | Generation | Sequence[Generation],
         *,
         context: str = "",
-        bos: bool = True,
-        eos: bool = True,
+        bos: bool | None = None,
+        eos: bool | None = None,
         stride: int | None = None,
         alternatives: int = 0,
         progress: bool | None = None,
@@ -332,8 +332,10 @@ class Decoder:
             texts: a string or several; or generations, whose own tokens are scored after their
                 prompts (`bos` and `eos` then add nothing).
             context: text before each of them: a condition, which is not scored.
-            bos: begin with the tokenizer's BOS token, as a condition.
-            eos: score the EOS token at the end as well.
+            bos: begin with the tokenizer's BOS token, as a condition. None is True, with a warning
+                where the tokenizer has a chat template: the model of a conversation may never
+                have seen a text that begins so.
+            eos: score the EOS token at the end as well. None is True, with the same warning.
             stride: new tokens of each window, for texts longer than the model's context, which
                 are refused without it.
             alternatives: how many of the likeliest tokens to record at each place.
@@ -359,8 +361,8 @@ class Decoder:
         texts: Sequence[str],
         *,
         context: str = "",
-        bos: bool = True,
-        eos: bool = True,
+        bos: bool | None = None,
+        eos: bool | None = None,
         per_token: bool = False,
         alternatives: int = 3,
     ) -> Comparison:
@@ -369,8 +371,10 @@ class Decoder:
         Args:
             texts: two or more, none of them empty.
             context: text before each of them: a condition, which is not scored.
-            bos: begin with the tokenizer's BOS token, as a condition.
-            eos: score the EOS token at the end as well.
+            bos: begin with the tokenizer's BOS token, as a condition. None is True, with a warning
+                where the tokenizer has a chat template: the model of a conversation may never
+                have seen a text that begins so.
+            eos: score the EOS token at the end as well. None is True, with the same warning.
             per_token: rank by the mean log-probability of a token, not by the sum.
             alternatives: how many of the likeliest tokens to record at each place.
 
@@ -390,7 +394,7 @@ class Decoder:
         prompts: str | Sequence[str] | Mapping[str, str] | None = None,
         priors: Sequence[float] | Mapping[str, float] | None = None,
         separator: str = " ",
-        bos: bool = True,
+        bos: bool | None = None,
         eos: bool = False,
         progress: bool | None = None,
     ) -> Classification | Classifications:
@@ -404,7 +408,8 @@ class Decoder:
             priors: how likely each label is before the text is read, above zero, in a sequence or
                 a mapping; they need not sum to 1. None: all equal.
             separator: between prompt and text, and scored with the text.
-            bos: begin with the tokenizer's BOS token, as a condition.
+            bos: begin with the tokenizer's BOS token, as a condition. None is True, with a warning
+                where the tokenizer has a chat template.
             eos: score the EOS token at the end as well.
             progress: a progress bar on stderr: True, False, or None for many texts on a terminal.
 
@@ -429,8 +434,8 @@ class Decoder:
         texts: Sequence[str],
         *,
         context: str = "",
-        bos: bool = True,
-        eos: bool = True,
+        bos: bool | None = None,
+        eos: bool | None = None,
         stride: int | None = None,
         alternatives: int = 0,
         progress: bool | None = None,

@@ -7,6 +7,7 @@ from functools import cached_property
 from itertools import takewhile
 from typing import Any, NamedTuple
 
+from fastdecode.errors import warn
 from fastdecode.models.detokenizer import Detokenizer
 from fastdecode.models.pieces import Pieces
 from fastdecode.models.text_bound import most_bytes
@@ -94,10 +95,28 @@ class Codec:
                     ) from error
             raise
 
-    @property
-    def has_chat_template(self) -> bool:
-        """Whether the tokenizer is made for conversations."""
-        return bool(getattr(self.tokenizer, "chat_template", None))
+    def around(self, bos: bool | None, eos: bool | None) -> tuple[list[int], list[int]]:
+        """The tokens before and after a text that is scored.
+
+        Args:
+            bos: whether the BOS token comes first; None is True, with a warning where the tokenizer
+                has a chat template.
+            eos: whether the EOS token comes last; None as for `bos`.
+
+        Raises:
+            ValueError: where the tokenizer lacks a token that is needed.
+        """
+        left = [name for name, value in (("bos", bos), ("eos", eos)) if value is None]
+        if left and getattr(self.tokenizer, "chat_template", None):
+            defaults = " and ".join(f"{name}=True" for name in left)
+            warn(
+                "the tokenizer has a chat template, so its model expects the messages of a "
+                f"conversation, while {defaults}, the default, suits models of plain text; give "
+                f"{' and '.join(f'{name}=' for name in left)} to choose"
+            )
+        start = [self.special("bos")] if bos is None or bos else []
+        end = [self.special("eos")] if eos is None or eos else []
+        return start, end
 
     def joined(self, contexts: Sequence[str], texts: Sequence[str]) -> list[Joined]:
         """The tokens of each text after its context, without special tokens around them.

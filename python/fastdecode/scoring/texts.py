@@ -37,8 +37,8 @@ class TextScorer:
         texts: str | Sequence[str] | Generation | Sequence[Generation],
         *,
         context: str,
-        bos: bool,
-        eos: bool,
+        bos: bool | None,
+        eos: bool | None,
         stride: int | None,
         alternatives: int,
         progress: bool | None,
@@ -68,8 +68,8 @@ class TextScorer:
         texts: Sequence[str],
         *,
         context: str,
-        bos: bool,
-        eos: bool,
+        bos: bool | None,
+        eos: bool | None,
         per_token: bool,
         alternatives: int,
     ) -> Comparison:
@@ -91,7 +91,7 @@ class TextScorer:
         prompts: str | Sequence[str] | Mapping[str, str] | None,
         priors: Sequence[float] | Mapping[str, float] | None,
         separator: str,
-        bos: bool,
+        bos: bool | None,
         eos: bool,
         progress: bool | None,
     ) -> Classification | Classifications:
@@ -103,7 +103,7 @@ class TextScorer:
             [label.prompt for _ in items for label in known],
             [separator + item for item in items for _ in known],
             bos=bos,
-            eos=eos,
+            eos=bool(eos),
             names=[f"texts[{row}]" for row in range(len(items)) for _ in known],
         )
         shown = [item for item in items for _ in known]
@@ -120,8 +120,8 @@ class TextScorer:
         texts: Sequence[str],
         *,
         context: str,
-        bos: bool,
-        eos: bool,
+        bos: bool | None,
+        eos: bool | None,
         stride: int | None,
         alternatives: int,
         progress: bool | None,
@@ -142,8 +142,8 @@ class TextScorer:
         contexts: Sequence[str],
         texts: Sequence[str],
         *,
-        bos: bool,
-        eos: bool,
+        bos: bool | None,
+        eos: bool | None,
         names: Sequence[str] | None = None,
         bounded: bool = True,
     ) -> list[Task]:
@@ -157,8 +157,7 @@ class TextScorer:
         if bounded and self.engine.context is not None:
             for name, text in zip(names, texts, strict=True):
                 self.codec.check_size(name, text, self.engine.context + 1)
-        start = [self.codec.special("bos")] if bos else []
-        end = [self.codec.special("eos")] if eos else []
+        start, end = self.codec.around(bos, eos)
         return [
             Task(name, start + before, ids + end)
             for name, (before, ids) in zip(names, self.codec.joined(contexts, texts), strict=True)
