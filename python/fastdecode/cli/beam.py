@@ -10,7 +10,7 @@ import click
 
 import fastdecode
 from fastdecode.cli.generate import record, stop_option
-from fastdecode.cli.inputs import read
+from fastdecode.cli.inputs.texts import read
 from fastdecode.cli.options.model import model_options, opened
 from fastdecode.cli.options.parameters import EPILOG, beam_parameter_options, given
 from fastdecode.cli.options.sections import Command

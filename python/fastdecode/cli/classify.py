@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-from fastdecode.cli.inputs import Inputs, file_option, read, texts_argument
+from fastdecode.cli.inputs.lines import Line
+from fastdecode.cli.inputs.texts import Inputs, file_option, read, texts_argument
+from fastdecode.cli.options.escapes import ESCAPES, Escaped
 from fastdecode.cli.options.model import model_options, opened
 from fastdecode.cli.options.sections import Command
 from fastdecode.cli.output import emit, json_option, show
@@ -33,8 +35,15 @@ from fastdecode.cli.output import emit, json_option, show
     show_default="equal",
     help="Prior weight of a label; give one for each label.",
 )
-@click.option("--separator", default=" ", help="Text between prompt and text.")
-@click.option("--bos/--no-bos", default=True, help="Begin with the BOS token.")
+@click.option(
+    "--separator",
+    type=Escaped(),
+    default=" ",
+    help=f"Text between prompt and text. {ESCAPES}",
+)
+@click.option(
+    "--bos/--no-bos", default=None, show_default="bos", help="Begin with the BOS token."
+)
 @click.option("--eos/--no-eos", default=False, help="Score the EOS token at the end.")
 @json_option
 def classify(
@@ -43,12 +52,13 @@ def classify(
     engine: str,
     dtype: str | None,
     file: str | None,
+    kind: str | None,
     label: Sequence[str],
     labels: str | None,
     prompt: Sequence[str],
     prior: Sequence[float],
     separator: str,
-    bos: bool,
+    bos: bool | None,
     eos: bool,
     as_json: bool,
 ) -> None:
@@ -60,14 +70,15 @@ def classify(
         raise ValueError("no label; give --label twice or more, or --labels FILE")
     if file == "-" and labels == "-":
         raise ValueError("standard input (-) can be read only once")
-    inputs = read(texts, file, "text")
+    inputs = read(texts, file, "text", kind)
     try:
         names = read(label, labels, "label")
     except FileNotFoundError as error:
         raise ValueError(
             f"--labels {labels}: there is no such file; a label in words is given as --label"
         ) from error
-    names = Inputs([name.strip() for name in names.texts], names.arguments, names.source, "--label")
+    stripped = [Line(name.strip()) for name in names.texts]
+    names = Inputs(stripped, names.arguments, names.source, "--label")
     prompts: Any = list(prompt) or None
     priors = list(prior) or None
     if len(prompt) == 1 and "{label}" in prompt[0]:
@@ -85,8 +96,9 @@ def classify(
             eos=eos,
         )
     if as_json:
-        for item in found:
-            emit({"text": item.text, "label": item.label, "posterior": item.posterior})
+        for index, item in enumerate(found):
+            record = {"text": item.text, "label": item.label, "posterior": item.posterior}
+            emit(inputs.record(index, record))
     else:
         show(found[0] if len(found) == 1 else found)
 

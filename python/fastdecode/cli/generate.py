@@ -10,7 +10,8 @@ import click
 
 import fastdecode
 from fastdecode.cli import sinks
-from fastdecode.cli.inputs import Inputs, file_option, prompts_argument, read
+from fastdecode.cli.inputs.texts import Inputs, file_option, prompts_argument, read
+from fastdecode.cli.options.escapes import ESCAPES, Escaped
 from fastdecode.cli.options.model import model_options, opened
 from fastdecode.cli.options.parameters import EPILOG, TRUNCATION, given, parameter_options, typed
 from fastdecode.cli.options.sections import Command
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 _INTERRUPTED = 130
 
 stop_option = click.option(
-    "--stop", metavar="TEXT", multiple=True, help="End before this text. May be repeated."
+    "--stop",
+    type=Escaped(),
+    metavar="TEXT",
+    multiple=True,
+    help=f"End before this text. {ESCAPES} May be repeated.",
 )
 
 
@@ -67,6 +72,7 @@ def generate(
     engine: str,
     dtype: str | None,
     file: str | None,
+    kind: str | None,
     max_new_tokens: int,
     n: int,
     seed: int | None,
@@ -98,7 +104,7 @@ def generate(
         raise ValueError("--save and --out are two ways to keep a run; give one of the two")
     if logprobs is not None and not (as_json or save or out):
         raise ValueError("--logprobs are noted in --json, --out or --save; give one of these")
-    inputs = read(prompts, file, "prompt")
+    inputs = read(prompts, file, "prompt", kind)
     strategy = {**sampling, "do_sample": sample}
     # A bad value is refused before a model is loaded.
     chosen = keywords.read(strategy, None, n).strategy
@@ -113,7 +119,7 @@ def generate(
     keywords_given = {k: v for k, v in call.items() if v is not None or k == "seed"} | strategy
     with inputs.named():
         if out is not None:
-            _resume(out, opened(model, engine, dtype), inputs.texts, chosen, call)
+            _resume(out, opened(model, engine, dtype), inputs, chosen, call)
         elif save is not None:
             _save(save, inputs, opened(model, engine, dtype), keywords_given, as_json)
         else:
@@ -126,7 +132,7 @@ def _stream(
 ) -> None:
     """Print each text as it grows."""
     n = call["n"]
-    sink = sinks.Json(call.get("logprobs")) if as_json else sinks.sink(len(inputs.texts), n)
+    sink = sinks.Json(inputs, call.get("logprobs")) if as_json else sinks.sink(len(inputs.texts), n)
     shown = sinks.InOrder(sink, inputs.texts, n)
     try:
         steps = fastdecode.stream(inputs.texts, model=decoder, **call)
@@ -157,14 +163,17 @@ def _counted(steps: Iterable[Step], prompts: int, n: int) -> Iterator[Step]:
 
 
 def _resume(
-    path: str, decoder: Any, prompts: Sequence[str], strategy: Any, call: Mapping[str, Any]
+    path: str, decoder: Any, inputs: Inputs, strategy: Any, call: Mapping[str, Any]
 ) -> None:
     """Generate the texts that the file lacks, and print the progress of the run."""
     from fastdecode.display.progress import progress_bar
     from fastdecode.jobs.resumable import open_run
 
     code = 0
-    with open_run(path, decoder, prompts, strategy=strategy, name="--out", **call) as run:
+    prompts, fields = inputs.texts, inputs.fields
+    with open_run(
+        path, decoder, prompts, strategy=strategy, fields=fields, name="--out", **call
+    ) as run:
         meter = progress_bar(None, len(prompts), "generate", each=call["n"])
         try:
             if meter is not None:
@@ -195,7 +204,8 @@ def _save(path: str, inputs: Inputs, decoder: Any, call: Mapping[str, Any], as_j
     tolerant()
     for place, item in enumerate(found):
         if as_json:
-            emit(record(item))
+            # The streams of a run are the indices of its prompts.
+            emit(inputs.record(item.stream, record(item)))
         else:
             whole = item.prompt + item.text
             print(end="\n" if place else "")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+import warnings
+from typing import NoReturn, TextIO
 
 import click
 
@@ -59,7 +60,9 @@ for command in (
 def main() -> NoReturn:
     """Run the command line and exit."""
     try:
-        code = app.main(prog_name="fastdecode", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show
+            code = app.main(prog_name="fastdecode", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader has closed the pipe, as `| head` does; the flush at exit must not fail.
@@ -74,6 +77,22 @@ def main() -> NoReturn:
         print(f"error: {message}", file=sys.stderr)
         code = _BAD_INPUT
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show a warning of the package in one line, and any other as Python does."""
+    if category is UserWarning:
+        text = f"warning: {' '.join(str(message).split())}\n"
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+    print(text, end="", file=file or sys.stderr)
 
 
 def _message(error: Exception) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastdecode.cli.inputs import file_option, prompts_argument, read
+from fastdecode.cli.inputs.texts import file_option, prompts_argument, read
 from fastdecode.cli.options.model import model_options, opened
 from fastdecode.cli.options.parameters import EPILOG, given, parameter_options
 from fastdecode.cli.options.sections import Command
@@ -34,6 +34,7 @@ def next_token(
     engine: str,
     dtype: str | None,
     file: str | None,
+    kind: str | None,
     k: int,
     draw: bool,
     samples: int | None,
@@ -50,7 +51,7 @@ def next_token(
 
     if draw and samples is not None:
         raise ValueError("--draw shows one draw, --samples counts many; give one of the two")
-    inputs = read(prompts, file, "prompt")
+    inputs = read(prompts, file, "prompt", kind)
     sampling = given(parameters)
     strategy = None
     if sampling:
@@ -63,7 +64,7 @@ def next_token(
         with inputs.named(index):
             found: Candidates = decoder.next_token(prompt, k, strategy=strategy, seed=seed)
         if as_json:
-            emit(_record(found, draw, samples))
+            emit(inputs.record(index, _record(found, draw, samples)))
             continue
         if len(inputs.texts) > 1:
             print(("\n" if index else "") + repr(prompt))

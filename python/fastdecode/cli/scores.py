@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastdecode.cli.inputs import file_option, read, texts_argument
+from fastdecode.cli.inputs.texts import file_option, read, texts_argument
 from fastdecode.cli.options.model import model_options, opened
 from fastdecode.cli.options.sections import Command, combined
 from fastdecode.cli.output import emit, json_option, show
@@ -19,8 +19,12 @@ condition_options = combined(
     click.option(
         "--context", metavar="TEXT", default="", help="Text before each of them, not scored itself."
     ),
-    click.option("--bos/--no-bos", default=True, help="Begin with the BOS token."),
-    click.option("--eos/--no-eos", default=True, help="Score the EOS token at the end."),
+    click.option(
+        "--bos/--no-bos", default=None, show_default="bos", help="Begin with the BOS token."
+    ),
+    click.option(
+        "--eos/--no-eos", default=None, show_default="eos", help="Score the EOS token at the end."
+    ),
 )
 stride_option = click.option(
     "--stride", type=int, metavar="N", help="Score long texts in windows, N tokens apart."
@@ -41,6 +45,7 @@ def score(
     engine: str,
     dtype: str | None,
     file: str | None,
+    kind: str | None,
     stride: int | None,
     tokens: bool,
     as_json: bool,
@@ -50,13 +55,13 @@ def score(
 
     Shows its sum and mean over the tokens, and the perplexity.
     """
-    inputs = read(texts, file, "text")
+    inputs = read(texts, file, "text", kind)
     decoder = opened(model, engine, dtype)
     with inputs.named():
         found = decoder.score(inputs.texts, stride=stride, **condition)
     if as_json:
-        for item in found:
-            emit(_record(item))
+        for index, item in enumerate(found):
+            emit(inputs.record(index, _record(item)))
     elif tokens:
         from fastdecode.results.scores import TokenRows
 
@@ -80,12 +85,13 @@ def compare(
     engine: str,
     dtype: str | None,
     file: str | None,
+    kind: str | None,
     per_token: bool,
     as_json: bool,
     **condition: Any,
 ) -> None:
     """Rank TEXTs, the likeliest first, with the token that decides."""
-    inputs = read(texts, file, "text")
+    inputs = read(texts, file, "text", kind)
     if len(inputs.texts) < 2:
         raise ValueError("there is one text; give two or more to compare")
     decoder = opened(model, engine, dtype)
@@ -95,15 +101,14 @@ def compare(
         show(found)
         return
     for item in found:
-        emit(
-            {"index": item.index}
-            | _record(item.score)
-            | {
-                "difference": item.difference,
-                "probability": item.probability,
-                "deciding": item.deciding,
-            }
-        )
+        record = {
+            "index": item.index,
+            **_record(item.score),
+            "difference": item.difference,
+            "probability": item.probability,
+            "deciding": item.deciding,
+        }
+        emit(inputs.record(item.index, record))
 
 
 @click.command(cls=Command)
@@ -120,13 +125,14 @@ def surprising(
     engine: str,
     dtype: str | None,
     file: str | None,
+    kind: str | None,
     stride: int | None,
     top: int | None,
     as_json: bool,
     **condition: Any,
 ) -> None:
     """Rank TEXTs by surprisal per token, the most surprising first."""
-    inputs = read(texts, file, "text")
+    inputs = read(texts, file, "text", kind)
     if top is not None and top < 1:
         raise ValueError(f"--top must be at least 1, not {top}")
     decoder = opened(model, engine, dtype)
@@ -136,15 +142,14 @@ def surprising(
         show(found if top is None else found.top(top))
         return
     for item in found[:top]:
-        emit(
-            {
-                "index": item.index,
-                "place": inputs.place(item.index),
-                "surprisal": item.surprisal,
-                "token": item.token,
-                "text": item.score.text,
-            }
-        )
+        record = {
+            "index": item.index,
+            "place": inputs.place(item.index),
+            "surprisal": item.surprisal,
+            "token": item.token,
+            "text": item.score.text,
+        }
+        emit(inputs.record(item.index, record))
 
 
 def _record(item: Score) -> dict[str, Any]:

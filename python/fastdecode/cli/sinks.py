@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import Protocol
 
+from fastdecode.cli.inputs.texts import Inputs
 from fastdecode.cli.output import emit, printable, tolerant
 from fastdecode.jobs.records import Record
 from fastdecode.results.step import Step
@@ -95,14 +96,17 @@ class InOrder:
 class Json:
     """One JSON object a line, each when its text is complete."""
 
-    def __init__(self, logprobs: int | None = None) -> None:
-        """Print texts; `logprobs` as for `fastdecode.generate`."""
+    def __init__(self, inputs: Inputs, logprobs: int | None = None) -> None:
+        """Print texts of these prompts; `logprobs` as for `fastdecode.generate`."""
+        self._inputs = inputs
         self._logprobs = logprobs
+        self._index = 0
         self._record: Record | None = None
 
     def begin(self, prompt: str, first: Step) -> None:
         """See `Sink`."""
         self._record = Record(prompt, first, self._logprobs)
+        self._index = first.prompt_index
 
     def step(self, step: Step) -> None:
         """See `Sink`."""
@@ -112,7 +116,7 @@ class Json:
     def end(self, finish_reason: str | None) -> None:
         """See `Sink`."""
         if self._record is not None:
-            emit(self._record.ended(finish_reason))
+            emit(self._inputs.record(self._index, self._record.ended(finish_reason)))
 
 
 class Plain:

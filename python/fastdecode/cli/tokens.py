@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastdecode.cli.inputs import file_option, read, texts_argument
+from fastdecode.cli.inputs.texts import file_option, read, texts_argument
 from fastdecode.cli.options.model import model_options, opened
 from fastdecode.cli.options.sections import Command
 from fastdecode.cli.output import emit, json_option, show
@@ -32,21 +32,23 @@ def tokens(
     engine: str,
     dtype: str | None,
     file: str | None,
+    kind: str | None,
     ids: str | None,
     containing: str | None,
     as_json: bool,
 ) -> None:
     """Show how each TEXT is split: ids, pieces and bytes."""
     if ids is None and containing is None:
-        inputs = read(texts, file, "text")
+        inputs = read(texts, file, "text", kind)
         decoder = opened(model, engine, dtype)
-        for place, text in enumerate(inputs.texts):
+        for index, text in enumerate(inputs.texts):
             found = decoder.tokens(text)
             if as_json:
-                emit({"text": text, "tokens": [_record(token) for token in found]})
+                record = {"text": text, "tokens": [_record(token) for token in found]}
+                emit(inputs.record(index, record))
                 continue
             if len(inputs.texts) > 1:
-                print(("\n" if place else "") + repr(text))
+                print(("\n" if index else "") + repr(text))
             show(found)
         return
     if texts or file or (ids is not None and containing is not None):

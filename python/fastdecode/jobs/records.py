@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from fastdecode.results.step import Step
@@ -15,6 +16,18 @@ def line(record: dict[str, Any]) -> str:
     A number that JSON does not have (the perplexity of nothing) is null.
     """
     return json.dumps({name: _number(value) for name, value in record.items()}, allow_nan=False)
+
+
+def joined(fields: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record after the fields of the input that it belongs to.
+
+    Fields of the input whose names the record has are kept under the name "input".
+    """
+    both = {name: value for name, value in fields.items() if name in record}
+    if both and "input" in fields:
+        both["input"] = fields["input"]
+    own = {name: value for name, value in fields.items() if name not in both}
+    return own | ({"input": both} if both else {}) | dict(record)
 
 
 class Record:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastdecode import core
-from fastdecode.jobs.records import Record
+from fastdecode.jobs.records import Record, joined
 from fastdecode.jobs.resumable_file import Key, ResumableFile
 from fastdecode.options import checks
 from fastdecode.options.strategies import Strategy, describe
@@ -43,12 +43,14 @@ class ResumableRun:
         file: ResumableFile,
         decoder: Decoder,
         prompts: Sequence[str],
+        fields: Sequence[Mapping[str, Any]] | None,
         arguments: Mapping[str, Any],
     ) -> None:
         """Hold the settings of the run; see `open_run`."""
         self._file = file
         self._decoder = decoder
         self._prompts = prompts
+        self._fields = fields
         self._arguments = arguments
         self.seed = file.seed
         self.whole = file.whole
@@ -61,8 +63,9 @@ class ResumableRun:
 
     def generate(self) -> Iterator[dict[str, Any]]:
         """Generate the missing texts, and yield each one's record when it is in the file."""
-        for key, record in self._texts():
+        for key, found in self._texts():
             if key not in self._file:
+                record = found if self._fields is None else joined(self._fields[key[0]], found)
                 self._file.add(key, record)
                 yield record
 
@@ -91,6 +94,7 @@ def open_run(
     prompts: Sequence[str],
     *,
     strategy: Strategy,
+    fields: Sequence[Mapping[str, Any]] | None = None,
     n: int = 1,
     seed: int | None = None,
     name: str = "path",
@@ -105,6 +109,7 @@ def open_run(
         decoder: the model.
         prompts: all prompts of the run.
         strategy: how a token is chosen.
+        fields: fields of each prompt, as JSON data, that its records begin with.
         n: samples of each prompt.
         seed: the seed; None is the one that the run was started with, or a fresh one.
         name: what the caller calls `path`, for error messages.
@@ -115,30 +120,37 @@ def open_run(
             to another run.
     """
     n = checks.integer("n", n, 1, checks.U32)
-    settings = _settings(decoder, prompts, strategy, {**arguments, "n": n, "seed": seed})
+    call = {**arguments, "n": n, "seed": seed}
+    settings = _settings(decoder, prompts, fields, strategy, call)
     given = {key: value for key, value in arguments.items() if value is not None}
     given |= {"n": n, "strategy": strategy}
     # `stream` checks every prompt and argument when it is called, before it generates anything.
     decoder.stream(prompts, seed=seed, **given)
     with ResumableFile(path, settings, prompts=len(prompts), n=n, name=name) as file:
         try:
-            yield ResumableRun(file, decoder, prompts, given)
+            yield ResumableRun(file, decoder, prompts, fields, given)
         finally:
             file.finish()
 
 
 def _settings(
-    decoder: Decoder, prompts: Sequence[str], strategy: Strategy, call: Mapping[str, Any]
+    decoder: Decoder,
+    prompts: Sequence[str],
+    fields: Sequence[Mapping[str, Any]] | None,
+    strategy: Strategy,
+    call: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What determines the texts of a run and their records, as JSON data."""
     described = describe(strategy)
+    # Prompts without fields have the digest that they always had.
+    content: Any = list(prompts) if not any(fields or ()) else [list(prompts), list(fields or ())]
     settings = {
         "model": decoder.name,
         "revision": decoder.revision,
         "engine": decoder.engine.name,
         "dtype": decoder.engine.dtype,
         "prompts": len(prompts),
-        "prompts_digest": hashlib.sha256(json.dumps(list(prompts)).encode()).hexdigest(),
+        "prompts_digest": hashlib.sha256(json.dumps(content).encode()).hexdigest(),
         "strategy": described.pop("name"),
         **described,
         **{name: call.get(name) for name in ("n", "max_new_tokens", "stop", "logprobs")},

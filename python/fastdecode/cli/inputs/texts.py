@@ -1,15 +1,20 @@
-"""Inputs: texts from arguments, from a file and from standard input, and where each was given."""
+"""Texts from arguments, from a file and from standard input, and where each was given."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
+
+from fastdecode.cli.inputs.lines import FORMATS, Line, file_format, read_lines
+from fastdecode.cli.options.sections import combined
+from fastdecode.jobs.records import joined
 
 # In the messages of the package: one of several texts.
 _PLACE = re.compile(r"\b(?:prompts|texts|labels)\[(\d+)\]")
@@ -19,8 +24,21 @@ _ALONE = re.compile(r"^(?:prompt|text)\b(?=[ =])")
 
 texts_argument = click.argument("texts", nargs=-1, metavar="[TEXT]...")
 prompts_argument = click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
-file_option = click.option(
-    "--file", "-f", metavar="FILE", help="Read more of them, one a line; - is standard input."
+file_option = combined(
+    click.option(
+        "--file",
+        "-f",
+        metavar="FILE",
+        help="Read more of them, one a line, as text or JSON Lines; - is standard input.",
+    ),
+    click.option(
+        "--file-format",
+        "kind",
+        type=click.Choice(FORMATS),
+        show_default="by its name",
+        help='Format of FILE. Each JSON object has a string "prompt" or "text"; its other fields '
+        "are copied to the output.",
+    ),
 )
 
 
@@ -28,10 +46,24 @@ file_option = click.option(
 class Inputs:
     """Texts in their order: those of the arguments, then the lines of the file."""
 
-    texts: list[str]
+    lines: Sequence[Line]
     arguments: Sequence[str]
     source: str
     what: str
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts."""
+        return [line.text for line in self.lines]
+
+    @property
+    def fields(self) -> list[Mapping[str, Any]]:
+        """The fields of each text's object beside the text; empty for plain text."""
+        return [line.fields for line in self.lines]
+
+    def record(self, index: int, record: Mapping[str, Any]) -> dict[str, Any]:
+        """A result for the text `index` as a JSON object, with the fields of the text's object."""
+        return joined(self.lines[index].fields, record)
 
     def place(self, index: int) -> str:
         """Where a text was given: "prompts.txt, line 3"."""
@@ -59,48 +91,41 @@ class Inputs:
             raise type(error)(told) from error
 
 
-def read(given: Sequence[str] | None, file: str | None, what: str) -> Inputs:
+def read(
+    given: Sequence[str] | None, file: str | None, what: str, kind: str | None = None
+) -> Inputs:
     """The texts of the command line, then the lines of the file.
 
     Args:
         given: arguments; "-" stands for the whole of standard input.
         file: a UTF-8 file with a text a line, or "-".
         what: what a text is called: "prompt".
+        kind: the format of the file, one of `FORMATS`; None: by its name.
 
     Raises:
-        ValueError: where there is none, for an empty line, for a file that is not UTF-8, and where
-            standard input would be read twice.
+        ValueError: where there is none, for an empty line, for a file that is not UTF-8 or of
+            another format, and where standard input would be read twice.
         OSError: where the file cannot be read.
     """
     arguments = list(given or ())
     if arguments.count("-") + (file == "-") > 1:
         raise ValueError("standard input (-) can be read only once")
-    texts = [
-        _standard_input().removesuffix("\n") if argument == "-" else argument
+    if kind is not None and file is None:
+        raise ValueError(f"--file-format {kind} is the format of --file FILE; give both")
+    lines = [
+        Line(_standard_input().removesuffix("\n") if argument == "-" else argument)
         for argument in arguments
     ]
     source = "standard input" if file in ("-", None) else str(file)
-    if file is not None:
-        whole = _standard_input() if file == "-" else _decoded(Path(file).read_bytes(), source)
-        texts += _lines(whole, source, what)
-    if not texts:
-        raise ValueError(f"no {what}; give one, or --file FILE, or - to read standard input")
-    return Inputs(texts, arguments, source, what)
-
-
-def _lines(whole: str, source: str, what: str) -> list[str]:
-    lines = whole.split("\n")
-    # Empty lines at the end change no line number.
-    while lines and not lines[-1].strip():
-        lines.pop()
+    if file == "-":
+        lines += read_lines(_standard_input(), source, what, kind)
+    elif file is not None:
+        raw = Path(file).read_bytes()
+        kind = file_format(source, kind)
+        lines += read_lines(_decoded(raw, source), source, what, kind)
     if not lines:
-        raise ValueError(f"{source} has no {what} in it")
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            raise ValueError(
-                f"{source}, line {number}: it is empty; give it a {what}, or remove it"
-            )
-    return lines
+        raise ValueError(f"no {what}; give one, or --file FILE, or - to read standard input")
+    return Inputs(lines, arguments, source, what)
 
 
 def _standard_input() -> str:

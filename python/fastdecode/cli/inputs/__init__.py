@@ -1,0 +1,1 @@
+"""Inputs: texts from arguments, from a file and from standard input."""
