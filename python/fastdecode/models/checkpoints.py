@@ -127,7 +127,8 @@ def _read(
             ) from error
         found = _damage(source) or f"{type(error).__name__}: {_short(error)}"
         raise ValueError(
-            f"model={name!r} cannot be loaded: {found}; are its files complete?"
+            f"model={name!r} cannot be loaded: {found}; are its files complete? "
+            "config.json and the weights must be of one model"
         ) from error
     # Without tokenizer files transformers makes up one that has no tokens.
     if getattr(tokenizer, "vocab_size", 1) == 0:
