@@ -1,4 +1,4 @@
-"""Files that the command line reads: JSON Lines, what looks like another format, escape sequences."""
+"""Files that the command line reads, JSON Lines among them, and escape sequences in options."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ ROWS = [
     {"id": "x-2", "prompt": "The king\nand the queen", "weight": 0.5},
     {"prompt": "Alice was very"},
 ]
+SHORT = ("-m", "demo", "--max-new-tokens", "3")
 
 
 def lines_of(rows) -> str:
@@ -34,7 +35,17 @@ def others(row) -> dict:
 
 
 def test_generate_copies_the_fields(run, jsonl, tmp_path):
-    shared = ("generate", "--file", str(jsonl), "-m", "demo", "--max-new-tokens", "3", "--seed", "7")
+    shared = (
+        "generate",
+        "--file",
+        str(jsonl),
+        "-m",
+        "demo",
+        "--max-new-tokens",
+        "3",
+        "--seed",
+        "7",
+    )
     code, out, err = run(*shared, "-n", "2", "--json")
     assert (code, err) == (0, "")
     found = objects(out)
@@ -58,7 +69,17 @@ def test_generate_copies_the_fields(run, jsonl, tmp_path):
 
 def test_a_file_resumes_with_its_fields(run, jsonl, tmp_path):
     lines = tmp_path / "texts.jsonl"
-    call = ("generate", "--file", str(jsonl), "-m", "demo", "--max-new-tokens", "3", "--out", str(lines))
+    call = (
+        "generate",
+        "--file",
+        str(jsonl),
+        "-m",
+        "demo",
+        "--max-new-tokens",
+        "3",
+        "--out",
+        str(lines),
+    )
     assert run(*call)[0] == 0
     whole = lines.read_bytes()
     lines.write_bytes(whole.splitlines(keepends=True)[1])
@@ -194,8 +215,9 @@ def test_other_formats_are_refused_with_the_fix(run, tmp_path, name, source):
         assert re.match(rf"error: {shown} looks like (JSON|a table)", err), err
         assert ".jsonl" in err
         assert "--file-format text takes each line as it is" in err
-    code, out, _ = run("tokens", "--file", file, "--file-format", "text", "-m", "demo", "--json",
-                       stdin=LOOKS[name])
+    code, out, _ = run(
+        "tokens", "--file", file, "--file-format", "text", "-m", "demo", "--json", stdin=LOOKS[name]
+    )
     assert code == 0
     assert [o["text"] for o in objects(out)] == LOOKS[name].splitlines()
 

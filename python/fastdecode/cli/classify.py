@@ -9,7 +9,7 @@ import click
 
 from fastdecode.cli.inputs.lines import Line
 from fastdecode.cli.inputs.texts import Inputs, file_option, read, texts_argument
-from fastdecode.cli.options.escapes import ESCAPES, Escaped
+from fastdecode.cli.options.escapes import ESCAPES, unescaped
 from fastdecode.cli.options.model import model_options, opened
 from fastdecode.cli.options.sections import Command
 from fastdecode.cli.output import emit, json_option, show
@@ -37,13 +37,11 @@ from fastdecode.cli.output import emit, json_option, show
 )
 @click.option(
     "--separator",
-    type=Escaped(),
+    type=unescaped,
     default=" ",
     help=f"Text between prompt and text. {ESCAPES}",
 )
-@click.option(
-    "--bos/--no-bos", default=None, show_default="bos", help="Begin with the BOS token."
-)
+@click.option("--bos/--no-bos", default=None, show_default="bos", help="Begin with the BOS token.")
 @click.option("--eos/--no-eos", default=False, help="Score the EOS token at the end.")
 @json_option
 def classify(

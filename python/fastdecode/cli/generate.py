@@ -11,7 +11,7 @@ import click
 import fastdecode
 from fastdecode.cli import sinks
 from fastdecode.cli.inputs.texts import Inputs, file_option, prompts_argument, read
-from fastdecode.cli.options.escapes import ESCAPES, Escaped
+from fastdecode.cli.options.escapes import ESCAPES, unescaped
 from fastdecode.cli.options.model import model_options, opened
 from fastdecode.cli.options.parameters import EPILOG, TRUNCATION, given, parameter_options, typed
 from fastdecode.cli.options.sections import Command
@@ -25,7 +25,7 @@ _INTERRUPTED = 130
 
 stop_option = click.option(
     "--stop",
-    type=Escaped(),
+    type=unescaped,
     metavar="TEXT",
     multiple=True,
     help=f"End before this text. {ESCAPES} May be repeated.",

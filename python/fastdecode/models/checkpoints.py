@@ -114,7 +114,12 @@ def _read(
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **more)
         model, report = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, output_loading_info=True, **more
+            # Tensors of another size are reported, and refused below by their names.
+            source,
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **more,
         )
     except (KeyboardInterrupt, MemoryError):
         raise
@@ -127,8 +132,7 @@ def _read(
             ) from error
         found = _damage(source) or f"{type(error).__name__}: {_short(error)}"
         raise ValueError(
-            f"model={name!r} cannot be loaded: {found}; are its files complete? "
-            "config.json and the weights must be of one model"
+            f"model={name!r} cannot be loaded: {found}; are its files complete?"
         ) from error
     # Without tokenizer files transformers makes up one that has no tokens.
     if getattr(tokenizer, "vocab_size", 1) == 0:
@@ -136,11 +140,17 @@ def _read(
             f"model={name!r} cannot be loaded: it has no tokenizer files; save the tokenizer "
             "beside the model, or use Decoder(model, tokenizer)"
         )
+    for tensor, stored, configured in sorted(report["mismatched_keys"]):
+        raise ValueError(
+            f"model={name!r} cannot be loaded: the tensor {tensor!r} has shape {tuple(stored)} "
+            f"in the weights, and {tuple(configured)} by the sizes in config.json; are the two of "
+            "one model?"
+        )
     missing = sorted(report["missing_keys"])
     if missing:
         raise ValueError(
-            f"model={name!r}: the weights are incomplete: {len(missing)} tensors are missing, "
-            f"the first is {missing[0]!r}; take the checkpoint again"
+            f"model={name!r}: the weights are incomplete: {len(missing)} tensors of the model in "
+            f"config.json are missing, the first is {missing[0]!r}; take the checkpoint again"
         )
     broken = next((k for k, p in model.named_parameters() if not bool(p.isfinite().all())), None)
     if broken is not None:

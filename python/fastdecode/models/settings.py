@@ -84,7 +84,7 @@ class EndTokens:
         """
         self._model = model
         folder = getattr(model.config, "name_or_path", None)
-        self._places = {name: _place(folder, name) for name in (_CONFIG, _GENERATION)}
+        self._files = {name: _file(folder, name) for name in (_CONFIG, _GENERATION)}
         self._seen: tuple[tuple[int, ...], int] | None = None
         self._ids: tuple[int, ...] = ()
         self.within(vocab_size)
@@ -97,11 +97,12 @@ class EndTokens:
         """
         settings = getattr(self._model, "generation_config", None)
         value = getattr(settings, _EOS, None)
-        # Without a file of its own, transformers copies the generation settings from `config`.
-        own = value is not None and not getattr(settings, "_from_model_config", False)
+        # Where they have no file, transformers copies the generation settings from `config`.
+        copied = not self._files[_GENERATION] and getattr(settings, "_from_model_config", False)
+        name = _CONFIG if value is None or copied else _GENERATION
         if value is None:
             value = getattr(self._model.config.get_text_config(decoder=True), _EOS, None)
-        place = self._places[_GENERATION if own else _CONFIG]
+        place = self._files[name] or f"the model's {name.removesuffix('.json')}"
         seen = _token_ids(value, place, _EOS), vocab_size
         if seen != self._seen:
             self._ids = _known(*seen, place)
@@ -134,11 +135,11 @@ def chat_template(folder: Path) -> Any:
     return tokenizer_settings(folder).get("chat_template")
 
 
-def _place(folder: Any, name: str) -> str:
-    """The file that settings were read from, or what they are where there is none."""
+def _file(folder: Any, name: str) -> str | None:
+    """The file of a folder that a model was loaded from, if there is one."""
     if isinstance(folder, str) and folder and (Path(folder) / name).is_file():
         return str(Path(folder) / name)
-    return f"the model's {name.removesuffix('.json')}"
+    return None
 
 
 def _model_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

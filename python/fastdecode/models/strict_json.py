@@ -83,9 +83,9 @@ def parse(
                 raise ValueError(f"{at(_deepest(text))}: it is {too_deep}")
             entries = item.items() if isinstance(item, dict) else enumerate(item)
             left += [((*path, key), entry) for key, entry in entries]
-        elif isinstance(item, float):
-            if not math.isfinite(item) and not (path and path[0] in unbounded):
-                raise ValueError(f"{source}: {_field(path)} is {shown(item)}, which is not finite")
+        bounded = not (path and path[0] in unbounded)
+        if isinstance(item, float) and not math.isfinite(item) and bounded:
+            raise ValueError(f"{source}: {_field(path)} is {shown(item)}, which is not finite")
         if not _is_unicode(item) or (path and not _is_unicode(path[-1])):
             raise ValueError(
                 f"{source}: {_field(path)} has half of a surrogate pair, which is not text"

@@ -30,8 +30,11 @@ _CONVERSIONS = {
 _FIELDS = {"prompt": ("prompt", "text"), "text": ("text", "prompt"), "label": ("label", "text")}
 # Columns of tables of texts.
 _COLUMNS = frozenset(
-    "id index idx key prompt text sentence content question answer input output instruction "
-    "completion response title body review context label class category target score".split()
+    (
+        *("id", "index", "idx", "key", "prompt", "text", "sentence", "content", "question"),
+        *("answer", "input", "output", "instruction", "completion", "response", "title", "body"),
+        *("review", "context", "label", "class", "category", "target", "score"),
+    )
 )
 _HEADER = re.compile(r"\"?[A-Za-z_]\w*\"?(?:([,;\t|])\"?[A-Za-z_]\w*\"?)(?:\1\"?[A-Za-z_]\w*\"?)*")
 
@@ -122,7 +125,8 @@ def _refuse_other_formats(lines: list[str], source: str) -> None:
     first = lines[0].strip()
     if _is_json(first, dict):
         raise ValueError(
-            f"{source} looks like JSON Lines; name it .jsonl, or use --file-format jsonl; {_AS_TEXT}"
+            f"{source} looks like JSON Lines; name it .jsonl, or use --file-format jsonl; "
+            f"{_AS_TEXT}"
         )
     if first in ("{", "[", "[{") or _is_json("\n".join(lines), list, dict):
         raise ValueError(
