@@ -259,7 +259,7 @@ def test_text_that_is_text_is_read(run, text):
 def test_the_format_can_be_given(run, tmp_path, jsonl):
     path = tmp_path / "prompts.txt"
     path.write_bytes(b"\xef\xbb\xbf" + jsonl.read_bytes().replace(b"\n", b"\r\n"))
-    call = ("--file-format", "jsonl", "-m", "demo", "--json", "--max-new-tokens", "1")
+    call = ("--file-format", "jsonl", *SHORT, "--json", "--seed", "7")
     code, out, err = run("generate", "--file", str(path), *call)
     assert code == 0, err
     assert [o["prompt"] for o in objects(out)] == [row["prompt"] for row in ROWS]
@@ -319,5 +319,5 @@ def test_escape_sequences_of_other_options(run):
     call = ("classify", "a cat", "--label", "castle", "--label", "kitchen", "-m", "demo", "--json")
     assert run(*call, "--separator", r"\n") == run(*call, "--separator", "\n")
     assert run(*call, "--separator", r"\n")[1] != run(*call)[1]
-    beam = ("beam", "Once", "-m", "demo", "--max-new-tokens", "8", "--json")
+    beam = ("beam", "Once", *SHORT, "--json", "--seed", "7")
     assert run(*beam, "--stop", r"\x20the") == run(*beam, "--stop", " the")

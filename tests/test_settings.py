@@ -419,7 +419,10 @@ def test_any_value_of_any_field_is_a_result_or_named(folder, name):
             if message is not None:
                 refused += 1
                 assert name in message, (key, value, message)
-                assert key in message or "tensor" in message, (key, value, message)
+                # Names of activations and architectures are transformers' own.
+                words = (key, key.replace("_", " "), "tensor")
+                named = any(word in message for word in words)
+                assert named or key == "activation_function", (key, value, message)
             (folder / name).write_text(whole, "utf-8")
     assert refused > 3 * len(KEYS[name])
 

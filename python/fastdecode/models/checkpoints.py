@@ -165,18 +165,26 @@ def _damage(source: str) -> str:
 
     The weights are not among them.
     """
+    import torch
     from tokenizers import Tokenizer
-    from transformers import AutoConfig, GenerationConfig
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
     from fastdecode.models import strict_json
 
     folder = Path(source)
+
+    def build() -> None:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        # Without memory for its weights.
+        with torch.device("meta"):
+            AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
     readers: list[tuple[Path, Callable[[], object]]] = [
         (path, partial(strict_json.read, path)) for path in sorted(folder.glob("*.json"))
     ]
     for name, reader in (
         ("tokenizer.json", lambda: Tokenizer.from_file(str(folder / "tokenizer.json"))),
-        ("config.json", lambda: AutoConfig.from_pretrained(source, trust_remote_code=False)),
+        ("config.json", build),
         ("generation_config.json", lambda: GenerationConfig.from_pretrained(source)),
     ):
         if (folder / name).is_file():
@@ -188,7 +196,8 @@ def _damage(source: str) -> str:
             raise
         except Exception as error:
             text = _short(error)
-            return text if text.startswith(str(path)) else f"{path}: {text}"
+            named = text.startswith(str(path))
+            return text if named else f"{path}: {type(error).__name__}: {text}"
     return ""
 
 

@@ -150,6 +150,7 @@ def _model_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     text = config.get("text_config")
     if isinstance(text, dict):
         _check_token_ids(text, folder / _CONFIG, "text_config.")
+    _check_fields(config, _CONFIG_FIELDS, folder / _CONFIG)
     if _is_gpt2(config):
         _check_fields(config, _GPT2_FIELDS, folder / _CONFIG)
         width = config.get("n_embd", config.get("hidden_size", 768))
@@ -170,7 +171,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where there is no file.
 
     Raises:
-        ValueError: where it is something else; the message names the file and the line or the field.
+        ValueError: where it is something else; the message names the file and the place.
         OSError: where it cannot be read.
     """
     try:
@@ -275,6 +276,13 @@ _TOKENS: _Kind = (
     lambda value: isinstance(value, list) and all(map(_token, value)),
     "a list of tokens",
 )
+_CONFIG_FIELDS: dict[str, _Kind] = {
+    "model_type": _STRING,
+    "architectures": (
+        lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+        "a list of strings",
+    ),
+}
 _SIZES = {
     **dict.fromkeys(("vocab_size", "n_positions", "n_embd", "n_head"), _size(_LARGEST_SIZE)),
     "n_layer": _size(_MOST_LAYERS),
