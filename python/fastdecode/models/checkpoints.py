@@ -149,8 +149,8 @@ def _read(
     missing = sorted(report["missing_keys"])
     if missing:
         raise ValueError(
-            f"model={name!r}: the weights are incomplete: {len(missing)} tensors of the model in "
-            f"config.json are missing, the first is {missing[0]!r}; take the checkpoint again"
+            f"model={name!r}: the weights are incomplete: {len(missing)} tensors are missing "
+            f"of the model in config.json, the first is {missing[0]!r}; take the checkpoint again"
         )
     broken = next((k for k, p in model.named_parameters() if not bool(p.isfinite().all())), None)
     if broken is not None:

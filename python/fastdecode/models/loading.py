@@ -97,8 +97,10 @@ def _native(
         if folder is None:
             return None
         try:
-            tokenizer = FileTokenizer(folder)
-            return LoadedModel(NativeEngine.from_folder(folder, dtype), tokenizer)
+            # The tokenizer is read first: the weights would be for nothing where it is refused.
+            tokenizer = None if required else FileTokenizer(folder)
+            found = NativeEngine.from_folder(folder, dtype)
+            return LoadedModel(found, tokenizer or FileTokenizer(folder))
         except ValueError as error:
             # Unless the engine is required, transformers tries next: it may read these files, or
             # explain better why not.
