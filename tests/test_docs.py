@@ -307,7 +307,7 @@ def test_blanks_left_open_filled_wrongly_and_solved(students, capsys):
 
 def test_formulas_need_no_network(annotated):
     """They are written as MathML; MathJax would be fetched."""
-    pytest.importorskip("sphinx")
+    pytest.importorskip("docutils")
     from docutils.utils.math.latex2mathml import tex2mathml
 
     text = "\n".join(cell.source for cell in annotated.cells if cell.cell_type == "markdown")

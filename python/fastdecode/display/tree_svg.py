@@ -18,7 +18,7 @@ _NODE = 22
 _LONGEST = 12
 _MARGIN = 16
 _GAP = 34
-_NARROWEST = 440
+_NARROWEST = 490
 _LINE = 17
 # Widths in pixels. A note is in the reader's own font: this is the width of a wide one.
 _CHARACTER = 7.3
