@@ -166,6 +166,17 @@ def test_rows_are_doubled_reordered_and_dropped(case):
         logits = run(engine, batch, logits, rows, model, 2)
 
 
+def test_prompts_of_one_token(case):
+    _, model, engine = case
+    prompts = prompts_of((1, 4, 1))
+    run(engine, *engine.start(prompts_of((1,), seed=3), [1]), prompts_of((1,), seed=3), model, 2)
+    for chosen in ([0], [0, 1, 2]):
+        for repeats in (1, 3):
+            rows = [list(prompts[i]) for i in chosen for _ in range(repeats)]
+            starts = [prompts[i] for i in chosen]
+            run(engine, *engine.start(starts, [repeats] * len(chosen)), rows, model, 3)
+
+
 def test_two_batches_and_scoring_do_not_disturb_each_other(case):
     _, model, engine = case
     one, other = prompts_of((6, 4)), prompts_of((5,), seed=1)
@@ -371,8 +382,7 @@ def of_class(kind):
 def test_models_that_misunderstand(kind, mode, name):
     model = of_class(kind)
     engine = TorchEngine(model)
-    if mode is not None:
-        assert engine.capabilities.mode == mode
+    assert engine.capabilities.mode == mode
     if name is not None:
         assert engine.capabilities.convention.cache_name == name
     prompts = prompts_of((4, 7, 4))

@@ -40,6 +40,7 @@ class Capabilities:
         reorders: rows of a cache can be dropped, doubled and reordered.
         concurrent: several batches can be open at a time.
         pads_right: sequences of different lengths are scored together, padded on the right.
+        starts_with_one: a prompt of one token can be prefilled; some models take it for a step.
         border: the length at which LongRoPE changes its factors, or None.
     """
 
@@ -49,13 +50,15 @@ class Capabilities:
     reorders: bool = True
     concurrent: bool = True
     pads_right: bool = True
+    starts_with_one: bool = True
     border: int | None = None
 
     @property
     def together(self) -> bool:
         """Whether all rows of a batch can always share one cache."""
         able = self.ragged and self.batches and self.reorders and self.concurrent
-        return able and self.convention.cache != "none" and self.border is None
+        able = able and self.starts_with_one and self.border is None
+        return able and self.convention.cache != "none"
 
     @property
     def mode(self) -> str:

@@ -145,6 +145,7 @@ class _Probe:
             batches=batches,
             reorders=batches and self._passes(partial(self._reorders, convention)),
             concurrent=self._passes(partial(self._concurrent, convention)),
+            starts_with_one=self._passes(partial(self._starts_with_one, convention)),
         )
 
     def _convention(self) -> tuple[Convention | None, bool]:
@@ -200,7 +201,7 @@ class _Probe:
         if not r.batches:
             return False
         ragged = _Rows(forward, r, [(0, long), (0, short)])
-        other = _Rows(forward, r, [(1, short)])
+        other = _Rows(forward, r, [(1, 1)])
         before = bytes_of(other.batch.cache)
         return (
             ragged.right
@@ -252,6 +253,13 @@ class _Probe:
         own = getattr(type(self.model), "prepare_inputs_for_generation", None)
         usual = GenerationMixin.prepare_inputs_for_generation
         return isinstance(self.model, GenerationMixin) and own is not usual
+
+    def _starts_with_one(self, convention: Convention, reference: Reference) -> bool:
+        """A prompt of one token, after another row."""
+        forward = Forward(self.model, convention)
+        before = _Rows(forward, reference, [(0, reference.length)])
+        rows = _Rows(forward, reference, [(1, 1)])
+        return before.right and rows.right and rows.step() and rows.step()
 
     def _own_inputs(self, reference: Reference) -> bool:
         """Whether the inputs that the model prepares for itself lead to the same logits."""

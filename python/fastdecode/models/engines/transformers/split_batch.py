@@ -145,8 +145,9 @@ class SplitBatch:
         for row in rows:
             length = len(self._ids[row])
             side = able.border is not None and length > able.border
+            single = length == 1 and not able.starts_with_one
             key: Any = row if not able.batches else length if not able.ragged else None
-            groups.setdefault((side, key), []).append(row)
+            groups.setdefault((side, single, key), []).append(row)
         return list(groups.values())
 
     def _advance(self, part: _Part, tokens: NDArray[np.int64]) -> tuple[_Part, torch.Tensor]:
@@ -159,6 +160,9 @@ class SplitBatch:
     def _prefill(self, part: _Part) -> tuple[_Part, torch.Tensor]:
         """Prefill all tokens of a part; equal rows once, where the cache can be reordered."""
         sequences = [self._ids[row] for row in part.rows]
+        if not self._able.starts_with_one and min(map(len, sequences)) == 1:
+            part.batch = None
+            return part, self._engine.last_logits(sequences)
         prompts, repeats = sequences, [1] * len(sequences)
         if self._able.reorders:
             prompts, repeats = _runs(sequences)
