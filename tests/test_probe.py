@@ -26,6 +26,10 @@ MODELS = {
         "padded",
         lambda: tiny("MixtralForCausalLM", num_local_experts=4, **LLAMA_LIKE),
     ),
+    "doge": (
+        "padded",
+        lambda: tiny("DogeForCausalLM", keep_window_size=32, **LLAMA_LIKE),
+    ),
     "mpt": ("padded", lambda: tiny("MptForCausalLM", d_model=32, n_heads=4, n_layers=2)),
     "roberta": ("padded", lambda: tiny("RobertaForCausalLM", **BERT_LIKE)),
     "bert": ("padded", lambda: tiny("BertLMHeadModel", **BERT_LIKE)),
@@ -457,9 +461,10 @@ def test_no_false_alarm_with_other_weights(factor):
         (MODELS["whisper"][1], 64),
         (MODELS["gpt2"][1], 64),
         (MODELS["openai gpt"][1], 64),
+        (MODELS["doge"][1], 32),
         (MODELS["mamba"][1], None),
     ],
-    ids=["roberta", "mpt", "bart", "whisper", "gpt2", "openai", "mamba"],
+    ids=["roberta", "mpt", "bart", "whisper", "gpt2", "openai", "doge", "mamba"],
 )
 def test_the_context_can_be_filled_to_its_end(build, context, tokenizer):
     model = build()
@@ -519,6 +524,35 @@ def test_long_rope_is_that_of_transformers():
             found.append(int(logits.float().argmax()))
             logits = batch.step(np.array(found[-1:]))
         assert found == theirs
+
+
+def test_blocks_of_columns_are_not_padded():
+    class Config:
+        index_block_size = None
+
+        def __init__(self, **settings):
+            vars(self).update(settings)
+
+        def get_text_config(self, decoder):
+            return self
+
+    class Model:
+        def __init__(self, **settings):
+            self.config = Config(**settings)
+
+    for settings in (
+        {"index_block_size": 128},
+        {"compress_rates": {"a": 4}},
+        {"compress_ratio": 8},
+    ):
+        assert limits.blocks_by_columns(Model(**settings))
+    for settings in (
+        {},
+        {"compress_rates": None},
+        {"compress_rope_theta": 1e4},
+        {"block_size": 64},
+    ):
+        assert not limits.blocks_by_columns(Model(**settings))
 
 
 def test_roberta_numbers_padding_tokens_in_a_text_as_its_forward_pass_does():

@@ -16,6 +16,8 @@ _WINDOWS = (
     "window_size",
     "index_topk",
 )
+_BLOCKS = re.compile(r"index_block_size|.*compress\w*_(rates?|ratios?|sizes?|factors?|strides?)")
+_SPARSE = re.compile(r"sparse|compress")
 _TABLE = re.compile(r"(^|\.)(wpe|positions?_embed|position_embeddings?|embed_positions?)$")
 _OF_OTHER_INPUTS = re.compile(r"vision|visual|image|audio|speech|relative", re.IGNORECASE)
 
@@ -34,6 +36,9 @@ def context(model: Any) -> int | None:
     config = text_config(model)
     found = [value for name in _LENGTHS if (value := _whole(config, name)) is not None]
     limits = found[:1]
+    # Doge picks that many keys for all positions together, the later ones included.
+    if (kept := _whole(config, "keep_window_size")) is not None:
+        limits.append(kept)
     for table in position_tables(model):
         limits.append(int(table.num_embeddings) - first_position(table))
     if not limits:
@@ -91,6 +96,19 @@ def window(model: Any) -> int | None:
     config = text_config(model)
     found = [value for name in _WINDOWS if (value := _whole(config, name)) is not None]
     return max(found, default=None)
+
+
+def blocks_by_columns(model: Any) -> bool:
+    """Whether attention groups the past in blocks, which padding on the left would shift.
+
+    The blocks of published models are longer than the few tokens of a probe.
+    """
+    config = text_config(model)
+    kinds = getattr(config, "layer_types", None) or ()
+    return any(_SPARSE.search(kind) for kind in kinds if isinstance(kind, str)) or any(
+        _BLOCKS.fullmatch(name) and value not in (None, 0, 1, [], {})
+        for name, value in vars(config).items()
+    )
 
 
 def cache_bytes(model: Any) -> int:

@@ -9,6 +9,7 @@ Nothing is random: the tokens are fixed, and the state of torch's generators is 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -69,7 +70,7 @@ def assume(model: Any) -> Findings:
     """
     refuse_by_name(model)
     convention = next(_conventions(model), _NO_CACHE)
-    return Findings(Capabilities(convention, border=limits.rope_border(model)))
+    return Findings(_configured(model, Capabilities(convention)))
 
 
 @torch.inference_mode()
@@ -86,7 +87,9 @@ def examine(model: Any) -> Findings:
     # A compiled model would be compiled again for each shape.
     probed = model._orig_mod if "_orig_mod" in getattr(model, "_modules", ()) else model
     devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
+        # Trials that fail are of no interest to the caller.
+        warnings.simplefilter("ignore")
         return _Probe(probed).run()
 
 
@@ -118,8 +121,8 @@ class _Probe:
             able,
             batches=able.batches and first.batches,
             pads_right=any(reference.pads_right for reference in self._references),
-            border=limits.rope_border(self.model),
         )
+        able = _configured(self.model, able)
         return Findings(able, int(first.logits[0].shape[-1]), self._growth)
 
     def _sets(self) -> Iterator[Reference]:
@@ -318,6 +321,12 @@ class _Rows:
         return self._reference.near(logits, torch.stack(expected))
 
 
+def _configured(model: Any, able: Capabilities) -> Capabilities:
+    """The capabilities, less those that the configuration denies beyond a few tokens."""
+    ragged = able.ragged and not limits.blocks_by_columns(model)
+    return replace(able, ragged=ragged, border=limits.rope_border(model))
+
+
 def _succeeds(trial: Callable[[Reference], bool], reference: Reference) -> bool:
     """Whether a trial succeeds; one that raises has failed, unless memory ran out."""
     try:
@@ -342,9 +351,10 @@ def _conventions(model: Any) -> Iterator[Convention]:
 def _numberings(model: Any) -> Iterator[Positions | None]:
     """The positions that a model may want, the likeliest first."""
     signature = Signature(model)
-    if not signature.takes("position_ids") or (
-        signature.complete and not signature.names("position_ids")
-    ):
+    taken = signature.takes("position_ids") and (
+        signature.names("position_ids") or not signature.complete
+    )
+    if not taken or limits.virtual_tokens(model):
         yield None
         return
     for table in limits.position_tables(model):
