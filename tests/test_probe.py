@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -597,12 +599,46 @@ def test_the_cache_of_a_token_is_measured():
 # Wrappers.
 
 
-def test_a_compiled_model_is_looked_through():
-    model = MODELS["gpt2"][1]()
-    compiled = torch.compile(model, backend="eager")
-    assert unwrapped(compiled) is model
-    engine = TorchEngine(compiled)
+class Counting:
+    """A backend of torch.compile that counts what it is given."""
+
+    def __init__(self):
+        self.graphs = 0
+
+    def __call__(self, graph, inputs):
+        self.graphs += 1
+        return graph.forward
+
+
+@pytest.mark.parametrize("how", ["wrapped", "in place", "by layers"])
+def test_a_compiled_model_is_looked_through(how):
+    model, plain_model, backend = MODELS["gpt2"][1](), MODELS["gpt2"][1](), Counting()
+    torch._dynamo.reset()
+    if how == "wrapped":
+        model = torch.compile(model, backend=backend)
+        assert type(unwrapped(model)) is type(plain_model)
+    elif how == "in place":
+        model.compile(backend=backend)
+    else:
+        for layer in model.transformer.h:
+            layer.compile(backend=backend)
+    engine = TorchEngine(model)
+    assert backend.graphs == 0
     assert engine.capabilities.mode == "padded"
+    assert engine.capabilities.convention.positions is not None
+    prompts = prompts_of((5, 9, 3))
+    rows = [list(prompt) for prompt in prompts]
+    batch, logits = engine.start(prompts, [1, 1, 1])
+    run(engine, batch, logits, rows, plain_model, 3)
+    assert backend.graphs > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_model_compiled_to_machine_code():
+    torch._dynamo.reset()
+    model = MODELS["gpt2"][1]()
+    engine = TorchEngine(torch.compile(model))
     prompts = prompts_of((5, 9, 3))
     rows = [list(prompt) for prompt in prompts]
     batch, logits = engine.start(prompts, [1, 1, 1])

@@ -9,7 +9,8 @@ is void, and the probe refuses a model whose override leads to other logits than
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -198,13 +199,35 @@ def unwrapped(model: Any) -> Any:
             return model
 
 
+def is_compiled(model: Any) -> bool:
+    """Whether torch.compile has compiled the model, or any of its modules."""
+    return any(
+        "_orig_mod" in module._modules or getattr(module, "_compiled_call_impl", None) is not None
+        for module in model.modules()
+    )
+
+
+@contextmanager
+def uncompiled(model: Any) -> Iterator[None]:
+    """Within, nothing of the model is compiled: it would be again for each shape."""
+    stance = getattr(torch.compiler, "set_stance", None)
+    if stance is None or not is_compiled(model):
+        yield
+    else:
+        with stance("force_eager"):
+            yield
+
+
 def grows_in_place(model: Any) -> bool | None:
-    """Whether transformers' cache for `model` has plain layers only; None where it has none."""
+    """Whether transformers' cache for `model` has plain layers only; None where it has none.
+
+    Views of a growing buffer cannot be compiled.
+    """
     try:
         layers = DynamicCache(config=model.config).layers
     except Exception:
         return None
-    return all(type(layer) is DynamicLayer for layer in layers)
+    return all(type(layer) is DynamicLayer for layer in layers) and not is_compiled(model)
 
 
 def logits_of(output: Any) -> torch.Tensor:

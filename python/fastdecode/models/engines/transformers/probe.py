@@ -32,6 +32,8 @@ from fastdecode.models.engines.transformers.forward import (
     Signature,
     grows_in_place,
     logits_of,
+    uncompiled,
+    unwrapped,
 )
 from fastdecode.models.engines.transformers.positions import Positions
 from fastdecode.models.engines.transformers.reference import LEAST, Reference
@@ -84,13 +86,12 @@ def examine(model: Any) -> Findings:
     lengths = (limits.context(model), limits.rope_border(model))
     if any(length is not None and length < LEAST for length in lengths):
         return assume(model)
-    # A compiled model would be compiled again for each shape.
-    probed = model._orig_mod if "_orig_mod" in getattr(model, "_modules", ()) else model
     devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
+    generators = torch.random.fork_rng(devices=devices)
+    with generators, uncompiled(model), warnings.catch_warnings():
         # Trials that fail are of no interest to the caller.
         warnings.simplefilter("ignore")
-        return _Probe(probed).run()
+        return _Probe(model).run()
 
 
 class _Probe:
@@ -253,9 +254,12 @@ class _Probe:
 
     def _prepares_inputs(self) -> bool:
         """Whether the model has its own way to prepare the inputs of a step."""
-        own = getattr(type(self.model), "prepare_inputs_for_generation", None)
+        module = unwrapped(self.model)
+        own = getattr(type(module), "prepare_inputs_for_generation", None)
         usual = GenerationMixin.prepare_inputs_for_generation
-        return isinstance(self.model, GenerationMixin) and own is not usual
+        # A wrapper of PEFT prepares other inputs than the model in it.
+        wrapped = hasattr(self.model, "get_base_model")
+        return isinstance(module, GenerationMixin) and own is not usual and not wrapped
 
     def _starts_with_one(self, convention: Convention, reference: Reference) -> bool:
         """A prompt of one token, after another row."""
