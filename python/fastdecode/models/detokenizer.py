@@ -54,7 +54,9 @@ class Detokenizer:
         steps = None if self._backend is None else _steps(self._backend)
         self.kind: Kind = "windows"
         self.replaces = True
-        if steps is not None and _is_plain(type(tokenizer)):
+        # A few classes put a method of their own in place of the backend's.
+        changed = "decode" in getattr(self._backend, "__dict__", {})
+        if steps is not None and not changed and _is_plain(type(tokenizer)):
             self.replaces = "ByteLevel" in steps
             if steps in (["ByteLevel"], ["ByteLevel", "Fuse"]):
                 self.kind = "bytes"

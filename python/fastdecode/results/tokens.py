@@ -8,6 +8,7 @@ from typing import Any, overload
 
 from fastdecode.display import Column, Table, Tabular
 from fastdecode.models.pieces import Pieces
+from fastdecode.options import checks
 from fastdecode.results.items import Items
 
 _SHOWN_BYTES = 12
@@ -132,6 +133,7 @@ class Vocabulary(Sequence[Token]):
         Raises:
             ValueError: where `text` is empty.
         """
+        checks.string("text", text)
         if not text:
             raise ValueError("text is empty, and every token has that; give a character or more")
         wanted = text.encode()
