@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastdecode.results.generations import Generations
@@ -26,6 +26,10 @@ class Interrupted(KeyboardInterrupt):
         """Keep `generations`, which the caller can read from the exception."""
         super().__init__(f"interrupted with {len(generations)} generations, finished or begun")
         self.generations = generations
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it is made from, which is not its message."""
+        return type(self), (self.generations,)
 
 
 def warn(message: str) -> None:

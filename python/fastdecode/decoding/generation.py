@@ -110,6 +110,8 @@ def _generation(sequence: TokenSequence, call: CheckedCall) -> Generation:
         sample=sequence.sample,
         alternatives=sequence.alternatives[:count] if request.logprobs else None,
         steps=[_step(sequence, request, i) for i in range(count)] if request.trace else None,
+        prompt_index=sequence.prompt.index,
+        prompt_token_ids=sequence.prompt.ids,
     )
 
 

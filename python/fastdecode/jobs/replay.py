@@ -216,33 +216,30 @@ def _pairs(
 ) -> Iterator[tuple[int, Generation | None, Generation | None]]:
     """Pairs of texts of the same prompt and sample, in order, with the prompt's index.
 
-    Prompts that an interrupted run had not begun are left out.
+    Prompts that an interrupted run had not begun are left out, and samples that a saved slice of a
+    run does not have.
     """
     mine, theirs = _by_prompt(saved), _by_prompt(found)
+    beams = saved.call["strategy"]["name"] == "beam"
     for index, items in mine.items():
         cut = any(item.finish_reason == "interrupted" for item in items.values())
-        for sample in sorted({*items, *(() if cut else theirs.get(index, {}))}):
+        extra = theirs.get(index, {}) if beams and not cut else ()
+        for sample in sorted({*items, *extra}):
             yield index, items.get(sample), theirs.get(index, {}).get(sample)
 
 
 def _by_prompt(generations: Generations) -> dict[int, dict[int, Generation]]:
-    """Generations by the index of their prompt and by their sample.
-
-    They are in the order of the prompts; where a prompt occurs twice, its samples start over.
-    """
-    call = generations.call
-    keys = list(zip(call["prompts"], call["streams"], strict=True))
+    """Generations by the index of their prompt and by their sample."""
+    prompts = generations.call["prompts"]
     found: dict[int, dict[int, Generation]] = {}
-    place = 0
     for item in generations:
-        while (item.prompt, item.stream) != keys[place] or item.sample in found.get(place, {}):
-            place += 1
-            if place == len(keys):
-                raise ValueError(
-                    f"the prompt {one_line(item.prompt, 40)} of a saved text is not among the "
-                    "prompts of its call; the file has been changed"
-                )
-        found.setdefault(place, {})[item.sample] = item
+        given = prompts[item.prompt_index] if item.prompt_index < len(prompts) else None
+        if given not in (item.prompt, item.prompt_token_ids) or given is None:
+            raise ValueError(
+                f"the prompt {one_line(item.prompt, 40)} of a saved text is not among the "
+                "prompts of its call; the file has been changed"
+            )
+        found.setdefault(item.prompt_index, {})[item.sample] = item
     return found
 
 
@@ -292,7 +289,8 @@ def _parted(
 ) -> Difference:
     """The difference of two tokens at `step`, with both log-probabilities."""
     some = [token for token in ids if token is not None]
-    before = decoder.encode(saved.prompt) + saved.token_ids[:step]
+    prompt = saved.prompt_token_ids or decoder.encode(saved.prompt)
+    before = prompt + saved.token_ids[:step]
     now = dict.fromkeys(some)
     context = decoder.engine.context
     if context is None or len(before) < context + 1:

@@ -204,7 +204,7 @@ class Candidates(Tabular, Items[Candidate]):
         ]
         notes = [f"entropy {self.entropy:.2f} nats over {self.vocabulary:,} tokens"]
         if self.strategy is not None:
-            most = max(c.after for c in self._items) or 1.0
+            most = max((c.after for c in self._items), default=1.0) or 1.0
             columns += [
                 Column("after", [f"{c.after:.6f}" if c.kept else "-" for c in self._items], True),
                 Column("", bars=[c.after / most for c in self._items]),
@@ -257,9 +257,9 @@ class Raffle(Tabular, Items[Share]):
         self.ticket = ticket
         self.total = self._items[-1].end
         self.seed, self.stream, self.sample, self.position = key
-        self._won = next(i for i, share in enumerate(self._items) if ticket < share.end)
-        self.winner = self._items[self._won].token
-        self.probability = self._items[self._won].probability
+        self._won = next(share for share in self._items if ticket < share.end)
+        self.winner = self._won.token
+        self.probability = self._won.probability
 
     @classmethod
     def of(
@@ -303,7 +303,7 @@ class Raffle(Tabular, Items[Share]):
 
     def explain(self) -> str:
         """The draw in one sentence."""
-        share = self._items[self._won]
+        share = self._won
         return (
             f"Ticket {self.ticket:,} of {self.total:,} (at {self.ticket / self.total:.4f}) lies in "
             f"{share.first:,} to {share.end - 1:,}, which {self.winner.shown} holds "
@@ -311,9 +311,10 @@ class Raffle(Tabular, Items[Share]):
         )
 
     def _table(self) -> Table:
-        first = max(0, self._won - _AROUND)
-        rows = self._items[first : self._won + _AROUND + 1]
-        most = max(share.probability for share in rows)
+        place = self._items.index(self._won) if self._won in self._items else None
+        first = max(0, (place or 0) - _AROUND)
+        rows = self._items[first : (place or 0) + _AROUND + 1]
+        most = max((share.probability for share in rows), default=1.0)
         left_out = len(self) - len(rows)
         notes = [self.explain()]
         if left_out:
@@ -329,10 +330,10 @@ class Raffle(Tabular, Items[Share]):
                 Column("probability", [f"{s.probability:.6f}" for s in rows], right=True),
                 Column("cumulative", [f"{s.end / self.total:.6f}" for s in rows], right=True),
                 Column("", bars=[s.probability / most for s in rows]),
-                Column("ticket", ["◀" if s is self._items[self._won] else "" for s in rows]),
+                Column("ticket", ["◀" if s is self._won else "" for s in rows]),
             ],
             notes,
-            won=frozenset({self._won - first}),
+            won=frozenset() if place is None else frozenset({place - first}),
         )
 
     def _columns(self) -> Mapping[str, Sequence[Any]]:
@@ -343,7 +344,7 @@ class Raffle(Tabular, Items[Share]):
             "end": [s.end for s in self._items],
             "probability": [s.probability for s in self._items],
             "cumulative": [s.end / self.total for s in self._items],
-            "won": [i == self._won for i in range(len(self))],
+            "won": [s is self._won for s in self._items],
         }
 
 
@@ -379,7 +380,7 @@ class Tally(Tabular, Items[Token]):
     def _table(self) -> Table:
         pairs = self._counted()
         rows = pairs[:_TALLY_ROWS]
-        most = max(count for _, count in rows)
+        most = max((count for _, count in rows), default=1)
         notes = [f"{len(self)} draws, {len(pairs)} different tokens, seed {self.seed}"]
         if len(rows) < len(pairs):
             notes.insert(0, f"{len(pairs) - len(rows)} more tokens came")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
-from typing import Any
+from typing import Any, Self
 
 from fastdecode.display import Column, Table, Tabular, flow
 from fastdecode.display.html import escape, fragment
-from fastdecode.results.items import Items
+from fastdecode.results.items import Items, summary
 from fastdecode.results.scores import Score, one_line
 
 # Up to this many tokens, each has a column; longer texts are shown as running text.
@@ -35,7 +35,7 @@ class Segment:
     difference: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Compared:
     """One of the texts compared.
 
@@ -57,6 +57,18 @@ class Compared:
     probability: float
     segments: list[Segment]
     decides: Segment | None
+
+    def __repr__(self) -> str:
+        """Its text and numbers, without the segments."""
+        return summary(
+            self,
+            index=self.index,
+            text=self.score.text,
+            logprob=self.score.logprob,
+            difference=self.difference,
+            probability=self.probability,
+            deciding=self.deciding,
+        )
 
     @property
     def deciding(self) -> str:
@@ -105,6 +117,14 @@ class Comparison(Tabular, Items[Compared]):
             )
         super().__init__(items)
 
+    def _part(self, items: tuple[Compared, ...]) -> Self:
+        """The comparison of some of the texts; their indices stay those of the call."""
+        if not items:
+            return super()._part(items)
+        part = type(self)([item.score for item in items], per_token=self.per_token)
+        part._items = tuple(replace(one, index=items[one.index].index) for one in part._items)
+        return part
+
     @property
     def best(self) -> Score:
         """The likeliest text's score."""
@@ -112,6 +132,8 @@ class Comparison(Tabular, Items[Compared]):
 
     def explain(self) -> str:
         """What decides between the two likeliest texts, in one sentence."""
+        if len(self) < 2:
+            return "There are not two texts to compare."
         first, second = self._items[:2]
         best, other = one_line(first.score.text), one_line(second.score.text)
         mean = " a token" if self.per_token else ""
@@ -156,7 +178,9 @@ class Comparison(Tabular, Items[Compared]):
         }
 
     def _repr_html_(self) -> str:
-        second = self._items[1].decides
+        if not self._items:
+            return self._table().html()
+        second = self._items[1].decides if len(self) > 1 else None
         rows = []
         for compared in self._items:
             mark = second if compared is self._items[0] else compared.decides

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from fastdecode.display import Column, Table, Tabular, flow
 from fastdecode.display.flow import Alternative, Shown
 from fastdecode.display.html import escape, fragment
-from fastdecode.results.items import Items
+from fastdecode.results.items import Items, restore, summary
 from fastdecode.results.step import Step
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _FORMAT = "fastdecode generations v1"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Generation:
     """One generated continuation of one prompt.
 
@@ -30,7 +30,7 @@ class Generation:
         text: the continuation, without the prompt and special tokens, cut before a stop string.
         token_ids: the generated tokens, including the end-of-sequence token and the tokens of a
             stop string.
-        prompt: the prompt as given.
+        prompt: the prompt as given; the text of its tokens where it was given as token ids.
         logprobs: for each generated token, its log-probability in nats under the model itself
             (before temperature and truncation); None unless requested.
         alternatives: for each generated token, the likeliest tokens as (id, log-probability),
@@ -44,6 +44,10 @@ class Generation:
         stream: the random stream of the prompt.
         sample: which sample of the prompt, from 0.
         steps: a `Step` for each generated token, with its trace; None without `trace=True`.
+        prompt_index: the index of the prompt in the call. Comparisons with `==` ignore this and
+            the next one.
+        prompt_token_ids: the tokens of the prompt; None where the generation was read from a file
+            that does not record them.
     """
 
     text: str
@@ -58,6 +62,29 @@ class Generation:
     alternatives: list[list[tuple[int, float]]] | None = None
     inclusion: float | None = None
     steps: list[Step] | None = None
+    prompt_index: int = field(default=0, compare=False)
+    prompt_token_ids: list[int] | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        """Its texts and counts, without the tokens and steps."""
+        shown = {
+            "prompt": self.prompt,
+            "text": self.text,
+            "tokens": len(self.token_ids),
+            "finish_reason": self.finish_reason,
+            "prompt_index": self.prompt_index,
+            "sample": self.sample,
+            "seed": self.seed,
+        }
+        if self.score is not None:
+            shown["score"] = self.score
+        if self.steps is not None:
+            shown["steps"] = len(self.steps)
+        return summary(self, **shown)
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        """Restore a pickle, also one of a version that recorded less."""
+        restore(self, state)
 
     def explain(self) -> str:
         """Every step in one sentence, on a line each.
@@ -164,6 +191,8 @@ class Stats:
 class Generations(Tabular, Items[Generation]):
     """Generations in the order of the prompts, then of the samples.
 
+    A slice has the attributes of the whole run, and of `trees` those of its prompts.
+
     Attributes:
         stats: the time that the run took.
         call: the arguments of the run as plain data, from which `fastdecode.replay` repeats it.
@@ -196,7 +225,7 @@ class Generations(Tabular, Items[Generation]):
 
     def __repr__(self) -> str:
         """A short table of the generations."""
-        lines = [f"Generations({len(self)}, {self.stats.tokens} tokens)"]
+        lines = [f"Generations({len(self)}, {self._tokens()} tokens)"]
         for item in self._items[:10]:
             whole = item.prompt + item.text
             short = whole if len(whole) <= 80 else whole[:77] + "..."
@@ -204,6 +233,30 @@ class Generations(Tabular, Items[Generation]):
         if len(self) > 10:
             lines.append(f"  ... {len(self) - 10} more")
         return "\n".join(lines)
+
+    def _part(self, items: tuple[Generation, ...]) -> Self:
+        part = super()._part(items)
+        if self.trees:
+            wanted = {item.prompt_index for item in items}
+            indices = sorted({item.prompt_index for item in self._items})
+            # An interrupted search has no tree of the prompts that it had not finished.
+            if len(indices) == len(self.trees):
+                pairs = zip(indices, self.trees, strict=True)
+                part.trees = [tree for index, tree in pairs if index in wanted]
+        return part
+
+    def _tokens(self) -> int:
+        return sum(len(item.token_ids) for item in self._items)
+
+    def by_prompt(self) -> dict[int, Self]:
+        """The generations of each prompt, by its index in the call, in the order of the prompts.
+
+        A prompt without generations (the run was interrupted, or this is a slice) is absent.
+        """
+        groups: dict[int, list[Generation]] = {}
+        for item in self._items:
+            groups.setdefault(item.prompt_index, []).append(item)
+        return {index: self._part(tuple(group)) for index, group in groups.items()}
 
     @property
     def texts(self) -> list[str]:
@@ -236,7 +289,7 @@ class Generations(Tabular, Items[Generation]):
                 Column("", [g.prompt + g.text for g in items]),
                 Column("finish", [g.finish_reason for g in items]),
             ],
-            [f"{self.stats.tokens} tokens, seed {self.seed}"],
+            [f"{self._tokens()} tokens, seed {self.seed}"],
         )
 
     def _columns(self) -> Mapping[str, Sequence[Any]]:
@@ -279,6 +332,7 @@ class Generations(Tabular, Items[Generation]):
             raise ValueError(f"{path} is not JSON: {error}") from error
         if not isinstance(data, dict) or data.get("format") != _FORMAT:
             raise ValueError(f"{path} was not written by Generations.save of this version")
+        _number_prompts(data["generations"], data["call"])
         items = []
         for fields in data["generations"]:
             some = fields.get("alternatives")
@@ -289,3 +343,23 @@ class Generations(Tabular, Items[Generation]):
                 fields["steps"] = [Step.restore(step) for step in steps]
             items.append(Generation(**fields))
         return cls(items, Stats(**data["stats"]), data["call"], data.get("environment"))
+
+
+def _number_prompts(saved: Sequence[dict[str, Any]], call: Mapping[str, Any]) -> None:
+    """Add the index of its prompt to each saved generation of a file that has none.
+
+    They are in the order of the prompts; where a prompt occurs twice, its samples start over.
+    """
+    keys = list(zip(call.get("prompts", ()), call.get("streams", ()), strict=False))
+    place = 0
+    samples: set[int] = set()
+    for fields in saved:
+        if "prompt_index" in fields:
+            return
+        key = fields["prompt"], fields["stream"]
+        while place < len(keys) and (key != keys[place] or fields["sample"] in samples):
+            place, samples = place + 1, set()
+        if place == len(keys):
+            return
+        samples.add(fields["sample"])
+        fields["prompt_index"] = place

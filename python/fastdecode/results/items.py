@@ -1,15 +1,19 @@
-"""The base of every result with several items: an immutable sequence."""
+"""The base of every result with several items, and the texts and pickles of single items."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Generic, TypeVar, overload
+from copy import copy
+from dataclasses import MISSING, fields
+from typing import Any, Generic, Self, TypeVar, overload
 
 T = TypeVar("T")
 
+_SHOWN_CHARACTERS = 60
+
 
 class Items(Sequence[T], Generic[T]):
-    """Items in order; a slice of them is a tuple, unless a subclass overrides that."""
+    """Items in order, immutable; a slice of them is of the same class."""
 
     def __init__(self, items: Iterable[T]) -> None:
         """Hold `items`."""
@@ -22,7 +26,49 @@ class Items(Sequence[T], Generic[T]):
     @overload
     def __getitem__(self, index: int) -> T: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[T]: ...
-    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
-        """One item, or a slice of them."""
-        return self._items[index]
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> T | Self:
+        """One item, or a slice of them with everything else that belongs to the result."""
+        return self._part(self._items[index]) if isinstance(index, slice) else self._items[index]
+
+    def _part(self, items: tuple[T, ...]) -> Self:
+        """The same result with some of its items."""
+        part = copy(self)
+        part._items = items
+        return part
+
+
+def summary(item: object, **shown: Any) -> str:
+    """The `repr` of an item whose fields are too long to print: some of them, on one line.
+
+    Args:
+        item: the item.
+        **shown: names and values; a long string is cut, a float rounded to six digits.
+    """
+    named = ", ".join(f"{name}={_short(value)}" for name, value in shown.items())
+    return f"{type(item).__name__}({named})"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, str) and len(value) > _SHOWN_CHARACTERS:
+        value = value[: _SHOWN_CHARACTERS - 1] + "…"
+    return repr(value)
+
+
+def restore(item: Any, state: Sequence[Any]) -> None:
+    """Set the fields of a frozen dataclass with slots from its pickled state.
+
+    Fields that were added after the pickle was written get their defaults.
+
+    Args:
+        item: an instance without fields.
+        state: the values of its fields in order, as many as the class had then.
+    """
+    own = fields(item)
+    for one, value in zip(own, state, strict=False):
+        object.__setattr__(item, one.name, value)
+    for one in own[len(state) :]:
+        made = one.default_factory
+        object.__setattr__(item, one.name, one.default if made is MISSING else made())

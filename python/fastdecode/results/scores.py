@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastdecode.display import Column, Table, Tabular, flow
 from fastdecode.display.flow import Alternative, Shown
-from fastdecode.results.items import Items
+from fastdecode.results.items import Items, restore, summary
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Score:
     """How likely a text is under the model. A notebook shows it coloured by surprisal.
 
@@ -27,6 +27,8 @@ class Score:
         shown: each token, readable on one line.
         alternatives: for each token the likeliest tokens at its position, likeliest first; None
             unless requested, and for a token that is not scored.
+        entropies: the entropy of the model's distribution of each token, given all before it, in
+            nats; None for a token that is not scored.
     """
 
     text: str
@@ -37,6 +39,7 @@ class Score:
     ranks: list[int | None]
     shown: list[str]
     alternatives: list[list[Alternative] | None] | None = None
+    entropies: list[float | None] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -47,6 +50,7 @@ class Score:
         ranks: list[int | None],
         shown: list[str],
         alternatives: list[list[Alternative] | None] | None = None,
+        entropies: list[float | None] | None = None,
     ) -> Score:
         """Sum the log-probabilities of the tokens of a text.
 
@@ -57,11 +61,37 @@ class Score:
             ranks: the rank of each, from 1; None where it is not scored.
             shown: each token, readable on one line.
             alternatives: the likeliest tokens at each place, or None.
+            entropies: the entropy of the model's distribution of each, in nats; None where it is
+                not scored.
         """
         known = [value for value in token_logprobs if value is not None]
         total = math.fsum(known)
         perplexity = math.exp(min(-total / len(known), 700.0)) if known else math.nan
-        return cls(text, token_ids, total, token_logprobs, perplexity, ranks, shown, alternatives)
+        return cls(
+            text,
+            token_ids,
+            total,
+            token_logprobs,
+            perplexity,
+            ranks,
+            shown,
+            alternatives,
+            entropies or [],
+        )
+
+    def __repr__(self) -> str:
+        """Its text and sums, without the tokens."""
+        return summary(
+            self,
+            text=self.text,
+            tokens=len(self.token_ids),
+            logprob=self.logprob,
+            perplexity=self.perplexity,
+        )
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        """Restore a pickle, also one of a version that recorded less."""
+        restore(self, state)
 
     @property
     def mean(self) -> float:
@@ -156,6 +186,7 @@ class TokenRows(Tabular):
             "shown": score.shown,
             "logprob": score.token_logprobs,
             "rank": score.ranks,
+            "entropy": score.entropies or [None] * len(score.token_ids),
         }
 
 
@@ -166,6 +197,14 @@ class Scores(Tabular, Items[Score]):
     def logprobs(self) -> list[float]:
         """The log-probability of each text, in nats."""
         return [item.logprob for item in self._items]
+
+    @property
+    def entropies(self) -> list[list[float | None]]:
+        """For each text, the entropy of the model's distribution of each token, in nats.
+
+        None for a token that is not scored.
+        """
+        return [item.entropies for item in self._items]
 
     @property
     def perplexity(self) -> float:

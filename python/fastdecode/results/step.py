@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fastdecode.results.items import summary
+
 if TYPE_CHECKING:
     from fastdecode.results.trace import Trace
 
+# Fields that `repr` shows in short.
+_LONG = ("alternatives", "trace")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Step:
     """One token of one generation.
 
@@ -42,6 +47,15 @@ class Step:
     seed: int
     alternatives: list[tuple[int, float]] | None = None
     trace: Trace | None = None
+
+    def __repr__(self) -> str:
+        """Its fields; of the alternatives their number, and the trace as a sentence."""
+        shown = {name: getattr(self, name) for name in self.__slots__ if name not in _LONG}
+        if self.alternatives is not None:
+            shown["alternatives"] = len(self.alternatives)
+        if self.trace is not None:
+            shown["trace"] = self.trace.explain()
+        return summary(self, **shown)
 
     def explain(self) -> str:
         """The step in one sentence.
