@@ -13,7 +13,13 @@ from fixtures import make
 FOLDER = Path(__file__).with_name("fixtures")
 # Sentences that have been put in other words since the fixtures were made: (then, now). Nothing
 # else of what a command prints may differ.
-REWORDED: list[tuple[str, str]] = []
+REWORDED: list[tuple[str, str]] = [
+    (
+        'is unknown; give a torch dtype, or "float32", "float64", "bfloat16"',
+        "is unknown; give one of these (there are "
+        '"float32", "float64", "bfloat16", "float16", "int8", "auto")',
+    ),
+]
 # What of a run's environment cannot move a bit of the native engine.
 HARMLESS = {"fastdecode", "python", "threads"}
 HALF = {"bfloat16", "float16"}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from fastdecode.models.engines import dtype_name, open_engine, prefers_native
+from fastdecode.models.engines import open_engine, prefers_native
 from fastdecode.models.engines.base import Engine
+from fastdecode.models.placement import device_name, dtype_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,10 @@ def open_pretrained(
     from fastdecode.models import settings
     from fastdecode.models.checkpoints import files_of, load
 
+    dtype = dtype_name(dtype)
     native = prefers_native(engine, device, dtype)
-    kept = (dtype_name(dtype) or "float32") if native else None
+    device = device_name(device)
+    kept = (dtype or "float32") if native else None
     # Files on this machine are checked before weights are read, for all engines alike.
     with files_of(name_or_path, revision) as folder, suppress(OSError):
         if folder is not None:
@@ -111,3 +116,11 @@ def _native(
             if required:
                 raise
             return None
+
+
+def release_memory() -> None:
+    """Free models that nothing refers to, and what torch has set aside for them on a GPU."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastdecode.models.engines.base import CachedBatch, Engine
+from fastdecode.models.placement import dtype_name
 
 __all__ = ["NAMES", "NATIVE_DTYPES", "CachedBatch", "Engine", "open_engine", "prefers_native"]
 
@@ -28,10 +30,24 @@ def prefers_native(engine: str, device: Any = None, dtype: Any = None) -> bool:
     _check_name(engine)
     kept = dtype_name(dtype) or "float32"
     able = engine in ("auto", "native")
-    fits = kept in NATIVE_DTYPES and (device is None or str(device) == "cpu")
-    if (engine == "native" and not fits) or (kept == "int8" and not (able and fits)):
-        raise ValueError(_refusal(engine, kept, "a model", device or "cpu"))
-    return able and fits
+    on_cpu = device is None or str(device) == "cpu"
+    if engine == "native" and kept not in NATIVE_DTYPES:
+        raise ValueError(
+            f"dtype={kept!r} is none of the native engine's; give {_quoted(NATIVE_DTYPES)}, or use "
+            f'engine="torch"'
+        )
+    if engine == "native" and not on_cpu:
+        raise ValueError(
+            f"engine='native' runs on the CPU, and device={str(device)!r} was given; leave one of "
+            "the two out"
+        )
+    if kept == "int8" and not (able and on_cpu):
+        other = f"device={str(device)!r}" if able else f"engine={engine!r}"
+        raise ValueError(
+            f"dtype='int8' needs the native engine, on the CPU; leave {other} out, or give "
+            '"bfloat16" or "float16"'
+        )
+    return able and on_cpu and kept in NATIVE_DTYPES
 
 
 def open_engine(model: Any, name: str = "auto", dtype: Any = None, *, probe: bool = True) -> Engine:
@@ -59,13 +75,15 @@ def open_engine(model: Any, name: str = "auto", dtype: Any = None, *, probe: boo
     from fastdecode.models.engines.plain_gpt2 import is_plain_gpt2
     from fastdecode.models.engines.transformers.engine import TorchEngine
 
-    own, asked = str(dtype_name(model.dtype)), dtype_name(dtype)
+    own, asked = str(model.dtype).removeprefix("torch."), dtype_name(dtype)
+    if asked == "auto":
+        asked = None
     kept = asked or own
     native = name == "native" or (name == "auto" and (asked or own == "float32"))
     if native and kept in NATIVE_DTYPES and runs_natively(model):
         return LoadedEngine(model, kept)
     if name == "native" or kept == "int8":
-        raise ValueError(_refusal(name, kept, f"a {type(model).__name__} in {own}", model.device))
+        raise ValueError(_refusal(model, name, own, kept))
     if kept != own:
         raise ValueError(
             f"dtype={kept!r}, but the model is in {own}; convert it first, as with "
@@ -76,20 +94,31 @@ def open_engine(model: Any, name: str = "auto", dtype: Any = None, *, probe: boo
     return TorchEngine(model, probe=probe)
 
 
-def dtype_name(dtype: Any) -> str | None:
-    """The name of a torch dtype; a name or None is returned unchanged."""
-    return None if dtype is None else str(dtype).removeprefix("torch.")
-
-
 def _check_name(engine: str) -> None:
     if engine not in NAMES:
         raise ValueError(f"engine={engine!r} is unknown; choose one of {', '.join(NAMES)}")
 
 
-def _refusal(engine: str, dtype: str, what: str, device: Any) -> str:
-    return (
-        f"engine={engine!r} cannot run {what} on {device} with dtype={dtype!r}; engine='native', "
-        f"the only one with int8, keeps weights as {', '.join(NATIVE_DTYPES)} and runs a plain "
-        "GPT-2 with tied embeddings on the CPU; for anything else use engine='auto' and a torch "
-        "dtype"
-    )
+def _refusal(model: Any, engine: str, own: str, kept: str) -> str:
+    """Why the native engine cannot run a model, which `engine` or the format `kept` calls for."""
+    called = "engine='native'" if engine == "native" else "dtype='int8'"
+    kind = type(model).__name__
+    if kind != "GPT2LMHeadModel":
+        why = "the native engine runs plain GPT-2 alone"
+    elif model.device.type != "cpu":
+        why = f"it is on {model.device}, and the native engine runs on the CPU"
+    elif own not in ("float32", "float16", "bfloat16"):
+        why = "the native engine reads weights in float32, float16 and bfloat16"
+    elif kept not in NATIVE_DTYPES:
+        why = f"the native engine keeps weights as {_quoted(NATIVE_DTYPES)}"
+    else:
+        why = (
+            "the native engine runs GPT-2 with tied embeddings, without hooks, adapters, quantized "
+            "layers or unusual settings"
+        )
+    instead = "leave dtype out" if kept == "int8" else "use engine='auto'"
+    return f"{called} cannot run a {kind} in {own}: {why}; {instead}"
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)

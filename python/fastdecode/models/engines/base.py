@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,3 +92,15 @@ class Engine(Protocol):
         Memory stays bounded: sequences go through the model a few at a time.
         """
         ...
+
+
+class ClosedEngine:
+    """What a decoder has in place of an engine once it is closed: every use is refused."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("this decoder is closed; load the model again")

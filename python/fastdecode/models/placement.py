@@ -1,0 +1,101 @@
+"""Where a model runs and in which number format: `device` and `dtype`, checked before it loads."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+# What `dtype` may say: formats of torch, the native engine's "int8", and the checkpoint's own.
+DTYPES = ("float32", "float64", "bfloat16", "float16", "int8", "auto")
+# Names that torch has for the same formats.
+_SAME = {"float": "float32", "double": "float64", "half": "float16"}
+# Names that others have for them.
+_MEANT = {
+    **dict.fromkeys(("fp32", "f32", "single"), "float32"),
+    **dict.fromkeys(("fp64", "f64"), "float64"),
+    **dict.fromkeys(("fp16", "f16"), "float16"),
+    **dict.fromkeys(("bf16", "bfp16", "brain"), "bfloat16"),
+    **dict.fromkeys(("8bit", "8-bit", "i8", "q8", "q8_0", "uint8", "int8_float32"), "int8"),
+}
+_SMALLER = ("int4", "uint4", "4bit", "4-bit", "nf4", "fp4", "q4", "q4_0", "q4_k_m", "int2", "int3")
+
+
+def dtype_name(dtype: Any) -> str | None:
+    """The name of a number format, one of `DTYPES`, or None.
+
+    Args:
+        dtype: a torch or NumPy dtype, its name, or None.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for a name that is unknown, with the one that may be meant.
+    """
+    if dtype is None:
+        return None
+    if not isinstance(dtype, str) and not type(dtype).__module__.startswith(("torch", "numpy")):
+        raise TypeError(
+            f"dtype must be a torch dtype or its name, not {type(dtype).__name__} ({dtype!r:.40})"
+        )
+    name = str(dtype).removeprefix("torch.")
+    name = _SAME.get(name, name)
+    if name in DTYPES:
+        return name
+    short = name.lower().replace(" ", "")
+    if short in _SMALLER:
+        hint = '"int8" is the smallest that there is'
+    else:
+        near = difflib.get_close_matches(short, DTYPES, n=1, cutoff=0.75)
+        meant = _MEANT.get(short) or (near[0] if near else None)
+        hint = f'did you mean "{meant}"?' if meant else "give one of these"
+    known = ", ".join(f'"{one}"' for one in DTYPES)
+    raise ValueError(f"dtype={name!r} is unknown; {hint} (there are {known})")
+
+
+def device_name(device: Any) -> str | None:
+    """The name of a device on which torch can hold a model, or None for None.
+
+    Args:
+        device: a torch device, its name, the number of a CUDA device, or None.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for a name that torch does not know, or a device that this machine lacks.
+    """
+    if device is None or (isinstance(device, str) and device == "cpu"):
+        return device
+    import torch
+
+    if isinstance(device, bool) or not isinstance(device, str | int | torch.device):
+        raise TypeError(
+            'device must be a torch device or its name, such as "cuda", '
+            f"not {type(device).__name__} ({device!r:.40})"
+        )
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise ValueError(
+            f'device={device!r} is unknown; give "cpu", "cuda", "cuda:1" or "mps"'
+        ) from None
+    if found.type == "meta":
+        raise ValueError('device="meta" holds no numbers; give "cpu" or "cuda"')
+    try:
+        torch.empty(1, device=found)
+    except Exception as error:
+        raise ValueError(
+            f"device={str(device)!r} is not available here: {_why(found.type, error)}; leave "
+            "device out for the CPU"
+        ) from error
+    return str(found)
+
+
+def _why(kind: str, error: Exception) -> str:
+    """Why torch has no such device."""
+    import torch
+
+    if kind == "cuda":
+        if torch.version.cuda is None and getattr(torch.version, "hip", None) is None:
+            return "this torch is built without CUDA"
+        if not torch.cuda.is_available():
+            return "torch sees no GPU"
+        return f"torch sees {torch.cuda.device_count()} of them, numbered from 0"
+    return " ".join(str(error).split())[:120]
