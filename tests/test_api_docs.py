@@ -10,7 +10,12 @@ import fastdecode
 import pytest
 from fastdecode import core, testing
 from fastdecode.options import keywords
-from fastdecode.options.keyword_types import GenerateArguments, RunArguments, SamplingKeywords
+from fastdecode.options.keyword_types import (
+    GenerateArguments,
+    ModelArguments,
+    RunArguments,
+    SamplingKeywords,
+)
 from fastdecode.options.signatures import DESCRIPTIONS
 
 PAGES = Path(__file__).resolve().parent.parent / "docs" / "api"
@@ -95,6 +100,21 @@ def test_the_arguments_of_a_run_are_described_and_listed(name):
     assert listed["n"].default == 1
 
 
+@pytest.mark.parametrize("name", [n for n in FUNCTIONS if n in fastdecode.__all__])
+def test_the_arguments_of_a_model_are_described_and_listed(name):
+    function = FUNCTIONS[name]
+    if name in ("replay", "unload", "verify"):
+        return
+    listed = inspect.signature(function).parameters
+    for argument in ModelArguments.__annotations__:
+        assert f"    {argument}: " in function.__doc__
+        assert argument in listed
+    assert listed["model"].default == "openai-community/gpt2"
+    assert listed["engine"].default == "auto"
+    assert "source" not in listed
+    assert "**source" not in function.__doc__
+
+
 def test_the_typed_arguments_are_the_known_keywords():
     assert {*GenerateArguments.__annotations__, "model", "tokenizer"} == keywords.KNOWN
     given = set(inspect.signature(core.Sample).parameters) - {"eos_token_id"}
@@ -103,14 +123,15 @@ def test_the_typed_arguments_are_the_known_keywords():
 
 def test_descriptions_are_of_arguments():
     described = re.findall(r"^(\w+):", DESCRIPTIONS, re.MULTILINE)
-    assert set(described) == {*RunArguments.__annotations__, "logits_processor", "progress"}
+    of_a_run = {*RunArguments.__annotations__, "logits_processor", "progress"}
+    assert set(described) == {*ModelArguments.__annotations__, *of_a_run}
 
 
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if f"Decoder.{name}" in FUNCTIONS])
 def test_functions_and_methods_take_the_same(name):
     def own(function):
         found = list(inspect.signature(function).parameters.values())
-        apart = ("self", "model", "tokenizer", "engine", "dtype", "text", "texts")
+        apart = ("self", *ModelArguments.__annotations__, "text", "texts")
         return [(p.name, p.kind, p.default) for p in found if p.name not in apart]
 
     assert own(FUNCTIONS[name]) == own(FUNCTIONS[f"Decoder.{name}"])

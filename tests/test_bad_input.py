@@ -12,9 +12,9 @@ from fastdecode import Decoder, Greedy, Sample, core
 from fastdecode._core import NativeGpt2
 
 ARGUMENTS = [
-    (3, {}, TypeError, r"prompts must be a string or a sequence of strings, not int"),
-    (b"Once", {}, TypeError, r"prompts must be a string or a sequence of strings, not bytes"),
-    (["Once", 7], {}, TypeError, r"prompts\[1\] must be a string, not int"),
+    (3, {}, TypeError, r"prompts must be a string, token ids, or a sequence .*, not int"),
+    (b"Once", {}, TypeError, r"prompts must be a string, token ids, or a sequence .*, not bytes"),
+    (["Once", 7], {}, TypeError, r"prompts\[1\] must be a string or a list of token ids, not int"),
     ("Once", {"n": 0}, ValueError, r"n must be .*not 0"),
     ("Once", {"n": 1.5}, TypeError, r"n must be an integer, not 1\.5"),
     ("Once", {"n": True}, TypeError, r"n must be an integer, not True"),

@@ -168,6 +168,8 @@ def test_html_is_escaped_and_stands_alone(decoder):
     [
         ({"top_q": 0.5}, TypeError, "unknown keyword 'top_q'; did you mean 'top_k'|'top_p'"),
         ({"max_length": 3}, TypeError, r"next_token\(\) draws one token and has no max_length"),
+        ({"max_new_tokens": 3}, TypeError, r"draws one token and has no max_new_tokens"),
+        ({"stop_token_ids": [3]}, TypeError, r"draws one token and has no stop_token_ids"),
         ({"top_p": 90}, ValueError, "top_p"),
         ({"seed": -1}, ValueError, "seed must be in"),
         ({"strategy": Greedy(), "top_k": 3}, ValueError, "strategy and top_k both say"),
@@ -184,7 +186,7 @@ def test_bad_draws(decoder):
         found.sample(0)
     with pytest.raises(ValueError, match=r"stream must be in 0\.\.4294967295"):
         found.draw(1, stream=-1)
-    with pytest.raises(TypeError, match="prompt must be a string, not list"):
+    with pytest.raises(TypeError, match="prompt must be one string or the token ids of one prompt"):
         decoder.next_token(["Once"])
 
 

@@ -3,6 +3,7 @@
 import math
 
 import fastdecode
+import numpy as np
 import pytest
 import torch
 from conftest import make_model, ragged
@@ -48,6 +49,57 @@ def test_without_a_condition_the_first_token_is_left_out(decoder, tokenizer):
     assert score.token_logprobs[1:] == pytest.approx(plain(decoder, ids[:1], ids[1:]), abs=1e-5)
     assert decoder.score("", bos=False, eos=False)[0].logprob == 0
     assert decoder.score("", bos=False, eos=True)[0].token_logprobs == [None]
+
+
+def test_contexts_one_a_text(decoder):
+    texts, contexts = ragged(4), ["It was", "", "a time", "It was"]
+    together = decoder.score(texts, context=contexts)
+    for text, context, score in zip(texts, contexts, together, strict=True):
+        alone = decoder.score(text, context=context)[0]
+        assert score.token_logprobs == pytest.approx(alone.token_logprobs, abs=1e-5)
+    same = decoder.score(texts, context=["It was"] * 4)
+    assert same.logprobs == decoder.score(texts, context="It was").logprobs
+    by_score = sorted(range(4), key=lambda i: -together[i].logprob)
+    assert [c.index for c in decoder.compare(texts, context=contexts)] == by_score
+    by_mean = sorted(range(4), key=lambda i: together[i].mean)
+    assert [s.index for s in decoder.surprising(texts, context=tuple(contexts))] == by_mean
+
+
+def test_entropies_are_those_of_the_models_distributions(decoder, tokenizer):
+    texts = ragged(6)
+    scores = decoder.score(texts)
+    for text, entropies in zip(texts, scores.entropies, strict=True):
+        with torch.no_grad():
+            ids = [0, *tokenizer(text)["input_ids"]]
+            logs = torch.log_softmax(decoder.model(torch.tensor([ids])).logits[0].double(), -1)
+        assert entropies == pytest.approx((-logs.exp() * logs).sum(-1).tolist(), abs=1e-5)
+    trace = decoder.generate("Once", trace=True, max_new_tokens=3)
+    found = decoder.score(trace)[0].entropies
+    assert found == pytest.approx([step.trace.entropy for step in trace[0].steps], abs=1e-5)
+    bare = decoder.score("Once upon", bos=False, eos=False)[0]
+    assert bare.entropies[0] is None
+    assert bare.entropies[1:] == pytest.approx(bare.to_pandas()["entropy"][1:])
+    windows = decoder.score("Once upon a time " * 12, stride=16)[0]
+    assert len(windows.entropies) == len(windows.token_ids)
+    assert None not in windows.entropies
+
+
+def test_entropies_of_extreme_rows():
+    from fastdecode.scoring.windows import _entropies
+
+    rows = np.array(
+        [
+            [0.0, 0.0, 0.0, 0.0],
+            [0.0, -np.inf, 0.0, -np.inf],
+            [1e4, 0.0, 0.0, 0.0],
+            [-3e38, -3e38, -3e38, 3e38],
+        ],
+        dtype=np.float32,
+    )
+    assert _entropies(rows) == pytest.approx([math.log(4), math.log(2), 0.0, 0.0], abs=1e-6)
+    many = np.random.default_rng(0).normal(size=(70, 5000)).astype(np.float32)
+    logs = many - np.logaddexp.reduce(many.astype(np.float64), axis=1, keepdims=True)
+    assert _entropies(many) == pytest.approx((-np.exp(logs) * logs).sum(axis=1), abs=1e-5)
 
 
 def test_scores_do_not_hang_on_the_batch(decoder):

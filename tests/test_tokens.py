@@ -55,8 +55,31 @@ def test_slices_of_the_vocabulary(decoder):
     assert "Vocabulary(300 tokens" in repr(whole)
 
 
+def test_the_vocabulary_finds_tokens_by_text(decoder):
+    whole = decoder.vocabulary
+    for token in whole[1:]:
+        try:
+            text = token.bytes.decode()
+        except UnicodeDecodeError:
+            continue
+        assert whole[text].bytes == token.bytes
+        assert text in whole
+        assert whole[token.piece].id == token.id or whole[token.piece].bytes == token.piece.encode()
+    assert whole["<|endoftext|>"].id == 0
+    assert "Once upon" not in whole
+    assert whole[3] in whole
+    with pytest.raises(
+        KeyError, match=r"'Once upon' is not one token; tokens\('Once upon'\) shows"
+    ):
+        whole["Once upon"]
+    with pytest.raises(TypeError, match=r"indexed by a token id, a text or a slice, not 1\.5"):
+        whole[1.5]
+    with pytest.raises(IndexError, match=r"token id 300 is out of range: there are 300"):
+        whole[300]
+
+
 def test_text_must_be_a_string(decoder):
-    with pytest.raises(TypeError, match=r"text must be a string, not list \(\['Once'\]\)"):
+    with pytest.raises(TypeError, match=r"text must be one string or .* not list \(\['Once'\]\)"):
         decoder.tokens(["Once"])
 
 

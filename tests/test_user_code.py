@@ -56,7 +56,16 @@ def test_pyright(tmp_path):
     }
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
     done = subprocess.run(
-        [sys.executable, "-m", "basedpyright", "--outputjson", "--project", tmp_path],
+        [
+            sys.executable,
+            "-m",
+            "basedpyright",
+            "--outputjson",
+            "--pythonpath",
+            sys.executable,
+            "--project",
+            tmp_path,
+        ],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -349,12 +349,24 @@ def test_bad_texts(decoder):
         decoder.compare(["Once", "xyz" * 40])
     with pytest.raises(ValueError, match=r"texts\[0\] has one token and nothing before it"):
         decoder.surprising(["O"], bos=False, eos=False)
-    with pytest.raises(TypeError, match=r"texts\[0\] must be a string, not int"):
-        decoder.score([3])
-    with pytest.raises(TypeError, match="texts must be a string or a sequence of strings, not int"):
+    with pytest.raises(
+        TypeError, match=r"texts\[0\] must be a string or a list of token ids, not f"
+    ):
+        decoder.score([3.0])
+    with pytest.raises(
+        TypeError, match=r"texts must be a string, token ids, or a sequence .*, not int"
+    ):
         decoder.score(3)
-    with pytest.raises(TypeError, match="context must be a string, not int"):
+    with pytest.raises(
+        TypeError, match="context must be a string or a sequence of strings, not int"
+    ):
         decoder.score("Once", context=3)
+    with pytest.raises(TypeError, match=r"context\[1\] must be a string, not int"):
+        decoder.score(["Once", "It"], context=["a", 3])
+    with pytest.raises(
+        ValueError, match="context has 1 entries for 2 texts; give one string for all"
+    ):
+        decoder.score(["Once", "It"], context=["a"])
 
 
 def test_surprising(decoder):

@@ -20,6 +20,7 @@ from fastdecode.api import (
     stream,
     surprising,
     tokens,
+    unload,
     verify,
     vocabulary,
 )
@@ -113,6 +114,7 @@ __all__ = [
     "stream",
     "surprising",
     "tokens",
+    "unload",
     "verify",
     "vocabulary",
 ]

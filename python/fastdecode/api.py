@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from fastdecode.options.keyword_types import (
-    GenerateArguments,
-    StrategyKeywords,
-    StreamArguments,
+    DEFAULT_MODEL,
+    GenerateCall,
+    ModelArguments,
+    NextTokenCall,
+    StreamCall,
 )
 from fastdecode.options.signatures import documented
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from fastdecode.decoder import Decoder
     from fastdecode.jobs.replay import Replay
+    from fastdecode.options.prompts import PromptLike, Prompts
     from fastdecode.options.strategies import Strategy
     from fastdecode.results.candidates import Candidates
     from fastdecode.results.classification import Classification, Classifications
@@ -28,19 +31,26 @@ if TYPE_CHECKING:
     from fastdecode.results.surprises import Surprises
     from fastdecode.results.tokens import Tokens, Vocabulary
 
-DEFAULT_MODEL = "openai-community/gpt2"
+__all__ = [
+    "DEFAULT_MODEL",
+    "classify",
+    "compare",
+    "enumerate_continuations",
+    "generate",
+    "next_token",
+    "replay",
+    "score",
+    "stream",
+    "surprising",
+    "tokens",
+    "unload",
+    "verify",
+    "vocabulary",
+]
 
 
-@documented(GenerateArguments)
-def generate(
-    prompts: str | Sequence[str],
-    *,
-    model: Any = DEFAULT_MODEL,
-    tokenizer: Any = None,
-    engine: str = "auto",
-    dtype: Any = None,
-    **arguments: Unpack[GenerateArguments],
-) -> Generations:
+@documented(GenerateCall)
+def generate(prompts: Prompts, **arguments: Unpack[GenerateCall]) -> Generations:
     """Continue each prompt.
 
     Given the same logits, a token depends on (seed, stream, sample, position) alone, so a prompt's
@@ -48,12 +58,10 @@ def generate(
     on the native engine does not depend on them either.
 
     Args:
-        prompts: a string or several. An empty string begins at the tokenizer's BOS token; an
-            empty sequence gives an empty result.
-        model: a hub name, a folder, "demo", a `Decoder`, or a transformers model.
-        tokenizer: the tokenizer, with a transformers model.
-        engine: "auto", "native", "torch" or "transformers"; see `Decoder.from_pretrained`.
-        dtype: a torch dtype, its name, or "int8"; see `Decoder.from_pretrained`. None is float32.
+        prompts: a string or several; or token ids: a list of integers is one prompt, a list of
+            lists several, and so are NumPy arrays and torch tensors of one and of two dimensions.
+            An empty string begins at the tokenizer's BOS token; an empty sequence gives an empty
+            result.
         **arguments: a strategy by transformers' names: `do_sample`, `temperature`, `top_k`, `top_p`
             and the other parameters of `Sample`; `num_beams` and the other parameters of `Beam`.
             None of them: greedy decoding. `num_beams` above 1: a beam search. A parameter that
@@ -69,20 +77,12 @@ def generate(
         ValueError: for a bad value, a prompt without room in the context, an unknown model.
         Interrupted: at Ctrl-C, within one step; its `generations` has the texts so far.
     """
-    decoder = _decoder(model, tokenizer, engine=engine, dtype=dtype)
-    return decoder.generate(prompts, **arguments)
+    decoder, rest = _split(arguments)
+    return decoder.generate(prompts, **rest)
 
 
-@documented(StreamArguments)
-def stream(
-    prompt: str | Sequence[str],
-    *,
-    model: Any = DEFAULT_MODEL,
-    tokenizer: Any = None,
-    engine: str = "auto",
-    dtype: Any = None,
-    **arguments: Unpack[StreamArguments],
-) -> Iterator[Step]:
+@documented(StreamCall)
+def stream(prompt: Prompts, **arguments: Unpack[StreamCall]) -> Iterator[Step]:
     """Yield a `Step` for each token as it is generated; several texts are interleaved.
 
     The tokens are those of `generate` with the same arguments. A beam search yields the tokens of
@@ -90,11 +90,7 @@ def stream(
     it. Leaving the iterator stops the work.
 
     Args:
-        prompt: a string or several, as for `generate`.
-        model: a hub name, a folder, "demo", a `Decoder`, or a transformers model.
-        tokenizer: the tokenizer, with a transformers model.
-        engine: "auto", "native", "torch" or "transformers"; see `Decoder.from_pretrained`.
-        dtype: a torch dtype, its name, or "int8"; see `Decoder.from_pretrained`. None is float32.
+        prompt: one or several, as for `generate`.
         **arguments: a strategy by transformers' names, as for `generate`.
 
     Returns:
@@ -105,20 +101,19 @@ def stream(
         ValueError: at the call, for a bad value, a prompt without room in the context, an unknown
             model, or a beam search that does not have a single best sequence.
     """
-    decoder = _decoder(model, tokenizer, engine=engine, dtype=dtype)
-    return decoder.stream(prompt, **arguments)
+    decoder, rest = _split(arguments)
+    return decoder.stream(prompt, **rest)
 
 
-@documented(StrategyKeywords)
+@documented(NextTokenCall)
 def next_token(
-    prompt: str,
+    prompt: PromptLike,
     k: int = 10,
     *,
     strategy: Strategy | None = None,
     seed: int | None = None,
-    model: Any = DEFAULT_MODEL,
-    tokenizer: Any = None,
-    **keywords: Unpack[StrategyKeywords],
+    add_special_tokens: bool = True,
+    **keywords: Unpack[NextTokenCall],
 ) -> Candidates:
     """The `k` likeliest next tokens after `prompt`, and which of them a strategy keeps.
 
@@ -126,33 +121,34 @@ def next_token(
     `.sample(20, seed=...)`), and converts to pandas and polars.
 
     Args:
-        prompt: the text; an empty one begins at the tokenizer's BOS token.
+        prompt: a text or token ids; an empty text begins at the tokenizer's BOS token.
         k: the number of candidates, 1 to the size of the vocabulary.
         strategy: `Greedy()` or `Sample(...)`: what it cuts is marked, and the probabilities after
             it are shown beside the model's own. None: built from the keywords, or the model's own
             distribution where there is none.
         seed: for the draws; `xtc`, which tosses coins before it cuts, needs one here.
-        model: as for `generate`.
-        tokenizer: as for `generate`.
+        add_special_tokens: as for `generate`.
         **keywords: a strategy by transformers' names: `temperature`, `top_k`, `top_p`, ...
 
     Raises:
         TypeError: for a wrong type or an unknown keyword.
         ValueError: for a bad value, or a prompt without room in the context.
     """
-    return _decoder(model, tokenizer).next_token(
-        prompt, k, strategy=strategy, seed=seed, **keywords
+    decoder, rest = _split(keywords)
+    return decoder.next_token(
+        prompt, k, strategy=strategy, seed=seed, add_special_tokens=add_special_tokens, **rest
     )
 
 
+@documented(ModelArguments)
 def enumerate_continuations(
-    prompt: str,
+    prompt: PromptLike,
     *,
     max_new_tokens: int,
     min_probability: float,
     eos_token_id: int | Sequence[int] | None = None,
-    model: Any = DEFAULT_MODEL,
-    tokenizer: Any = None,
+    add_special_tokens: bool = True,
+    **source: Unpack[ModelArguments],
 ) -> Continuations:
     """List every continuation of `prompt` that is at least as likely as `min_probability`.
 
@@ -161,44 +157,46 @@ def enumerate_continuations(
     `left_out` of the result is the probability of everything that is not listed.
 
     Args:
-        prompt: the text to continue.
+        prompt: the text or token ids to continue.
         max_new_tokens: a continuation is complete with this many tokens, or where it ends.
         min_probability: above 0 and at most 1. Work and memory grow as its inverse.
         eos_token_id: tokens that end a continuation; None: those of the model.
-        model: as for `generate`.
-        tokenizer: as for `generate`.
+        add_special_tokens: as for `generate`.
+        **source: the model.
 
     Raises:
         ValueError: for a bad value, or a prompt without room in the context.
     """
-    return _decoder(model, tokenizer).enumerate_continuations(
+    return _opened("enumerate_continuations", source).enumerate_continuations(
         prompt,
         max_new_tokens=max_new_tokens,
         min_probability=min_probability,
         eos_token_id=eos_token_id,
+        add_special_tokens=add_special_tokens,
     )
 
 
+@documented(ModelArguments)
 def score(
-    texts: str | Sequence[str] | Generation | Sequence[Generation],
+    texts: Prompts | Generation | Sequence[Generation],
     *,
-    context: str = "",
+    context: str | Sequence[str] = "",
     bos: bool | None = None,
     eos: bool | None = None,
     stride: int | None = None,
     alternatives: int = 0,
     progress: bool | None = None,
-    model: Any = DEFAULT_MODEL,
-    tokenizer: Any = None,
+    **source: Unpack[ModelArguments],
 ) -> Scores:
     """The log-probability of each text, in nats: sum, mean, token by token, and perplexity.
 
     Args:
-        texts: a string or several; or generations, whose own tokens are scored after their
-            prompts (`bos` and `eos` then add nothing), which gives the numbers that `generate`
-            records with `logprobs`.
-        context: text before each of them: a condition, which is not scored. It is tokenized
-            separately, so a text after it usually begins with a space.
+        texts: a string or several; token ids instead of strings, as for `generate`; or generations,
+            whose own tokens are scored after their prompts (`bos` and `eos` then add nothing),
+            which gives the numbers that `generate` records with `logprobs`.
+        context: text before each of them: a condition, which is not scored. One for all texts, or
+            a sequence with one for each. Context and text are tokenized as
+            one text; a token that crosses the border counts as the text's.
         bos: begin with the tokenizer's BOS token, as a condition. Without it and without a
             context, the first token has nothing before it and is left out of the sum.
             None is True, with a warning where the tokenizer has a chat template: the model of a
@@ -210,15 +208,14 @@ def score(
             smaller stride is more accurate and slower; half the context is usual.
         alternatives: how many of the likeliest tokens to record at each place, shown on hover.
         progress: a progress bar on stderr: True, False, or None for many texts on a terminal.
-        model: as for `generate`.
-        tokenizer: as for `generate`.
+        **source: the model.
 
     Raises:
         TypeError: for a wrong type.
         ValueError: for a text longer than the context, and where the tokenizer lacks the token
             that `bos` or `eos` needs.
     """
-    return _decoder(model, tokenizer).score(
+    return _opened("score", source).score(
         texts,
         context=context,
         bos=bos,
@@ -229,16 +226,16 @@ def score(
     )
 
 
+@documented(ModelArguments)
 def compare(
-    texts: Sequence[str],
+    texts: Sequence[PromptLike],
     *,
-    context: str = "",
+    context: str | Sequence[str] = "",
     bos: bool | None = None,
     eos: bool | None = None,
     per_token: bool = False,
     alternatives: int = 3,
-    model: Any = DEFAULT_MODEL,
-    tokenizer: Any = None,
+    **source: Unpack[ModelArguments],
 ) -> Comparison:
     """Compare texts: which is likelier, by how many nats, and which token decides it.
 
@@ -250,13 +247,12 @@ def compare(
         per_token: rank by the mean log-probability of a token, not by the sum, so that a text
             does not lose by being longer.
         alternatives: how many of the likeliest tokens to record at each place, shown on hover.
-        model: as for `generate`.
-        tokenizer: as for `generate`.
+        **source: the model.
 
     Raises:
         ValueError: for fewer than two texts, an empty one, or one longer than the context.
     """
-    return _decoder(model, tokenizer).compare(
+    return _opened("compare", source).compare(
         texts, context=context, bos=bos, eos=eos, per_token=per_token, alternatives=alternatives
     )
 
@@ -272,8 +268,7 @@ def classify(  # type: ignore[overload-overlap]
     bos: bool | None = ...,
     eos: bool = ...,
     progress: bool | None = ...,
-    model: Any = ...,
-    tokenizer: Any = ...,
+    **source: Unpack[ModelArguments],
 ) -> Classification: ...
 @overload
 def classify(
@@ -286,9 +281,9 @@ def classify(
     bos: bool | None = ...,
     eos: bool = ...,
     progress: bool | None = ...,
-    model: Any = ...,
-    tokenizer: Any = ...,
+    **source: Unpack[ModelArguments],
 ) -> Classifications: ...
+@documented(ModelArguments)
 def classify(
     text: str | Sequence[str],
     labels: Sequence[str],
@@ -299,8 +294,7 @@ def classify(
     bos: bool | None = None,
     eos: bool = False,
     progress: bool | None = None,
-    model: Any = DEFAULT_MODEL,
-    tokenizer: Any = None,
+    **source: Unpack[ModelArguments],
 ) -> Classification | Classifications:
     """Which label a text belongs to: p(label | text) by Bayes' rule from p(text | label).
 
@@ -320,15 +314,14 @@ def classify(
             has a chat template.
         eos: score the EOS token at the end as well: the text as a whole, not as a beginning.
         progress: as for `score`.
-        model: as for `generate`.
-        tokenizer: as for `generate`.
+        **source: the model.
 
     Raises:
         TypeError: for a wrong type.
         ValueError: for labels that are empty, repeated or fewer than two, for prompts or priors
             that do not match them, for an empty text or one longer than the context.
     """
-    return _decoder(model, tokenizer).classify(
+    return _opened("classify", source).classify(
         text,
         labels,
         prompts=prompts,
@@ -340,17 +333,17 @@ def classify(
     )
 
 
+@documented(ModelArguments)
 def surprising(
-    texts: Sequence[str],
+    texts: Sequence[PromptLike],
     *,
-    context: str = "",
+    context: str | Sequence[str] = "",
     bos: bool | None = None,
     eos: bool | None = None,
     stride: int | None = None,
     alternatives: int = 0,
     progress: bool | None = None,
-    model: Any = DEFAULT_MODEL,
-    tokenizer: Any = None,
+    **source: Unpack[ModelArguments],
 ) -> Surprises:
     """The texts by their mean surprisal, in nats per token, the most surprising first.
 
@@ -362,14 +355,13 @@ def surprising(
         stride: as for `score`.
         alternatives: as for `score`.
         progress: as for `score`.
-        model: as for `generate`.
-        tokenizer: as for `generate`.
+        **source: the model.
 
     Raises:
         TypeError: for a wrong type.
         ValueError: for an empty text, and as for `score`.
     """
-    return _decoder(model, tokenizer).surprising(
+    return _opened("surprising", source).surprising(
         texts,
         context=context,
         bos=bos,
@@ -380,28 +372,51 @@ def surprising(
     )
 
 
-def tokens(text: str, *, model: Any = DEFAULT_MODEL, tokenizer: Any = None) -> Tokens:
+@documented(ModelArguments)
+def tokens(text: PromptLike, **source: Unpack[ModelArguments]) -> Tokens:
     """Split `text` into tokens: ids, pieces and bytes. No special token is added.
 
     Args:
-        text: the text.
-        model: as for `generate`.
-        tokenizer: as for `generate`.
+        text: the text, or token ids.
+        **source: the model.
 
     Raises:
-        TypeError: where `text` is not a string.
+        TypeError: for anything else.
     """
-    return _decoder(model, tokenizer).tokens(text)
+    return _opened("tokens", source).tokens(text)
 
 
-def vocabulary(*, model: Any = DEFAULT_MODEL, tokenizer: Any = None) -> Vocabulary:
-    """All tokens of the model's tokenizer: `vocabulary(model="demo")[100:110]` shows ten.
+@documented(ModelArguments)
+def vocabulary(**source: Unpack[ModelArguments]) -> Vocabulary:
+    """All tokens of the model's tokenizer.
+
+    `vocabulary(model="demo")[100:110]` shows ten of them, and `vocabulary(model="demo")[" king"]`
+    is the token with that text.
 
     Args:
-        model: as for `generate`.
-        tokenizer: as for `generate`.
+        **source: the model.
     """
-    return _decoder(model, tokenizer).vocabulary
+    return _opened("vocabulary", source).vocabulary
+
+
+def unload(model: str | os.PathLike[str] | None = None) -> int:
+    """Release models that the functions of this package have loaded by name and keep in memory.
+
+    The functions keep the last three. A call that is still running, such as an unfinished `stream`,
+    keeps its model until it ends.
+
+    Args:
+        model: the name or folder that was given; None: all of them.
+
+    Returns:
+        How many were released.
+
+    Raises:
+        TypeError: for anything but a name or a folder; `Decoder.close` releases a decoder.
+    """
+    from fastdecode.loaded import unload
+
+    return unload(model)
 
 
 def replay(
@@ -462,7 +477,23 @@ def verify(
     )
 
 
-def _decoder(model: Any, tokenizer: Any, *, engine: str = "auto", dtype: Any = None) -> Decoder:
+def _split(arguments: Mapping[str, Any]) -> tuple[Decoder, dict[str, Any]]:
+    """The decoder that some of the arguments choose, and the other arguments."""
     from fastdecode.loaded import resolve
 
-    return resolve(model, tokenizer, engine=engine, dtype=dtype)
+    rest = dict(arguments)
+    names = ModelArguments.__annotations__
+    source = {"model": DEFAULT_MODEL} | {name: rest.pop(name) for name in names if name in rest}
+    return resolve(**source), rest
+
+
+def _opened(function: str, source: Mapping[str, Any]) -> Decoder:
+    """The decoder that the arguments choose.
+
+    Raises:
+        TypeError: where they are something else, too.
+    """
+    for name in source:
+        if name not in ModelArguments.__annotations__:
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+    return _split(source)[0]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast, overload
 
 from fastdecode.models.codec import Codec
-from fastdecode.models.engines.base import Engine
-from fastdecode.models.loading import open_object, open_pretrained
+from fastdecode.models.engines.base import ClosedEngine, Engine
+from fastdecode.models.loading import open_object, open_pretrained, release_memory
 from fastdecode.models.pieces import Pieces
+from fastdecode.models.placement import device_name, dtype_name
 from fastdecode.options import checks
 from fastdecode.options.keyword_types import (
     GenerateArguments,
@@ -19,6 +22,10 @@ from fastdecode.options.keyword_types import (
 from fastdecode.options.signatures import documented
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fastdecode.options.prompts import IdArray, PromptLike, Prompts
     from fastdecode.options.strategies import Strategy
     from fastdecode.results.candidates import Candidates
     from fastdecode.results.classification import Classification, Classifications
@@ -34,6 +41,11 @@ if TYPE_CHECKING:
 
 class Decoder:
     """A causal language model and its tokenizer, ready to decode.
+
+    A decoder pickles: one that was loaded by name as what it was loaded from (name, engine, dtype,
+    device, revision), so that it is loaded again where it is unpickled; one that was made of
+    objects with its model and tokenizer. `copy.copy` shares the weights. As a context manager it
+    closes itself.
 
     Attributes:
         engine: computes logits from tokens.
@@ -82,11 +94,17 @@ class Decoder:
         self.model: Any = loaded.model
         self.name: str | None = None
         self.revision: str | None = None
+        # What a pickle needs to open it again, besides the objects.
+        self._opened_with: dict[str, Any] = {
+            "engine": engine,
+            "dtype": dtype_name(dtype),
+            "probe": probe,
+        }
 
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str,
+        name_or_path: str | os.PathLike[str],
         *,
         engine: str = "auto",
         device: Any = None,
@@ -113,28 +131,94 @@ class Decoder:
                 `Decoder`.
 
         Raises:
-            TypeError: where `name_or_path` is not a string.
-            ValueError: for an unknown model, an unreachable hub, damaged weights, an engine or
-                dtype that the model cannot run with, and for what is no causal language model.
+            TypeError: where `name_or_path` is neither a string nor a path.
+            ValueError: for an unknown model, an unreachable hub, damaged weights, an engine, device
+                or dtype that the model cannot run with, and for what is no causal language model.
+                A device or dtype that does not exist is refused before anything is loaded.
         """
-        if not isinstance(name_or_path, str):
-            raise TypeError(f"name_or_path must be a string, not {type(name_or_path).__name__}")
+        if not isinstance(name_or_path, str | os.PathLike):
+            raise TypeError(
+                f"name_or_path must be a string or a path, not {type(name_or_path).__name__}"
+            )
+        name = os.fspath(name_or_path)
+        if not isinstance(name, str):
+            raise TypeError(f"name_or_path must be a path in text, not in bytes ({name!r:.40})")
         loaded = open_pretrained(
-            name_or_path,
-            engine=engine,
-            device=device,
-            dtype=dtype,
-            revision=revision,
-            probe=probe,
+            name, engine=engine, device=device, dtype=dtype, revision=revision, probe=probe
         )
         decoder = cls(loaded.engine, loaded.tokenizer)
-        decoder.model, decoder.name, decoder.revision = loaded.model, name_or_path, revision
+        decoder.model, decoder.name, decoder.revision = loaded.model, name, revision
+        decoder._opened_with = {
+            # Another process may have another working directory.
+            "name_or_path": os.path.abspath(name) if os.path.isdir(name) else name,
+            "engine": engine,
+            "device": device_name(device),
+            "dtype": dtype_name(dtype),
+            "revision": revision,
+            "probe": probe,
+        }
         return decoder
 
     def __repr__(self) -> str:
         """The model, its engine and dtype."""
         name = self.name or type(self.model).__name__
+        if self.closed:
+            return f"Decoder({name!r}, closed)"
         return f"Decoder({name!r}, engine={self.engine.name!r}, dtype={self.engine.dtype!r})"
+
+    def close(self) -> None:
+        """Release the model's weights; the decoder cannot be used any more.
+
+        A call that is still running keeps them until it ends, and a model object that was given to
+        `Decoder` is kept by whoever holds it. Closing twice does nothing.
+        """
+        self.engine = cast(Engine, ClosedEngine())
+        self.model = None
+        release_memory()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` has been called."""
+        return isinstance(self.engine, ClosedEngine)
+
+    def __enter__(self) -> Self:
+        """Itself, for a `with` statement."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def __copy__(self) -> Self:
+        """A decoder that shares engine, model and tokenizer with this one."""
+        copied = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What to load again, or model and tokenizer.
+
+        Raises:
+            TypeError: where the model or the tokenizer, which the caller made, cannot be pickled.
+            ValueError: where the decoder is closed.
+        """
+        if self.closed:
+            raise ValueError("this decoder is closed, so there is nothing to pickle")
+        if "name_or_path" in self._opened_with:
+            return _load, (type(self), self._opened_with)
+        parts = {"model": self.engine if self.model is None else self.model}
+        parts["tokenizer"] = self.tokenizer
+        pickled = {}
+        for what, part in parts.items():
+            try:
+                pickled[what] = pickle.dumps(part, protocol=pickle.HIGHEST_PROTOCOL)
+            except Exception as error:
+                raise TypeError(
+                    f"this decoder cannot be pickled, because its {what}, a "
+                    f"{type(part).__name__}, cannot ({error}); load it by name in each process, "
+                    "with Decoder.from_pretrained"
+                ) from error
+        return _remake, (type(self), pickled, self._opened_with)
 
     @cached_property
     def codec(self) -> Codec:
@@ -161,15 +245,19 @@ class Decoder:
 
     @overload
     def encode(  # type: ignore[overload-overlap]
-        self, text: str
+        self, text: str, *, add_special_tokens: bool = ...
     ) -> list[int]: ...
     @overload
-    def encode(self, text: Sequence[str]) -> list[list[int]]: ...
-    def encode(self, text: str | Sequence[str]) -> list[int] | list[list[int]]:
-        """The token ids of a prompt, with the special tokens that the tokenizer adds by itself.
+    def encode(self, text: Sequence[str], *, add_special_tokens: bool = ...) -> list[list[int]]: ...
+    def encode(
+        self, text: str | Sequence[str], *, add_special_tokens: bool = True
+    ) -> list[int] | list[list[int]]:
+        """The token ids of a prompt.
 
         Args:
             text: a text, or several. An empty one becomes the tokenizer's BOS token.
+            add_special_tokens: whether to add the special tokens that the tokenizer adds by itself,
+                such as a BOS token.
 
         Returns:
             A list of ids, or a list of lists for several texts.
@@ -178,24 +266,122 @@ class Decoder:
             TypeError: for anything but strings.
             ValueError: for an empty text where the tokenizer has no BOS token.
         """
-        ids = self.codec.prompts(checks.prompts(text, "text"))
+        checks.boolean("add_special_tokens", add_special_tokens)
+        texts = checks.prompts(text, "text")
+        ids = self.codec.prompts(texts, add_special_tokens=add_special_tokens)
         return ids[0] if isinstance(text, str) else ids
 
-    def tokens(self, text: str) -> Tokens:
-        """Split `text` into tokens: ids, pieces and bytes. No special token is added.
+    @overload
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = ...) -> str: ...
+    @overload
+    def decode(
+        self, ids: Sequence[Sequence[int]] | Sequence[IdArray], *, skip_special_tokens: bool = ...
+    ) -> list[str]: ...
+    @overload
+    def decode(self, ids: IdArray, *, skip_special_tokens: bool = ...) -> Any: ...
+    def decode(self, ids: Any, *, skip_special_tokens: bool = True) -> str | list[str]:
+        """The text of token ids, without tidying up spaces.
+
+        Args:
+            ids: a list of token ids, or several; also arrays of one or two dimensions.
+            skip_special_tokens: whether to leave special tokens out.
+
+        Returns:
+            A string, or a list of strings for several lists.
 
         Raises:
-            TypeError: where `text` is not a string.
+            TypeError: for anything but integers.
+            ValueError: for a token id that neither the model nor the tokenizer has.
         """
+        from fastdecode.scoring.rows import decoded
+
+        return decoded(self.engine, self.codec, ids, skip_special_tokens)
+
+    @overload
+    def logits(  # type: ignore[overload-overlap]
+        self, text: str | Sequence[int], *, add_special_tokens: bool = ...
+    ) -> NDArray[np.float32]: ...
+    @overload
+    def logits(
+        self, text: Sequence[PromptLike], *, add_special_tokens: bool = ...
+    ) -> list[NDArray[np.float32]]: ...
+    @overload
+    def logits(self, text: IdArray, *, add_special_tokens: bool = ...) -> Any: ...
+    def logits(self, text: Any, *, add_special_tokens: bool = True) -> Any:
+        """The logits after every token of a text: row i scores what follows tokens 0 to i.
+
+        Args:
+            text: a text or the token ids of one, at most the model's context long; or several,
+                as for `generate`.
+            add_special_tokens: whether a text gets the special tokens that the tokenizer adds by
+                itself, as for `encode`.
+
+        Returns:
+            An array of shape (tokens, vocab), float32, which the caller may change; a list of such
+            arrays for several texts. Each takes 4 * tokens * vocab bytes.
+
+        Raises:
+            TypeError: for a wrong type.
+            ValueError: for a text longer than the context, and for a token id that the model does
+                not have.
+
+        Example:
+            >>> decoder.logits("See you").shape
+        """
+        from fastdecode.scoring.rows import logits
+
+        return logits(self.engine, self.codec, text, add_special_tokens)
+
+    @overload
+    def log_probs(  # type: ignore[overload-overlap]
+        self, text: str | Sequence[int], *, add_special_tokens: bool = ...
+    ) -> NDArray[np.float64]: ...
+    @overload
+    def log_probs(
+        self, text: Sequence[PromptLike], *, add_special_tokens: bool = ...
+    ) -> list[NDArray[np.float64]]: ...
+    @overload
+    def log_probs(self, text: IdArray, *, add_special_tokens: bool = ...) -> Any: ...
+    def log_probs(self, text: Any, *, add_special_tokens: bool = True) -> Any:
+        """The log-probability of every token after every token of a text, in nats.
+
+        They are the log-softmax of `logits`, and the numbers of `score` to the last bit.
+
+        Args:
+            text: as for `logits`.
+            add_special_tokens: as for `logits`.
+
+        Returns:
+            An array of shape (tokens, vocab), float64; a list of such arrays for several texts.
+
+        Raises:
+            TypeError: for a wrong type.
+            ValueError: as for `logits`.
+        """
+        from fastdecode.scoring.rows import log_probs
+
+        return log_probs(self.engine, self.codec, text, add_special_tokens)
+
+    def tokens(self, text: PromptLike) -> Tokens:
+        """Split `text` into tokens: ids, pieces and bytes. No special token is added.
+
+        Args:
+            text: the text, or token ids.
+
+        Raises:
+            TypeError: for anything else.
+            ValueError: for a token id that the model does not have.
+        """
+        from fastdecode.options import prompts
         from fastdecode.results.tokens import Token, Tokens
 
-        ids = self.codec.plain([checks.string("text", text)])[0]
-        return Tokens((Token.of(self.pieces, i) for i in ids), text)
+        given = prompts.one(text, self.engine.vocab_size, "text")
+        (ids,) = self.codec.plain([given])
+        whole = given if isinstance(given, str) else self.codec.text(given)
+        return Tokens((Token.of(self.pieces, i) for i in ids), whole)
 
     @documented(GenerateArguments)
-    def generate(
-        self, prompts: str | Sequence[str], **arguments: Unpack[GenerateArguments]
-    ) -> Generations:
+    def generate(self, prompts: Prompts, **arguments: Unpack[GenerateArguments]) -> Generations:
         """Continue each prompt.
 
         Given the same logits, a token depends on (seed, stream, sample, position) alone, so a
@@ -203,8 +389,10 @@ class Decoder:
         pass, which on the native engine does not depend on them either.
 
         Args:
-            prompts: a string or several. An empty string begins at the tokenizer's BOS token; an
-                empty sequence gives an empty result.
+            prompts: a string or several; or token ids: a list of integers is one prompt, a list of
+                lists several, and so are NumPy arrays and torch tensors of one and of two
+                dimensions. An empty string begins at the tokenizer's BOS token; an empty sequence
+                gives an empty result.
             **arguments: a strategy by transformers' names: `do_sample`, `temperature`, `top_k`,
                 `top_p` and the other parameters of `Sample`; `num_beams` and the other parameters
                 of `Beam`. None of them: greedy decoding. `num_beams` above 1: a beam search. A
@@ -228,9 +416,7 @@ class Decoder:
         return generate(self.engine, call, arguments.get("progress"))
 
     @documented(StreamArguments)
-    def stream(
-        self, prompt: str | Sequence[str], **arguments: Unpack[StreamArguments]
-    ) -> Iterator[Step]:
+    def stream(self, prompt: Prompts, **arguments: Unpack[StreamArguments]) -> Iterator[Step]:
         """Yield a `Step` for each token as it is generated; several texts are interleaved.
 
         The tokens are those of `generate` with the same arguments. A beam search yields the tokens
@@ -238,7 +424,7 @@ class Decoder:
         Leaving the iterator stops the work.
 
         Args:
-            prompt: a string or several.
+            prompt: one or several, as for `generate`.
             **arguments: a strategy by transformers' names, as for `generate`.
 
         Raises:
@@ -257,21 +443,23 @@ class Decoder:
     @documented(StrategyKeywords)
     def next_token(
         self,
-        prompt: str,
+        prompt: PromptLike,
         k: int = 10,
         *,
         strategy: Strategy | None = None,
         seed: int | None = None,
+        add_special_tokens: bool = True,
         **keywords: Unpack[StrategyKeywords],
     ) -> Candidates:
         """The `k` likeliest next tokens after `prompt`, and which of them a strategy keeps.
 
         Args:
-            prompt: the text; an empty one begins at the tokenizer's BOS token.
+            prompt: a text or token ids; an empty text begins at the tokenizer's BOS token.
             k: the number of candidates, 1 to the size of the vocabulary.
             strategy: `Greedy()` or `Sample(...)`; None: built from the keywords, or the model's
                 own distribution where there is none.
             seed: for the draws, 0..2**64-1; `xtc`, which tosses coins before it cuts, needs one.
+            add_special_tokens: as for `generate`.
             **keywords: a strategy by transformers' names: `temperature`, `top_k`, `top_p`, ...
 
         Raises:
@@ -281,24 +469,33 @@ class Decoder:
         from fastdecode.scoring.next_token import next_token
 
         return next_token(
-            self.engine, self.codec, prompt, k, strategy=strategy, seed=seed, more=keywords
+            self.engine,
+            self.codec,
+            prompt,
+            k,
+            strategy=strategy,
+            seed=seed,
+            add_special_tokens=add_special_tokens,
+            more=keywords,
         )
 
     def enumerate_continuations(
         self,
-        prompt: str,
+        prompt: PromptLike,
         *,
         max_new_tokens: int,
         min_probability: float,
         eos_token_id: int | Sequence[int] | None = None,
+        add_special_tokens: bool = True,
     ) -> Continuations:
         """List every continuation of `prompt` that is at least as likely as `min_probability`.
 
         Args:
-            prompt: the text to continue.
+            prompt: the text or token ids to continue.
             max_new_tokens: a continuation is complete with this many tokens, or where it ends.
             min_probability: above 0 and at most 1. Work and memory grow as its inverse.
             eos_token_id: tokens that end a continuation; None: those of the model.
+            add_special_tokens: as for `generate`.
 
         Raises:
             TypeError: for a wrong type.
@@ -313,13 +510,14 @@ class Decoder:
             max_new_tokens=max_new_tokens,
             min_probability=min_probability,
             eos_token_id=eos_token_id,
+            add_special_tokens=add_special_tokens,
         )
 
     def score(
         self,
-        texts: str | Sequence[str] | Generation | Sequence[Generation],
+        texts: Prompts | Generation | Sequence[Generation],
         *,
-        context: str = "",
+        context: str | Sequence[str] = "",
         bos: bool | None = None,
         eos: bool | None = None,
         stride: int | None = None,
@@ -329,9 +527,11 @@ class Decoder:
         """The log-probability of each text, in nats: sum, mean, token by token, and perplexity.
 
         Args:
-            texts: a string or several; or generations, whose own tokens are scored after their
-                prompts (`bos` and `eos` then add nothing).
-            context: text before each of them: a condition, which is not scored.
+            texts: a string or several; token ids instead of strings, as for `generate`; or
+                generations, whose own tokens are scored after their prompts (`bos` and `eos` then
+                add nothing).
+            context: text before each of them: a condition, which is not scored. One for all texts,
+                or a sequence with one for each.
             bos: begin with the tokenizer's BOS token, as a condition. None is True, with a warning
                 where the tokenizer has a chat template: the model of a conversation may never
                 have seen a text that begins so.
@@ -358,9 +558,9 @@ class Decoder:
 
     def compare(
         self,
-        texts: Sequence[str],
+        texts: Sequence[PromptLike],
         *,
-        context: str = "",
+        context: str | Sequence[str] = "",
         bos: bool | None = None,
         eos: bool | None = None,
         per_token: bool = False,
@@ -370,7 +570,7 @@ class Decoder:
 
         Args:
             texts: two or more, none of them empty.
-            context: text before each of them: a condition, which is not scored.
+            context: as for `score`.
             bos: begin with the tokenizer's BOS token, as a condition. None is True, with a warning
                 where the tokenizer has a chat template: the model of a conversation may never
                 have seen a text that begins so.
@@ -431,9 +631,9 @@ class Decoder:
 
     def surprising(
         self,
-        texts: Sequence[str],
+        texts: Sequence[PromptLike],
         *,
-        context: str = "",
+        context: str | Sequence[str] = "",
         bos: bool | None = None,
         eos: bool | None = None,
         stride: int | None = None,
@@ -464,3 +664,14 @@ class Decoder:
             alternatives=alternatives,
             progress=progress,
         )
+
+
+def _load(kind: type[Decoder], opened_with: dict[str, Any]) -> Decoder:
+    """A pickled decoder that was loaded by name."""
+    return kind.from_pretrained(**opened_with)
+
+
+def _remake(kind: type[Decoder], pickled: dict[str, bytes], opened_with: dict[str, Any]) -> Decoder:
+    """A pickled decoder that was made of objects."""
+    parts = {what: pickle.loads(part) for what, part in pickled.items()}
+    return kind(**parts, **opened_with)

@@ -12,6 +12,8 @@ from fastdecode.models.codec import Codec
 from fastdecode.models.engines.base import Engine
 from fastdecode.options import checks, keywords
 from fastdecode.options.keyword_types import DEFAULTS, OwnRunArguments
+from fastdecode.options.prompts import Prompts
+from fastdecode.options.prompts import read as read_prompts
 from fastdecode.options.strategies import Beam, Greedy, Strategy, describe
 
 DEFAULT_NEW_TOKENS = 20
@@ -27,7 +29,7 @@ class CheckedCall:
 
     Attributes:
         request: what to decode.
-        texts: the prompts as given.
+        texts: the prompts as texts.
         record: the arguments as plain data, from which the call can be repeated.
     """
 
@@ -39,7 +41,7 @@ class CheckedCall:
 def check_call(
     engine: Engine,
     codec: Codec,
-    prompts: str | Sequence[str],
+    prompts: Prompts,
     arguments: Mapping[str, Any],
     *,
     origin: Mapping[str, Any] | None = None,
@@ -50,7 +52,7 @@ def check_call(
     Args:
         engine: the model.
         codec: its tokenizer.
-        prompts: one text or several.
+        prompts: one prompt or several.
         arguments: the keyword arguments, as `GenerateArguments` lists them.
         origin: the model's name and revision, for the record of the call.
         text_by_step: whether each token's text is needed as soon as the token is chosen.
@@ -68,7 +70,7 @@ def check_call(
     read = keywords.read(rest, given["strategy"], n)
     if processor is not None:
         raise ValueError("logits_processor is not available in this version of fastdecode")
-    texts = checks.prompts(prompts)
+    items = read_prompts(prompts, engine.vocab_size)
     if read.n is not None:
         if n != 1:
             raise ValueError("n and num_return_sequences are one thing; give one of the two")
@@ -80,8 +82,11 @@ def check_call(
         stop = read.stop_strings
     stops = checks.stops(stop)
     seed = checks.seed(given["seed"])
-    streams = checks.streams(given["streams"], len(texts))
+    streams = checks.streams(given["streams"], len(items))
     vocab, context = engine.vocab_size, engine.context
+    stop_ids = checks.token_ids("stop_token_ids", given["stop_token_ids"], vocab)
+    special = checks.boolean("add_special_tokens", given["add_special_tokens"])
+    skip = checks.boolean("skip_special_tokens", given["skip_special_tokens"])
     beam = isinstance(read.strategy, Beam)
     if logprobs is not None:
         logprobs = checks.integer("logprobs", logprobs, 0, vocab)
@@ -93,14 +98,15 @@ def check_call(
     elif trace and not beam:
         logprobs = 0
     eos = engine.eos_ids if read.eos_token_id is None else checks.eos(read.eos_token_id, vocab)
-    strategy = fitted(read.strategy, eos, vocab)
+    strategy = fitted(read.strategy, (*eos, *stop_ids), vocab)
     if max_new_tokens is not None:
         max_new_tokens = checks.integer("max_new_tokens", max_new_tokens, 1)
     if read.max_length is not None:
         checks.integer("max_length", read.max_length, 1)
-    for row, text in enumerate(texts):
-        codec.check_size(f"prompts[{row}]", text, context)
-    ids = codec.prompts(texts)
+    for row, item in enumerate(items):
+        if isinstance(item, str):
+            codec.check_size(f"prompts[{row}]", item, context)
+    ids = codec.prompts(items, add_special_tokens=special)
     checks.fits(ids, context, vocab)
     checked = [
         Prompt(i, tokens, stream, *room(i, len(tokens), max_new_tokens, read.max_length, context))
@@ -122,9 +128,10 @@ def check_call(
         seed=seed,
         batch_size=checks.integer("batch_size", batch_size, 1),
         eos_ids=eos,
+        stop_ids=stop_ids,
         stops=stops,
         logprobs=logprobs,
-        detokenizer=codec.detokenizer,
+        detokenizer=codec.decoding(skip_special_tokens=skip),
         text_by_step=text_by_step,
         # A beam search records a tree instead.
         trace=trace and not beam,
@@ -135,7 +142,7 @@ def check_call(
         **(origin or {}),
         "engine": engine.name,
         "dtype": engine.dtype,
-        "prompts": texts,
+        "prompts": items,
         "strategy": describe(read.strategy),
         "max_new_tokens": max_new_tokens,
         "max_length": read.max_length,
@@ -143,12 +150,19 @@ def check_call(
         "seed": seed,
         "streams": streams,
         "stop": list(stops),
+        "stop_token_ids": list(stop_ids),
+        "add_special_tokens": special,
+        "skip_special_tokens": skip,
         "logprobs": logprobs,
         "trace": trace,
         "batch_size": request.batch_size,
         "eos_token_id": list(eos),
         "rng": core.RNG_VERSION,
     }
+    texts = [
+        item if isinstance(item, str) else codec.text(item, skip_special_tokens=skip)
+        for item in items
+    ]
     return CheckedCall(request, texts, record)
 
 

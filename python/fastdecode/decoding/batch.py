@@ -41,7 +41,7 @@ class Batch:
             streams=as_u32([one.prompt.stream for one in sequences]),
             samples=as_u32([one.sample for one in sequences]),
             limit_reasons=[one.prompt.limit_reason for one in sequences],
-            eos_token_ids=request.eos_ids,
+            eos_token_ids=request.end_ids,
         )
         return cls(sequences, state)
 

@@ -79,7 +79,7 @@ class BeamSearch:
             self._beam,
             [prompt.ids for prompt in prompts],
             [prompt.limit for prompt in prompts],
-            eos_token_ids=request.eos_ids,
+            eos_token_ids=request.end_ids,
             seed=request.seed,
             streams=as_u32([prompt.stream for prompt in prompts]),
             indices=as_u32([prompt.index for prompt in prompts]),
@@ -123,6 +123,8 @@ class BeamSearch:
         sequence = TokenSequence(prompt, rank, outcome.token_ids, outcome.logprobs)
         sequence.score, sequence.inclusion = outcome.score, outcome.inclusion
         sequence.reason = prompt.limit_reason if outcome.ending == "length" else outcome.ending
+        if outcome.ending == "eos":
+            sequence.reason = self._request.reason("eos", outcome.token_ids[-1])
         if self._request.stops:
             growing = StoppableText(self._request.detokenizer, prompt.ids, self._request.stops)
             last = len(sequence.ids) - 1 if outcome.ending == "eos" else None
@@ -171,6 +173,7 @@ class SettledText:
         self._seed = request.seed
         self._prompt = prompt
         self._count = 0
+        self._end_ids = request.end_ids
         self._growing = StoppableText(request.detokenizer, prompt.ids, request.stops)
 
     def grow(self, ids: list[int], logprobs: list[float], reason: str | None) -> Iterator[Step]:
@@ -179,7 +182,7 @@ class SettledText:
         for token, logprob in list(zip(ids, logprobs, strict=True))[self._count :]:
             self._count += 1
             last = reason is not None and self._count == len(ids)
-            text = self._growing.feed(token, ends=last and reason == "eos")
+            text = self._growing.feed(token, ends=last and token in self._end_ids)
             if last:
                 text += self._growing.finish()
             yield Step(

@@ -133,16 +133,19 @@ class Decoding:
         if request.logprobs is not None:
             _record_logprobs(sequences, step, request.logprobs)
         self._timer.core += perf_counter() - clock
-        _advance(sequences, step.tokens.tolist(), batch.state.reasons)
+        _advance(request, sequences, step.tokens.tolist(), batch.state.reasons)
 
 
 def _advance(
-    sequences: list[TokenSequence], tokens: list[int], reasons: Sequence[str | None]
+    request: Request,
+    sequences: list[TokenSequence],
+    tokens: list[int],
+    reasons: Sequence[str | None],
 ) -> None:
     """Append each sequence's token and text, and set the reason of those that end."""
     for sequence, token, reason in zip(sequences, tokens, reasons, strict=True):
         sequence.ids.append(token)
-        sequence.reason = reason
+        sequence.reason = request.reason(reason, token)
         growing = sequence.growing
         if growing is not None and sequence.pieces is not None:
             piece = growing.feed(token, ends=reason == "eos")

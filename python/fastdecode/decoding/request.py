@@ -61,6 +61,7 @@ class Request:
         pieces: the tokenizer's tokens in readable form, for traces.
         cache_tokens: the maximum number of tokens in the KV cache, counting every sequence at its
             longest; a sequence on its own is always admitted. None is no limit.
+        stop_ids: more tokens that end a sequence, with the finish reason "stop".
     """
 
     prompts: Sequence[Prompt]
@@ -76,3 +77,13 @@ class Request:
     trace: bool = False
     pieces: Any = None
     cache_tokens: int | None = None
+    stop_ids: tuple[int, ...] = ()
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """All tokens that end a sequence."""
+        return (*self.eos_ids, *self.stop_ids)
+
+    def reason(self, ending: str | None, token: int) -> str | None:
+        """The finish reason of a sequence that the core ended after `token`; None if it did not."""
+        return "stop" if ending == "eos" and token not in self.eos_ids else ending

@@ -11,6 +11,7 @@ from fastdecode.errors import warn
 from fastdecode.models.detokenizer import Detokenizer
 from fastdecode.models.pieces import Pieces
 from fastdecode.models.text_bound import most_bytes
+from fastdecode.options.prompts import Given
 
 # Characters a token up to which a text is encoded without a look at the longest tokens.
 _USUAL_TOKEN = 16
@@ -45,20 +46,33 @@ class Codec:
         return Detokenizer(self.tokenizer)
 
     @cached_property
+    def _with_special_tokens(self) -> Detokenizer:
+        return Detokenizer(self.tokenizer, skip_special_tokens=False)
+
+    @cached_property
     def _most_bytes(self) -> int | None:
         return most_bytes(self.tokenizer)
 
-    def prompts(self, texts: Sequence[str]) -> list[list[int]]:
-        """The tokens of each prompt, with the special tokens that the tokenizer adds by itself.
+    def decoding(self, *, skip_special_tokens: bool) -> Detokenizer:
+        """Turns tokens into text, without special tokens or with them."""
+        return self.detokenizer if skip_special_tokens else self._with_special_tokens
+
+    def prompts(
+        self, prompts: Sequence[Given], *, add_special_tokens: bool = True
+    ) -> list[list[int]]:
+        """The tokens of each prompt; token ids are returned unchanged.
 
         An empty prompt becomes the BOS token.
+
+        Args:
+            prompts: texts and lists of token ids.
+            add_special_tokens: whether texts get the special tokens that the tokenizer adds by
+                itself.
 
         Raises:
             ValueError: for an empty prompt where the tokenizer has no BOS token.
         """
-        if not texts:
-            return []
-        ids: list[list[int]] = self._encoded(texts, "prompts")["input_ids"]
+        ids = self._ids(prompts, "prompts", add_special_tokens=add_special_tokens)
         if all(ids):
             return ids
         bos = getattr(self.tokenizer, "bos_token_id", None)
@@ -70,30 +84,13 @@ class Codec:
             )
         return [tokens or [bos] for tokens in ids]
 
-    def plain(self, texts: Sequence[str]) -> list[list[int]]:
-        """The tokens of each text, without special tokens around them."""
-        if not texts:
-            return []
-        ids: list[list[int]] = self._encoded(texts, "texts", add_special_tokens=False)["input_ids"]
-        return ids
+    def plain(self, texts: Sequence[Given]) -> list[list[int]]:
+        """The tokens of each text, without special tokens around them; token ids unchanged."""
+        return self._ids(texts, "texts", add_special_tokens=False)
 
-    def _encoded(self, texts: Sequence[str], name: str, **keywords: Any) -> Any:
-        """What the tokenizer gives for `texts`; an error names the first that it cannot split."""
-        try:
-            return self.tokenizer(list(texts), verbose=False, **keywords)
-        except Exception as error:
-            # The tokenizers package has no exceptions of its own.
-            if type(error) is not Exception:
-                raise
-            for row, text in enumerate(texts):
-                try:
-                    self.tokenizer([text], verbose=False, **keywords)
-                except Exception as reason:
-                    raise ValueError(
-                        f"{name}[{row}] cannot be split into tokens: {reason}; tokenizer.json "
-                        "names the unknown token (model.unk_token), which must be in its vocabulary"
-                    ) from error
-            raise
+    def text(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """The text of `ids`, without tidying up spaces."""
+        return self.decoding(skip_special_tokens=skip_special_tokens).decode(ids)
 
     def around(self, bos: bool | None, eos: bool | None) -> tuple[list[int], list[int]]:
         """The tokens before and after a text that is scored.
@@ -118,8 +115,10 @@ class Codec:
         end = [self.special("eos")] if eos is None or eos else []
         return start, end
 
-    def joined(self, contexts: Sequence[str], texts: Sequence[str]) -> list[Joined]:
+    def joined(self, contexts: Sequence[str], texts: Sequence[Given]) -> list[Joined]:
         """The tokens of each text after its context, without special tokens around them.
+
+        Texts that are given as token ids keep them, after the tokens of their context alone.
 
         Context and text are encoded as one text, which is cut where the context ends. A token that
         crosses the border belongs to the text: its probability is that of the rest of the
@@ -129,7 +128,8 @@ class Codec:
             contexts: the context of each text; an empty one is none.
             texts: the texts.
         """
-        whole = [context + text for context, text in zip(contexts, texts, strict=True)]
+        pairs = list(zip(contexts, texts, strict=True))
+        whole = [context + text if isinstance(text, str) else context for context, text in pairs]
         ids, ends = self._with_ends(whole)
         alone: dict[str, list[int]] = {}
         if ends is None:
@@ -137,6 +137,9 @@ class Codec:
             alone = dict(zip(distinct, self.plain(distinct), strict=True))
         found = []
         for row, (context, text, tokens) in enumerate(zip(contexts, texts, ids, strict=True)):
+            if not isinstance(text, str):
+                found.append(Joined(tokens, list(text)))
+                continue
             if not context or not text:
                 cut = 0 if text else len(tokens)
             elif ends is not None:
@@ -144,8 +147,8 @@ class Codec:
                 cut = next((i for i, end in enumerate(ends[row]) if end > border), len(tokens))
             else:
                 # Without the places of tokens: up to the first that the text has changed.
-                pairs = zip(tokens, alone[context], strict=False)
-                cut = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+                same = zip(tokens, alone[context], strict=False)
+                cut = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], same))
             found.append(Joined(tokens[:cut], tokens[cut:]))
         return found
 
@@ -153,7 +156,8 @@ class Codec:
         """The tokens of each text, and where each ends in it, if the tokenizer knows that."""
         if not texts or not getattr(self.tokenizer, "is_fast", False):
             return self.plain(texts), None
-        found = self._encoded(texts, "texts", add_special_tokens=False, return_offsets_mapping=True)
+        names = [f"texts[{row}]" for row in range(len(texts))]
+        found = self._encoded(texts, names, add_special_tokens=False, return_offsets_mapping=True)
         return found["input_ids"], [[end for _, end in row] for row in found["offset_mapping"]]
 
     def check_size(self, name: str, text: str, context: int | None) -> None:
@@ -181,3 +185,33 @@ class Codec:
         if token is None:
             raise ValueError(f"the tokenizer has no {name.upper()} token; use {name}=False")
         return int(token)
+
+    def _ids(
+        self, given: Sequence[Given], name: str, *, add_special_tokens: bool
+    ) -> list[list[int]]:
+        """The tokens of each of `given`, which the caller calls `name`."""
+        rows = [row for row, one in enumerate(given) if isinstance(one, str)]
+        texts = [one for one in given if isinstance(one, str)]
+        # Tokenizers like those of transformers add special tokens unless they are told not to.
+        more = {} if add_special_tokens else {"add_special_tokens": False}
+        names = [f"{name}[{row}]" for row in rows]
+        encoded = iter(self._encoded(texts, names, **more)["input_ids"] if texts else [])
+        return [next(encoded) if isinstance(one, str) else list(one) for one in given]
+
+    def _encoded(self, texts: Sequence[str], names: Sequence[str], **keywords: Any) -> Any:
+        """What the tokenizer gives for `texts`; an error names the first that it cannot split."""
+        try:
+            return self.tokenizer(list(texts), verbose=False, **keywords)
+        except Exception as error:
+            # The tokenizers package has no exceptions of its own.
+            if type(error) is not Exception:
+                raise
+            for name, text in zip(names, texts, strict=True):
+                try:
+                    self.tokenizer([text], verbose=False, **keywords)
+                except Exception as reason:
+                    raise ValueError(
+                        f"{name} cannot be split into tokens: {reason}; tokenizer.json "
+                        "names the unknown token (model.unk_token), which must be in its vocabulary"
+                    ) from error
+            raise

@@ -186,3 +186,32 @@ def known(name: str, ids: Sequence[int], vocab_size: int) -> None:
             f"{name} has token {max(ids)}, but the model knows 0..{vocab_size - 1}; "
             "the tokenizer is of another model"
         )
+
+
+def boolean(name: str, value: Any) -> bool:
+    """True or False.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r:.40}")
+    return value
+
+
+def token_ids(name: str, value: Any, vocab_size: int) -> tuple[int, ...]:
+    """One token id or several; None is none.
+
+    Raises:
+        TypeError: for what is no integer.
+        ValueError: for a token that the model does not have.
+    """
+    if value is None:
+        return ()
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return (integer(name, value, 0, vocab_size - 1),)
+    return tuple(
+        integer(f"{name}[{row}]", item, 0, vocab_size - 1) for row, item in enumerate(value)
+    )

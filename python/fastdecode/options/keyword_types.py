@@ -15,16 +15,23 @@ if TYPE_CHECKING:
     from fastdecode.options.strategies import Strategy
 
 __all__ = [
+    "DEFAULT_MODEL",
     "BeamKeywords",
     "GenerateArguments",
+    "GenerateCall",
+    "ModelArguments",
+    "NextTokenCall",
     "RunArguments",
     "SamplingKeywords",
     "StrategyKeywords",
     "StreamArguments",
+    "StreamCall",
     "TransformersKeywords",
     "TransformersRunArguments",
     "UnavailableKeywords",
 ]
+
+DEFAULT_MODEL = "openai-community/gpt2"
 
 
 class BeamKeywords(TypedDict, total=False):
@@ -95,6 +102,9 @@ class OwnRunArguments(TypedDict, total=False):
     seed: int | None
     streams: Sequence[int] | None
     stop: str | Sequence[str] | None
+    stop_token_ids: int | Sequence[int] | None
+    add_special_tokens: bool
+    skip_special_tokens: bool
     logprobs: int | None
     trace: bool
     batch_size: int | None
@@ -102,6 +112,17 @@ class OwnRunArguments(TypedDict, total=False):
 
 class RunArguments(OwnRunArguments, TransformersRunArguments, total=False):
     """Arguments of a run, by their names here or transformers'."""
+
+
+class ModelArguments(TypedDict, total=False):
+    """What the functions of the package take to choose a model."""
+
+    model: Any
+    tokenizer: Any
+    engine: str
+    dtype: Any
+    device: Any
+    revision: str | None
 
 
 class StreamArguments(RunArguments, StrategyKeywords, total=False):
@@ -115,5 +136,24 @@ class GenerateArguments(RunArguments, StrategyKeywords, total=False):
     progress: bool | None
 
 
+class StreamCall(ModelArguments, StreamArguments, total=False):
+    """The keyword arguments of the function `stream`: the model's and the method's."""
+
+
+class GenerateCall(ModelArguments, GenerateArguments, total=False):
+    """The keyword arguments of the function `generate`: the model's and the method's."""
+
+
+class NextTokenCall(ModelArguments, StrategyKeywords, total=False):
+    """The keyword arguments of the function `next_token`: the model's and the method's."""
+
+
 # The values of those that are left out, where that is not None.
-DEFAULTS: dict[str, Any] = {"n": 1, "trace": False}
+DEFAULTS: dict[str, Any] = {
+    "n": 1,
+    "add_special_tokens": True,
+    "skip_special_tokens": True,
+    "trace": False,
+    "model": DEFAULT_MODEL,
+    "engine": "auto",
+}

@@ -6,18 +6,24 @@ Editors read the typed dicts in `keyword_types`; this is for those who ask the r
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fastdecode.options.keyword_types import (
     DEFAULTS,
-    RunArguments,
     TransformersKeywords,
     UnavailableKeywords,
 )
 
-# Of each argument of a run, as docstrings have it.
+# Of each argument of a model and of a run, as docstrings have it.
 DESCRIPTIONS = """
+model: a hub name, a folder, "demo", a `Decoder`, or a transformers model.
+tokenizer: the tokenizer, with a transformers model.
+engine: "auto", "native", "torch" or "transformers"; see `Decoder.from_pretrained`.
+dtype: a torch dtype, its name, or "int8"; see `Decoder.from_pretrained`. None is float32.
+device: a torch device, such as "cuda" or "cuda:1"; None is the CPU.
+revision: a hub revision: a branch, a tag or a commit; None is the newest.
 strategy: `Greedy()`, `Sample(...)` or `Beam(...)`; None: built from the keywords.
 max_new_tokens: the maximum number of new tokens, at least 1; None is 20, or what `max_length`
     leaves.
@@ -26,6 +32,13 @@ seed: 0..2**64-1; None takes a fresh one, which the result reports.
 streams: the random stream of each prompt, 0..2**32-1; None: the prompts' indices. Prompts
     may share a stream: they then share their randomness.
 stop: the text ends before the first of these strings.
+stop_token_ids: tokens that end a text, beside those of `eos_token_id`; the finish reason is
+    "stop". They are among the `token_ids` of the result.
+add_special_tokens: whether prompts get the special tokens that the tokenizer adds by itself,
+    such as a BOS token. False for texts that have theirs, as from a chat template. Token ids
+    are used as they are.
+skip_special_tokens: whether to leave special tokens out of the text of the result. With
+    False it is the text of all its `token_ids`, up to a stop string.
 logprobs: None; 0 to record each token's log-probability, in nats; or m to record those of
     the m likeliest tokens as well.
 trace: record what led to each token: `Step.trace` has the candidates, what was cut, the
@@ -53,8 +66,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 def documented(arguments: type) -> Callable[[_Function], _Function]:
     """List the keyword arguments that a function's `**` parameter takes.
 
-    The signature lists all of them; the docstring describes those of a run, before the line of
-    its `Args` that begins with `**`.
+    The signature lists all of them. The docstring describes those of a model and of a run before
+    the line of its `Args` that begins with `**`, and in its place where there are no others.
 
     Args:
         arguments: the typed dict that the parameter unpacks.
@@ -74,24 +87,30 @@ def documented(arguments: type) -> Callable[[_Function], _Function]:
             for name, kind in names.items()
             if name not in _UNLISTED
         ]
+        complete = names.keys() <= {parameter.name for parameter in listed}
         function.__signature__ = own.replace(  # type: ignore[attr-defined]
-            parameters=[*named, *listed, rest.replace(annotation=Any)]
+            parameters=[*named, *listed, *([] if complete else [rest.replace(annotation=Any)])]
         )
-        if function.__doc__ is not None and RunArguments.__annotations__.keys() <= names.keys():
-            function.__doc__ = _described(function.__doc__, names)
+        if function.__doc__ is not None:
+            function.__doc__ = _described(function.__doc__, names, complete)
         return function
 
     return decorate
 
 
-def _described(text: str, names: Any) -> str:
-    """The docstring with the descriptions of `names` before its `**` entry."""
-    start = text.index("**")
-    indent = " " * (start - text.rindex("\n", 0, start) - 1)
+def _described(text: str, names: Any, complete: bool) -> str:
+    """The docstring with the descriptions of `names` before its `**` line, or in its place."""
+    entry = re.search(r"^( *)(\*\*)", text, re.MULTILINE)
+    if entry is None:
+        return text
+    indent, start = entry[1], entry.start(2)
     described, wanted = [], False
     for line in DESCRIPTIONS.strip().splitlines():
         if not line.startswith(" "):
             wanted = line.partition(":")[0] in names
         if wanted:
             described.append(line)
+    if complete:
+        end = text.index("\n", start)
+        return text[:start] + f"\n{indent}".join(described) + text[end:]
     return text[:start] + f"\n{indent}".join([*described, ""]) + text[start:]

@@ -106,7 +106,12 @@ class Tokens(Tabular, Items[Token]):
 
 
 class Vocabulary(Sequence[Token]):
-    """All tokens of a tokenizer, constructed on access; a slice of them is `Tokens`."""
+    """All tokens of a tokenizer, constructed on access.
+
+    `vocabulary[262]` is the token with that id, `vocabulary[" the"]` the one with that text, and
+    `vocabulary[100:110]` ten tokens, as `Tokens`. `"king" in vocabulary` says whether one token has
+    that text.
+    """
 
     def __init__(self, pieces: Pieces) -> None:
         """Present the vocabulary of `pieces`."""
@@ -117,15 +122,55 @@ class Vocabulary(Sequence[Token]):
         return len(self._pieces)
 
     @overload
-    def __getitem__(self, index: int) -> Token: ...
+    def __getitem__(self, index: int | str) -> Token: ...
     @overload
     def __getitem__(self, index: slice) -> Tokens: ...
-    def __getitem__(self, index: int | slice) -> Token | Tokens:
-        """The token with this id, or a slice of the vocabulary."""
-        places = range(len(self))[index]
+    def __getitem__(self, index: int | str | slice) -> Token | Tokens:
+        """The token with this id or text, or a slice of the vocabulary.
+
+        A text is that which the token adds, with its space (" king"); or the token as written in
+        the vocabulary ("Ġking", "<|endoftext|>").
+
+        Raises:
+            IndexError: for an id that is out of range.
+            KeyError: for a text that is not one token.
+            TypeError: for anything else.
+        """
+        if isinstance(index, str):
+            found = self._find(index)
+            if found is None:
+                raise KeyError(
+                    f"{index!r} is not one token; tokens({index!r}) shows how it is split"
+                )
+            return Token.of(self._pieces, found)
+        if not isinstance(index, slice) and not hasattr(index, "__index__"):
+            raise TypeError(
+                f"a vocabulary is indexed by a token id, a text or a slice, not {index!r:.40}"
+            )
+        try:
+            places = range(len(self))[index]
+        except IndexError:
+            raise IndexError(f"token id {index} is out of range: there are {len(self)}") from None
         if isinstance(places, int):
             return Token.of(self._pieces, places)
         return Tokens(Token.of(self._pieces, place) for place in places)
+
+    def __contains__(self, item: object) -> bool:
+        """Whether a text is one token, or a token is one of these."""
+        if isinstance(item, str):
+            return self._find(item) is not None
+        return super().__contains__(item)
+
+    def _find(self, text: str) -> int | None:
+        """The token that adds this text, else the one that is written so; the lowest id."""
+        wanted = text.encode()
+        written = None
+        for token_id in range(len(self)):
+            if wanted and self._pieces.bytes(token_id) == wanted:
+                return token_id
+            if written is None and self._pieces.piece(token_id) == text:
+                written = token_id
+        return written
 
     def containing(self, text: str) -> Tokens:
         """The tokens whose bytes contain `text`.

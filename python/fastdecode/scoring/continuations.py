@@ -14,18 +14,20 @@ from fastdecode.decoding.text import continuation
 from fastdecode.models.codec import Codec
 from fastdecode.models.detokenizer import Detokenizer
 from fastdecode.models.engines.base import Engine
-from fastdecode.options import checks
+from fastdecode.options import checks, prompts
+from fastdecode.options.prompts import PromptLike
 from fastdecode.results.continuations import Continuation, Continuations
 
 
 def continuations(
     engine: Engine,
     codec: Codec,
-    prompt: str,
+    prompt: PromptLike,
     *,
     max_new_tokens: int,
     min_probability: float,
     eos_token_id: int | Sequence[int] | None,
+    add_special_tokens: bool,
 ) -> Continuations:
     """Check the arguments of `Decoder.enumerate_continuations`, and enumerate.
 
@@ -33,18 +35,21 @@ def continuations(
         TypeError: for a wrong type.
         ValueError: for a bad value, or a prompt without room in the context.
     """
-    checks.string("prompt", prompt)
+    given = prompts.one(prompt, engine.vocab_size)
+    checks.boolean("add_special_tokens", add_special_tokens)
     if isinstance(min_probability, bool) or not isinstance(min_probability, int | float):
         raise TypeError(f"min_probability must be a number, not {min_probability!r}")
     count = checks.integer("max_new_tokens", max_new_tokens, 1)
     vocab, context = engine.vocab_size, engine.context
     eos = engine.eos_ids if eos_token_id is None else checks.eos(eos_token_id, vocab)
-    codec.check_size("prompt", prompt, context)
-    (ids,) = codec.prompts([prompt])
+    if isinstance(given, str):
+        codec.check_size("prompt", given, context)
+    (ids,) = codec.prompts([given], add_special_tokens=add_special_tokens)
     checks.fits([ids], context, vocab)
     start = Prompt(0, ids, 0, *room(0, len(ids), count, None, context))
+    text = given if isinstance(given, str) else codec.text(given)
     return enumerate_continuations(
-        engine, codec.detokenizer, prompt, start, float(min_probability), eos
+        engine, codec.detokenizer, text, start, float(min_probability), eos
     )
 
 

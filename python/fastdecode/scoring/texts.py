@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,8 @@ from fastdecode.display.flow import Alternative
 from fastdecode.display.progress import progress_bar
 from fastdecode.models.codec import Codec
 from fastdecode.models.engines.base import Engine
-from fastdecode.options import checks
+from fastdecode.options import checks, prompts
+from fastdecode.options.prompts import Given, PromptLike, Prompts
 from fastdecode.results.classification import Classification, Classifications, read_labels
 from fastdecode.results.comparison import Comparison
 from fastdecode.results.generations import Generation
@@ -34,9 +35,9 @@ class TextScorer:
 
     def score(
         self,
-        texts: str | Sequence[str] | Generation | Sequence[Generation],
+        texts: Prompts | Generation | Sequence[Generation],
         *,
-        context: str,
+        context: str | Sequence[str],
         bos: bool | None,
         eos: bool | None,
         stride: int | None,
@@ -44,30 +45,32 @@ class TextScorer:
         progress: bool | None,
     ) -> Scores:
         """See `Decoder.score`."""
-        if isinstance(texts, Generation):
-            texts = [texts]
-        items: list[Any] = [texts] if isinstance(texts, str) else list(_iterable("texts", texts))
-        if items and all(isinstance(item, Generation) for item in items):
+        if isinstance(texts, Iterator):
+            texts = list(texts)
+        generations = _generations(texts)
+        if generations:
             if context:
                 raise ValueError("context is the prompt where generations are scored; leave it out")
-            befores = self.codec.prompts([item.prompt for item in items])
+            befores = self.codec.prompts(
+                [item.prompt_token_ids or item.prompt for item in generations]
+            )
             tasks = [
                 Task(f"texts[{row}]", before, item.token_ids)
-                for row, (before, item) in enumerate(zip(befores, items, strict=True))
+                for row, (before, item) in enumerate(zip(befores, generations, strict=True))
             ]
-            items = [item.text for item in items]
+            shown = [item.text for item in generations]
         else:
-            items = checks.prompts(items, "texts")
-            tasks = self._tasks(
-                [context] * len(items), items, bos=bos, eos=eos, bounded=stride is None
-            )
-        return Scores(self._scores(items, tasks, stride, alternatives, progress))
+            items = prompts.read(texts, self.engine.vocab_size, "texts")
+            contexts = _contexts(context, len(items))
+            tasks = self._tasks(contexts, items, bos=bos, eos=eos, bounded=stride is None)
+            shown = self._shown(items)
+        return Scores(self._scores(shown, tasks, stride, alternatives, progress))
 
     def compare(
         self,
-        texts: Sequence[str],
+        texts: Sequence[PromptLike],
         *,
-        context: str,
+        context: str | Sequence[str],
         bos: bool | None,
         eos: bool | None,
         per_token: bool,
@@ -76,11 +79,11 @@ class TextScorer:
         """See `Decoder.compare`."""
         if isinstance(texts, str):
             raise TypeError("texts must be a sequence of two strings or more, not one string")
-        items = checks.filled("texts", texts)
+        items = self._filled(texts)
         if len(items) < 2:
             raise ValueError(f"texts has {len(items)} entries; give at least two to compare")
-        tasks = self._tasks([context] * len(items), items, bos=bos, eos=eos)
-        scores = self._scores(items, tasks, None, alternatives, False)
+        tasks = self._tasks(_contexts(context, len(items)), items, bos=bos, eos=eos)
+        scores = self._scores(self._shown(items), tasks, None, alternatives, False)
         return Comparison(list(scores), per_token=per_token)
 
     def classify(
@@ -117,9 +120,9 @@ class TextScorer:
 
     def surprising(
         self,
-        texts: Sequence[str],
+        texts: Sequence[PromptLike],
         *,
-        context: str,
+        context: str | Sequence[str],
         bos: bool | None,
         eos: bool | None,
         stride: int | None,
@@ -127,20 +130,34 @@ class TextScorer:
         progress: bool | None,
     ) -> Surprises:
         """See `Decoder.surprising`."""
-        items = checks.filled("texts", texts)
-        tasks = self._tasks([context] * len(items), items, bos=bos, eos=eos, bounded=stride is None)
+        items = self._filled(texts)
+        contexts = _contexts(context, len(items))
+        tasks = self._tasks(contexts, items, bos=bos, eos=eos, bounded=stride is None)
         for task in tasks:
             if len(task.tokens) == task.unscored:
                 raise ValueError(
                     f"{task.name} has one token and nothing before it, so there is nothing to "
                     "score; use bos=True or eos=True"
                 )
-        return Surprises(list(self._scores(items, tasks, stride, alternatives, progress)))
+        shown = self._shown(items)
+        return Surprises(list(self._scores(shown, tasks, stride, alternatives, progress)))
+
+    def _filled(self, texts: Any) -> list[Given]:
+        """Texts and token ids, of which none is empty."""
+        items = prompts.read(texts, self.engine.vocab_size, "texts")
+        for row, item in enumerate(items):
+            if not item:
+                raise ValueError(f"texts[{row}] is empty; give at least one character of text")
+        return items
+
+    def _shown(self, items: Sequence[Given]) -> list[str]:
+        """The text of each."""
+        return [item if isinstance(item, str) else self.codec.text(item) for item in items]
 
     def _tasks(
         self,
         contexts: Sequence[str],
-        texts: Sequence[str],
+        texts: Sequence[Given],
         *,
         bos: bool | None,
         eos: bool | None,
@@ -156,7 +173,8 @@ class TextScorer:
             checks.string("context", context)
         if bounded and self.engine.context is not None:
             for name, text in zip(names, texts, strict=True):
-                self.codec.check_size(name, text, self.engine.context + 1)
+                if isinstance(text, str):
+                    self.codec.check_size(name, text, self.engine.context + 1)
         start, end = self.codec.around(bos, eos)
         return [
             Task(name, start + before, ids + end)
@@ -204,12 +222,32 @@ class TextScorer:
                 ]
                 if alternatives
                 else None,
+                item.entropies,
             )
 
 
-def _iterable(name: str, value: Any) -> Iterable[Any]:
-    if isinstance(value, bytes | bytearray) or not isinstance(value, Iterable):
-        raise TypeError(
-            f"{name} must be a string or a sequence of strings, not {type(value).__name__}"
+def _generations(texts: Any) -> list[Generation]:
+    """The generations, where `texts` is one or a sequence of them."""
+    if isinstance(texts, Generation):
+        return [texts]
+    if isinstance(texts, Sequence) and texts and all(isinstance(t, Generation) for t in texts):
+        return list(texts)
+    return []
+
+
+def _contexts(context: Any, count: int) -> list[str]:
+    """The context of each of `count` texts.
+
+    Raises:
+        TypeError: for anything but strings.
+        ValueError: where their number differs.
+    """
+    if isinstance(context, str):
+        return [context] * count
+    given = checks.prompts(context, "context")
+    if len(given) != count:
+        raise ValueError(
+            f"context has {len(given)} entries for {count} texts; give one string for all of them, "
+            "or one for each"
         )
-    return value
+    return given

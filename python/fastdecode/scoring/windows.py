@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 from fastdecode import core
 from fastdecode.models.engines.base import Engine
 
+# Rows whose exponentials are in memory at the same time.
+_ENTROPY_ROWS = 32
+# Whose exponential is zero in float32.
+_SMALLEST = np.float32(-1e4)
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -42,11 +47,12 @@ class Found:
     logprobs: list[float | None]
     ranks: list[int | None]
     alternatives: list[list[tuple[int, float]] | None]
+    entropies: list[float | None]
 
     @classmethod
     def nothing(cls, count: int) -> Found:
         """Empty scores for `count` tokens."""
-        return cls([None] * count, [None] * count, [None] * count)
+        return cls([None] * count, [None] * count, [None] * count, [None] * count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +147,9 @@ def _note(found: Found, place: int, logits: Any, targets: Sequence[int], alterna
     """Record the scores of `targets`, from position `place` on, by their rows of logits."""
     places = slice(place, place + len(targets))
     found.logprobs[places] = core.token_logprobs(logits, targets).tolist()
-    found.ranks[places] = _ranks(_array(logits), targets)
+    rows = _array(logits)
+    found.ranks[places] = _ranks(rows, targets)
+    found.entropies[places] = _entropies(rows)
     if alternatives:
         values, ids = core.top_k(logits, alternatives)
         logprobs = values.astype(np.float64) - core.logsumexp(logits)[:, None]
@@ -159,6 +167,22 @@ def _ranks(rows: NDArray[np.float32], targets: Sequence[int]) -> list[int]:
         + int(np.count_nonzero(row[:token] == row[token]))
         for row, token in zip(rows, targets, strict=True)
     ]
+
+
+def _entropies(rows: NDArray[np.float32]) -> list[float]:
+    """The entropy in nats of the softmax of each row, a few rows at a time to bound the memory."""
+    found: list[float] = []
+    for first in range(0, len(rows), _ENTROPY_ROWS):
+        some = rows[first : first + _ENTROPY_ROWS].astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):
+            logs = some - some.max(axis=1, keepdims=True)
+        shares = np.exp(logs)
+        # A banned token has probability 0, and 0 times -inf would be NaN.
+        np.maximum(logs, _SMALLEST, out=logs)
+        sums = shares.sum(axis=1, dtype=np.float64)
+        means = np.multiply(shares, logs, out=logs).sum(axis=1, dtype=np.float64) / sums
+        found += np.maximum(np.log(sums) - means, 0.0).tolist()
+    return found
 
 
 def _array(logits: Any) -> NDArray[np.float32]:

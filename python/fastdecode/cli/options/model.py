@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,16 @@ def dtype_option(text: str) -> Decorator:
     return click.option("--dtype", cls=SectionOption, section=_SECTION, metavar="NAME", help=text)
 
 
-# --model, --engine and --dtype, which `opened` takes.
+def _kept(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """A callback that keeps the value of an option for `opened`."""
+
+    def keep(context: click.Context, _: click.Parameter, value: Any) -> None:
+        context.meta[f"{__name__}.{name}"] = value
+
+    return keep
+
+
+# --model, --engine and --dtype, which `opened` takes; it finds --device and --revision by itself.
 model_options = combined(
     click.option(
         "--model",
@@ -47,6 +57,24 @@ model_options = combined(
     ),
     engine_option("auto", "What runs the model."),
     dtype_option("Number format of the weights: float32, bfloat16, int8, ..."),
+    click.option(
+        "--device",
+        cls=SectionOption,
+        section=_SECTION,
+        metavar="NAME",
+        expose_value=False,
+        callback=_kept("device"),
+        help="Where torch runs the model: cpu, cuda, cuda:1, mps, ...",
+    ),
+    click.option(
+        "--revision",
+        cls=SectionOption,
+        section=_SECTION,
+        metavar="NAME",
+        expose_value=False,
+        callback=_kept("revision"),
+        help="Branch, tag or commit of a model of the hub.",
+    ),
 )
 
 
@@ -65,4 +93,6 @@ def opened(model: str, engine: str = "auto", dtype: str | None = None) -> Any:
     from fastdecode.loaded import resolve
 
     quiet_loading(model)
-    return resolve(model, engine=engine, dtype=dtype)
+    meta = click.get_current_context().meta
+    more = {name: meta.get(f"{__name__}.{name}") for name in ("device", "revision")}
+    return resolve(model, engine=engine, dtype=dtype, **more)
