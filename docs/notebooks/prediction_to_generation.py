@@ -63,9 +63,9 @@ decoder.vocabulary[1000:1006]
 # ## Logits
 #
 # Now we run the model. Its input is the token ids of a text. Its output has one row for each of
-# them: a score for every token of the vocabulary, which says how well that token would follow at
-# this place. Only the last row predicts something new; the other rows predict tokens that we
-# already know (and will be useful when we score texts).
+# them: a score for every token of the vocabulary, which says how well that token would come next.
+# Only the last row predicts something new; the other rows predict tokens that we already know (and
+# will be useful when we score texts).
 
 # %%
 ids = decoder.encode(PROMPT)
@@ -396,9 +396,9 @@ for width in (1, 3):
 
 # %% [markdown]
 # With a width of one this is greedy decoding. With three it finds a sequence that is far likelier,
-# although its first token is not the likeliest. (Why is it enough to extend each beam by its
-# `width` likeliest tokens, when beam search compares all?) The same with one call; `trace=True`
-# also keeps the tree of all candidates:
+# although its first token is not the likeliest. (It is enough to extend each beam by its `width`
+# likeliest tokens: any other token comes after `width` better ones, and cannot be kept.) The same
+# with one call; `trace=True` also keeps the tree of the candidates:
 
 # %% tags=["check"]
 beams = decoder.generate(START, num_beams=3, max_new_tokens=STEPS, trace=True)
@@ -419,8 +419,8 @@ duel = decoder.compare([START + greedy_start[0].text, START + beams[0].text], eo
 duel
 
 # %% [markdown]
-# Beam search promises nothing: what falls out of the beams is lost, and a better sequence may have
-# begun there. And likely is not the same as good: like greedy text, the result is often bland. Beam
+# Beam search comes without a guarantee: what falls out of the beams is lost, and the best sequence
+# may have begun there. And likely is not the same as good: like greedy text, the result is often bland. Beam
 # search suits tasks with a right answer, such as translation, better than stories.
 #
 # ## Sorting texts into classes
@@ -430,9 +430,9 @@ duel
 # - A **discriminative** classifier models $p(y \mid x)$ directly. From labelled texts it learns
 #   where the border between the classes lies, and nothing else about the texts. Logistic regression
 #   is one, and so is a neural network with an output for each class.
-# - A **generative** classifier models how the texts of each class come about, $p(x \mid y)$, and
-#   how frequent each class is before any text is read, the **prior** $p(y)$. Bayes' rule combines
-#   them into the **posterior**, the probability of each class after the text is read:
+# - A **generative** classifier models the texts of each class, $p(x \mid y)$, the **likelihood**,
+#   and how frequent each class is before any text is read, $p(y)$, the **prior**. Bayes' rule
+#   combines them into the **posterior**, the probability of each class after the text is read:
 #
 # $$p(y \mid x) = \frac{p(x \mid y) \, p(y)}{\sum_{y'} p(x \mid y') \, p(y')}$$
 #
@@ -512,7 +512,8 @@ on_the_shelf = decoder.classify(TEXTS[2], list(LABELS), prompts=LABELS, priors=[
 on_the_shelf
 
 # %% [markdown]
-# The first text leaves no doubt: its likelihoods are so far apart that no sensible prior matters.
+# The first text leaves no doubt: its likelihoods are so far apart that even the opposite priors do
+# not change the verdict.
 
 # %%
 decoder.classify(TEXTS[0], list(LABELS), prompts=LABELS, priors=[1, 9])
@@ -536,10 +537,10 @@ whale
 
 # %% [markdown]
 # The demo model leans towards the fairy tale, and is wrong. Neither *whale* nor *Ahab* occurs in
-# the books that it has read, so it knows no sea stories, and both prompts find the text about
-# equally unlikely. Two signs give such a case away: a posterior close to the prior, and a text that
-# is unlikely in *every* class. For the second, look at the mean log-probability of a token, here
-# and for the first text above:
+# the books that it has read, so neither prompt prepares it for the text, which it finds about as
+# unlikely after one as after the other. Two signs give such a case away: a posterior close to the
+# prior, and a text that is unlikely in *every* class. For the second, look at the mean
+# log-probability of a token, here and for the first text above:
 
 # %%
 for one in (whale, decoder.classify(TEXTS[0], list(LABELS), prompts=LABELS)):
@@ -552,8 +553,9 @@ for one in (whale, decoder.classify(TEXTS[0], list(LABELS), prompts=LABELS)):
 # anomaly detection: rank texts by the mean log-probability of their tokens. (The mean, so that long
 # texts do not count as unusual merely because they are long.)
 #
-# A line of a log is not a whole text, so we leave out the end token with `eos=False`. To the model,
-# that a text should end is a surprise after almost any line, however ordinary the line is.
+# A line of a log is not a whole text, so we leave out the end token with `eos=False`. The model
+# rarely expects a text to end: with the end token, even an ordinary line would look odd, and the
+# end would be its worst token.
 
 # %%
 LINES = [
