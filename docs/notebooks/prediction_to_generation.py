@@ -69,7 +69,7 @@ decoder.vocabulary[1000:1006]
 
 # %%
 ids = decoder.encode(PROMPT)
-logits = next(iter(decoder.engine.all_logits([ids])))
+logits = decoder.logits(PROMPT)
 print(ids, "->", logits.shape)
 
 # %% [markdown]
@@ -112,7 +112,7 @@ assert np.allclose(probabilities, expected), (
 # %% tags=["exercise"]
 best = np.argsort(-probabilities, kind="stable")[:10]  # answer: the ids of the ten likeliest tokens
 for i in best:
-    print(f"{probabilities[i]:.4f} {decoder.tokenizer.decode([int(i)])!r}")
+    print(f"{probabilities[i]:.4f} {decoder.decode([int(i)])!r}")
 
 # %% [markdown] tags=["hint"]
 # `np.argsort` returns the places of an array's numbers, the place of the smallest number first. A
@@ -141,14 +141,14 @@ decoder.next_token(PROMPT)
 # %% tags=["exercise"]
 def next_row(ids):
     """The logits of the token that follows `ids`."""
-    return next(iter(decoder.engine.all_logits([ids])))[-1]
+    return decoder.logits(ids)[-1]
 
 
 text = list(ids)
 for _ in range(20):
     token = int(np.argmax(next_row(text)))  # answer: the id of the likeliest token after `text`
     text.append(token)
-print(decoder.tokenizer.decode(text))
+print(decoder.decode(text))
 
 # %% [markdown] tags=["hint"]
 # The softmax keeps the order, so the likeliest token is the one with the largest logit in
@@ -181,7 +181,7 @@ greedy[0].text
 number = core.uniform(seed=10, position=len(ids))
 cumulative = np.cumsum(probabilities)  # answer: the running sum of `probabilities`
 winner = int(np.searchsorted(cumulative, number, side="right"))  # answer: the id that `number` hits
-print(f"{number:.4f} falls on {decoder.tokenizer.decode([winner])!r}")
+print(f"{number:.4f} falls on {decoder.decode([winner])!r}")
 
 # %% [markdown] tags=["hint"]
 # `np.cumsum` returns the sums from the left. The winner is the first token whose cumulative
@@ -219,7 +219,7 @@ text = list(ids)
 for _ in range(20):
     draw = core.sample(next_row(text), seed=10, positions=[len(text)])  # answer: a seeded draw
     text.append(int(draw.tokens[0]))
-print(decoder.tokenizer.decode(text))
+print(decoder.decode(text))
 
 # %% [markdown] tags=["hint"]
 # Call `core.sample` with the logits after `text`, `seed=10`, and `positions=[...]`, a list with one
@@ -304,7 +304,7 @@ def sequence_log_prob(sentence):
     """The log-probability of a sentence between a beginning and an end token, in nats."""
     bos, eos = decoder.tokenizer.bos_token_id, decoder.tokenizer.eos_token_id
     whole = [bos, *decoder.encode(sentence), eos]
-    rows = core.log_softmax(next(iter(decoder.engine.all_logits([whole[:-1]]))))
+    rows = core.log_softmax(decoder.logits(whole[:-1]))
     return sum(rows[i, token] for i, token in enumerate(whole[1:]))  # answer: the chain rule's sum
 
 
@@ -387,7 +387,7 @@ def beam_search(ids, width, steps):
 
 for width in (1, 3):
     total, sequence = beam_search(decoder.encode(START), width, STEPS)[0]
-    print(f"width {width}: {np.exp(total):.5f}  {decoder.tokenizer.decode(sequence)!r}")
+    print(f"width {width}: {np.exp(total):.5f}  {decoder.decode(sequence)!r}")
 
 # %% [markdown] tags=["hint"]
 # Log-probabilities add up: that of the longer sequence is `total`, that of the shorter one, plus
@@ -420,8 +420,8 @@ duel
 
 # %% [markdown]
 # Beam search comes without a guarantee: what falls out of the beams is lost, and the best sequence
-# may have begun there. And likely is not the same as good: like greedy text, the result is often bland. Beam
-# search suits tasks with a right answer, such as translation, better than stories.
+# may have begun there. And likely is not the same as good: like greedy text, the result is often
+# bland. Beam search suits tasks with a right answer, such as translation, better than stories.
 #
 # ## Sorting texts into classes
 #
