@@ -6,10 +6,11 @@ import json
 import shutil
 
 import pytest
+from fastdecode import Decoder
 from fastdecode.models.tokenizer import FileTokenizer
 from small_tokenizers import byte_level
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
-from transformers import AutoTokenizer, GPT2Config
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 TEXTS = [
     "Once upon a time",
@@ -174,7 +175,7 @@ def test_parts_of_the_tokenizer_file(saved, tmp_path, kind, part):
         ("tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer"}, "'LlamaTokenizer'"),
         ("tokenizer_config.json", {"auto_map": {}}, "'auto_map'"),
         ("tokenizer_config.json", {"image_token": "<i>"}, "'image_token'"),
-        ("tokenizer_config.json", {"bos_token": 5}, "bos_token as 5"),
+        ("tokenizer_config.json", {"bos_token": 5}, "bos_token must be a string"),
         ("tokenizer_config.json", {"added_tokens_decoder": {"x": 3}}, "added_tokens_decoder"),
         ("tokenizer_config.json", {"added_tokens_decoder": 3}, "added_tokens_decoder"),
         ("tokenizer_config.json", {"extra_special_tokens": {"i": "<i>"}}, "extra_special_tokens"),
@@ -189,6 +190,19 @@ def test_what_needs_transformers_is_refused(saved, tmp_path, file, content, reas
     (tmp_path / file).write_text(json.dumps(content))
     with pytest.raises(ValueError, match=reason):
         FileTokenizer(tmp_path)
+
+
+def test_transformers_reads_the_tokenizer_where_that_is_needed(saved, tmp_path):
+    """The model's engine does not depend on it."""
+    shutil.copy(saved / "tokenizer.json", tmp_path)
+    config = GPT2Config(vocab_size=400, n_layer=1, n_embd=16, n_head=2, n_positions=32)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "image_token": "<i>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    for engine in ("auto", "native"):
+        decoder = Decoder.from_pretrained(str(tmp_path), engine=engine)
+        assert decoder.engine.name == "native"
+        assert decoder.tokenizer.image_token == "<i>"
 
 
 def test_special_tokens_of_older_versions(saved, tmp_path):

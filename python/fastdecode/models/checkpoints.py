@@ -13,6 +13,10 @@ from typing import Any
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Seconds after which the hub counts as unreachable.
 _HUB_TIMEOUT = 5.0
+_NEEDS_CODE = (
+    "needs the Python code that comes with it, which fastdecode does not run; if you trust that "
+    "code, load the model and its tokenizer with transformers and use Decoder(model, tokenizer)"
+)
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 
 
@@ -45,6 +49,26 @@ def load(
     if not local:
         _find_on_hub(name_or_path, revision)
     return _read(name_or_path, name_or_path, device, dtype, revision, local=local)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer that transformers makes of a folder.
+
+    Raises:
+        ValueError: where it cannot, or needs Python code of the folder.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except Exception as error:
+        if "trust_remote_code" in str(error):
+            raise ValueError(f"the tokenizer {_NEEDS_CODE}") from error
+        raise ValueError(f"{folder}: the tokenizer cannot be read: {_short(error)}") from error
 
 
 @contextmanager
@@ -125,11 +149,7 @@ def _read(
         raise
     except Exception as error:
         if "trust_remote_code" in str(error):
-            raise ValueError(
-                f"model={name!r} cannot be loaded: it needs the Python code that comes with it, "
-                "which fastdecode does not run; if you trust that code, load the model and its "
-                "tokenizer with transformers and use Decoder(model, tokenizer)"
-            ) from error
+            raise ValueError(f"model={name!r} cannot be loaded: it {_NEEDS_CODE}") from error
         found = _damage(source) or f"{type(error).__name__}: {_short(error)}"
         raise ValueError(
             f"model={name!r} cannot be loaded: {found}; are its files complete?"

@@ -6,6 +6,7 @@ import gc
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fastdecode.models.engines import open_engine, prefers_native
@@ -96,16 +97,15 @@ def _native(
     """From files that the native engine can run; None, or its refusal if `required`."""
     from fastdecode.models.checkpoints import files_of
     from fastdecode.models.engines.native import NativeEngine
-    from fastdecode.models.tokenizer import FileTokenizer
 
     with files_of(name_or_path, revision) as folder:
         if folder is None:
             return None
         try:
             # The tokenizer is read first: the weights would be for nothing where it is refused.
-            tokenizer = None if required else FileTokenizer(folder)
+            tokenizer = None if required else _tokenizer(folder)
             found = NativeEngine.from_folder(folder, dtype)
-            return LoadedModel(found, tokenizer or FileTokenizer(folder))
+            return LoadedModel(found, tokenizer or _tokenizer(folder))
         except ValueError as error:
             # Unless the engine is required, transformers tries next: it may read these files, or
             # explain better why not.
@@ -124,3 +124,15 @@ def release_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+
+
+def _tokenizer(folder: Path) -> Any:
+    """The tokenizer in a folder, by transformers only where its files need that."""
+    from fastdecode.models.checkpoints import load_tokenizer
+    from fastdecode.models.tokenizer import FileTokenizer
+    from fastdecode.models.tokenizer_files import NeedsTransformers
+
+    try:
+        return FileTokenizer(folder)
+    except NeedsTransformers:
+        return load_tokenizer(folder)

@@ -67,6 +67,10 @@ _WITHOUT_EFFECT = (
 )
 
 
+class NeedsTransformers(ValueError):
+    """Files that are not damaged, and of which only transformers makes a tokenizer."""
+
+
 class TokenizerFiles:
     """The settings and the vocabulary of a tokenizer in a folder.
 
@@ -78,7 +82,7 @@ class TokenizerFiles:
         """Read the settings.
 
         Raises:
-            ValueError: where they are damaged, or need transformers.
+            ValueError: where they are damaged; `NeedsTransformers` where they are not.
         """
         self._folder = folder
         self.settings = tokenizer_settings(folder)
@@ -94,7 +98,7 @@ class TokenizerFiles:
         """The tokenizer.
 
         Raises:
-            ValueError: where its files are missing or damaged, or need transformers.
+            ValueError: where its files are missing or damaged; `NeedsTransformers` where not.
         """
         path = self._path("tokenizer.json")
         try:
@@ -103,6 +107,8 @@ class TokenizerFiles:
             # A tokenizer file may enable padding and truncation.
             found.no_padding()
             found.no_truncation()
+        except NeedsTransformers:
+            raise
         except Exception as error:
             place = path if path.is_file() else self._folder
             raise ValueError(f"{place}: the tokenizer cannot be read: {error}") from error
@@ -116,8 +122,8 @@ class TokenizerFiles:
     def _path(self, name: str) -> Path:
         return self._folder / name
 
-    def _refusal(self, reason: str) -> ValueError:
-        return ValueError(f"{self._folder}: {reason} needs the tokenizer of transformers")
+    def _refusal(self, reason: str) -> NeedsTransformers:
+        return NeedsTransformers(f"{self._folder}: {reason} needs the tokenizer of transformers")
 
     def _is_gpt2(self, config: dict[str, Any]) -> bool:
         """Whether transformers would make a `GPT2Tokenizer`, and no plain one."""
