@@ -38,15 +38,27 @@ def tagged(cells, tag):
     return [cell for cell in cells if tag in cell.metadata.get("tags", ())]
 
 
+def run(notebook):
+    """The names that the cells of a notebook make."""
+    pytest.importorskip("matplotlib").use("agg")
+    names: dict[str, object] = {}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            exec(compile(cell.source, str(NOTEBOOK), "exec"), names)
+    return names
+
+
+@needs_demo
+def test_the_notebook_runs_on_any_model(monkeypatch, annotated):
+    monkeypatch.setenv("FASTDECODE_MODEL", str(DEMO.parent))
+    assert run(annotated)["START"] == "See you"
+
+
 @needs_demo
 def test_the_notebook_shows_its_points(monkeypatch, annotated):
     """What the prose says of the demo model's results holds for them."""
-    pytest.importorskip("matplotlib").use("agg")
     monkeypatch.delenv("FASTDECODE_MODEL", raising=False)
-    names: dict[str, object] = {}
-    for cell in annotated.cells:
-        if cell.cell_type == "code":
-            exec(compile(cell.source, str(NOTEBOOK), "exec"), names)
+    names = run(annotated)
     # Beam search finds a likelier sequence than greedy decoding, which begins otherwise.
     tree = names["beams"].tree
     assert tree.parted == 0
