@@ -207,3 +207,22 @@ def test_another_run_is_refused(tmp_path, run):
     again = run("generate", "Once", "-m", "demo", "--seed", "8", "--out", str(out))
     assert again[0] == 2
     assert "seed 7, not 8" in again[2]
+
+
+def test_device_and_revision_reach_the_model(run, monkeypatch):
+    code, out, err = run("score", "The cat", "-m", "demo", "--device", "xyz")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: device='xyz' is unknown")
+    code, out, _ = run("score", "The cat", "-m", "demo", "--device", "cpu", "--json")
+    assert code == 0
+    assert out == run("score", "The cat", "-m", "demo", "--json")[1]
+    asked = []
+
+    def resolve(*_, **source):
+        asked.append(source)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("fastdecode.loaded.resolve", resolve)
+    run("tokens", "The cat", "--device", "cuda:1", "--revision", "v2", "--dtype", "float16")
+    (source,) = asked
+    assert (source["device"], source["revision"], source["dtype"]) == ("cuda:1", "v2", "float16")

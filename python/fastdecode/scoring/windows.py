@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,7 @@ from numpy.typing import NDArray
 from fastdecode import core
 from fastdecode.models.engines.base import Engine
 
-# Rows whose exponentials are in memory at the same time.
-_ENTROPY_ROWS = 32
-# Whose exponential is zero in float32.
+# A number whose exponential is zero in float32.
 _SMALLEST = np.float32(-1e4)
 
 
@@ -170,18 +169,18 @@ def _ranks(rows: NDArray[np.float32], targets: Sequence[int]) -> list[int]:
 
 
 def _entropies(rows: NDArray[np.float32]) -> list[float]:
-    """The entropy in nats of the softmax of each row, a few rows at a time to bound the memory."""
+    """The entropy in nats of the softmax of each row."""
     found: list[float] = []
-    for first in range(0, len(rows), _ENTROPY_ROWS):
-        some = rows[first : first + _ENTROPY_ROWS].astype(np.float32, copy=False)
-        with np.errstate(over="ignore"):
-            logs = some - some.max(axis=1, keepdims=True)
-        shares = np.exp(logs)
-        # A banned token has probability 0, and 0 times -inf would be NaN.
-        np.maximum(logs, _SMALLEST, out=logs)
-        sums = shares.sum(axis=1, dtype=np.float64)
-        means = np.multiply(shares, logs, out=logs).sum(axis=1, dtype=np.float64) / sums
-        found += np.maximum(np.log(sums) - means, 0.0).tolist()
+    # One row at a time, in the same memory, stays in the processor's cache.
+    logs, shares = np.empty((2, rows.shape[1]), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        for row in rows.astype(np.float32, copy=False):
+            np.subtract(row, row.max(), out=logs)
+            # A banned token has probability 0, and 0 times -inf would be NaN.
+            np.maximum(logs, _SMALLEST, out=logs)
+            np.exp(logs, out=shares)
+            total = float(shares.sum())
+            found.append(max(math.log(total) - float(shares @ logs) / total, 0.0))
     return found
 
 
