@@ -36,7 +36,7 @@ from fastdecode.models.engines.transformers.forward import (
     unwrapped,
 )
 from fastdecode.models.engines.transformers.positions import Positions
-from fastdecode.models.engines.transformers.reference import LEAST, Reference
+from fastdecode.models.engines.transformers.reference import LEAST, Reference, attempt
 from fastdecode.models.engines.transformers.refusals import (
     adds_inputs,
     not_causal,
@@ -135,7 +135,7 @@ class _Probe:
 
     def _passes(self, trial: Callable[[Reference], bool]) -> bool:
         """Whether a trial succeeds with one of the sets of tokens."""
-        return any(_succeeds(trial, reference) for reference in self._sets())
+        return any(attempt(partial(trial, reference)) for reference in self._sets())
 
     def _able(self) -> Capabilities:
         """What a model can do with which not everything works in the usual way."""
@@ -165,13 +165,13 @@ class _Probe:
                 break
             if one.cache != "own" and one.cache_name in deaf:
                 continue
-            if one.cache != "own" and not _succeeds(partial(self._listens, one), first):
+            if one.cache != "own" and not attempt(partial(self._listens, one, first)):
                 deaf.add(one.cache_name)
                 continue
-            if not _succeeds(partial(self._steps, one), first):
+            if not attempt(partial(self._steps, one, first)):
                 continue
             found = found or one
-            if _succeeds(partial(self._ragged, one), first):
+            if attempt(partial(self._ragged, one, first)):
                 return one, True
         return found, False
 
@@ -329,16 +329,6 @@ def _configured(model: Any, able: Capabilities) -> Capabilities:
     """The capabilities, less those that the configuration denies beyond a few tokens."""
     ragged = able.ragged and not limits.blocks_by_columns(model)
     return replace(able, ragged=ragged, border=limits.rope_border(model))
-
-
-def _succeeds(trial: Callable[[Reference], bool], reference: Reference) -> bool:
-    """Whether a trial succeeds; one that raises has failed, unless memory ran out."""
-    try:
-        return trial(reference)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception:
-        return False
 
 
 def _conventions(model: Any) -> Iterator[Convention]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 
@@ -12,23 +13,27 @@ from fastdecode.models.engines.transformers import limits
 from fastdecode.models.engines.transformers.forward import Forward, unwrapped
 from fastdecode.models.engines.transformers.refusals import cannot_run
 
+Result = TypeVar("Result")
+
 # Tokens of a prefill and steps after it. The prefill is longer where the model has a window of
 # attention so short that a few tokens cross it.
 _PREFILL, _STEPS = 5, 3
 _LONGEST_WINDOW = 40
 # A model with a shorter context is not probed.
 LEAST = 2 + _STEPS
-# A comparison fails beyond this many times the noise, but never below the floor, in roundings of
-# the model's dtype, and always beyond the cap. All are relative to the spread of a row of logits.
-_TIMES_NOISE, _FLOOR, _FLOOR_OF_HALVES, _CAP = 16.0, 32.0, 4.0, 0.5
+# A comparison fails beyond so many times the noise, but never below the floor, in roundings of the
+# model's dtype, and always beyond the cap. All are relative to the spread of a row of logits.
+# Formats of 16 bits have little room between noise and error.
+_TIMES_NOISE, _FLOOR = {True: 16.0, False: 4.0}, {True: 32.0, False: 1.0}
+_CAP = 0.25
 
 
 class Reference:
     """Two sequences, their logits by plain passes, and how exactly these can be reproduced.
 
-    The noise is measured: the same sequence alone and among others, where products have other
-    shapes and therefore other roundings, and with embeddings changed by one rounding each. The
-    second shows how far the model magnifies roundings, as sharp attention and experts do.
+    The noise is measured: the same sequence alone, and among others with embeddings changed by one
+    rounding each. Among others, products have other shapes and therefore other roundings; the
+    changed embeddings show how far the model magnifies them, as sharp attention and experts do.
 
     Attributes:
         first: a sequence.
@@ -58,14 +63,13 @@ class Reference:
         self.second[self.changed] = other
         try:
             alone = _checked(forward.plain([self.first]), count)[0]
-        except (KeyboardInterrupt, MemoryError, torch.OutOfMemoryError):
+        except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             raise cannot_run(model, error) from error
-        self.tolerance = _floor(model, alone)
-        noise, second = self._among_others(forward, alone)
+        self._eps = _eps(model, alone)
+        second = self._among_others(forward, alone)
         self.logits = (alone, second)
-        self.tolerance = min(_CAP, max(self.tolerance, _TIMES_NOISE * noise))
         before = slice(0, self.changed)
         self.causal = self.near(second[before], alone[before])
 
@@ -86,33 +90,32 @@ class Reference:
         self.length = max(2, length)
         self.shorter = max(1, self.length - 2)
 
-    def _among_others(self, forward: Forward, alone: torch.Tensor) -> tuple[float, torch.Tensor]:
-        """The noise, and the logits of the second sequence; sets `batches` and `pads_right`."""
-        short = self.first[: self.shorter]
-        plans: list[list[Sequence[int]]] = [
-            [self.first, self.second, short],
-            [self.first, self.second],
-        ]
-        for rows in plans:
-            try:
-                with _jitter(forward.model, rows=len(rows)):
-                    found = forward.plain(rows)
-            except (KeyboardInterrupt, MemoryError, torch.OutOfMemoryError):
-                raise
-            except Exception:
-                continue
-            noise = apart(found[0], alone)
-            if noise > _CAP:
-                continue
-            self.batches = True
-            self.pads_right = len(rows) == 3 and apart(
-                found[2, : self.shorter], alone[: self.shorter]
-            ) <= max(self.tolerance, _TIMES_NOISE * noise)
-            return noise, found[1]
+    def _among_others(self, forward: Forward, alone: torch.Tensor) -> torch.Tensor:
+        """The logits of the second sequence; sets `tolerance`, `batches` and `pads_right`."""
         self.batches = self.pads_right = False
-        with _jitter(forward.model, rows=1):
-            noise = apart(forward.plain([self.first])[0], alone)
-        return noise, forward.plain([self.second])[0]
+        found = self._pass(forward, [self.first, self.second, self.first[: self.shorter]])
+        if found is not None:
+            self._tolerate(apart(found[0], alone))
+            if self.near(found[2, : self.shorter], alone[: self.shorter]):
+                self.batches = self.pads_right = True
+                return found[1]
+        found = self._pass(forward, [self.first])
+        self._tolerate(1.0 if found is None else apart(found[0], alone))
+        found = attempt(partial(forward.plain, [self.first, self.second]))
+        if found is not None and self.near(found[0], alone):
+            self.batches = True
+            return found[1]
+        return forward.plain([self.second])[0]
+
+    def _pass(self, forward: Forward, rows: list[list[int]]) -> torch.Tensor | None:
+        """A plain pass, with the embeddings of the first row changed; None where it fails."""
+        with _jitter(forward.model, rows=len(rows)):
+            return attempt(partial(forward.plain, rows))
+
+    def _tolerate(self, noise: float) -> None:
+        """Set the tolerance by the noise."""
+        wide = self._eps < 1e-4
+        self.tolerance = min(_CAP, max(_FLOOR[wide] * self._eps, _TIMES_NOISE[wide] * noise))
 
 
 def apart(found: torch.Tensor, expected: torch.Tensor) -> float:
@@ -131,6 +134,16 @@ def apart(found: torch.Tensor, expected: torch.Tensor) -> float:
     return worst if worst == worst else float("inf")
 
 
+def attempt(call: Callable[[], Result]) -> Result | None:
+    """What `call` returns, or None where it fails; running out of memory is no such failure."""
+    try:
+        return call()
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception:
+        return None
+
+
 def _checked(logits: torch.Tensor, count: int) -> torch.Tensor:
     if logits.dim() != 3 or logits.shape[1] != count:
         shape = tuple(logits.shape)
@@ -138,11 +151,10 @@ def _checked(logits: torch.Tensor, count: int) -> torch.Tensor:
     return logits
 
 
-def _floor(model: Any, logits: torch.Tensor) -> float:
+def _eps(model: Any, logits: torch.Tensor) -> float:
+    """One rounding of the coarsest format that the logits have gone through."""
     eps = max(torch.finfo(logits.dtype).eps, torch.finfo(torch.float32).eps)
-    if model.dtype.is_floating_point:
-        eps = max(eps, torch.finfo(model.dtype).eps)
-    return (_FLOOR if eps < 1e-4 else _FLOOR_OF_HALVES) * eps
+    return max(eps, torch.finfo(model.dtype).eps) if model.dtype.is_floating_point else eps
 
 
 @contextmanager
