@@ -530,8 +530,6 @@ def test_long_rope_is_that_of_transformers():
 
 def test_blocks_of_columns_are_not_padded():
     class Config:
-        index_block_size = None
-
         def __init__(self, **settings):
             vars(self).update(settings)
 
@@ -545,7 +543,7 @@ def test_blocks_of_columns_are_not_padded():
     for settings in (
         {"index_block_size": 128},
         {"compress_rates": {"a": 4}},
-        {"compress_ratio": 8},
+        {"compress_ratios": [4]},
     ):
         assert limits.blocks_by_columns(Model(**settings))
     for settings in (
@@ -672,3 +670,10 @@ def test_forward_is_called_by_the_names_of_its_signature():
     assert signature.cache_names()
     assert not signature.names("past_key_values") or signature.takes("past_key_values")
     assert Forward(LLAMA, TorchEngine(LLAMA).capabilities.convention).device.type == "cpu"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["bart", "marian", "whisper", "mamba", "rwkv", "openai gpt"])
+def test_other_dtypes_hide_nothing(name, dtype):
+    mode, build = MODELS[name]
+    assert TorchEngine(build().to(dtype)).capabilities.mode == mode

@@ -16,7 +16,7 @@ _WINDOWS = (
     "window_size",
     "index_topk",
 )
-_BLOCKS = re.compile(r"index_block_size|.*compress\w*_(rates?|ratios?|sizes?|factors?|strides?)")
+_BLOCKS = ("index_block_size", "compress_rates", "compress_ratios")
 _SPARSE = re.compile(r"sparse|compress")
 _TABLE = re.compile(r"(^|\.)(wpe|positions?_embed|position_embeddings?|embed_positions?)$")
 _OF_OTHER_INPUTS = re.compile(r"vision|visual|image|audio|speech|relative", re.IGNORECASE)
@@ -106,8 +106,7 @@ def blocks_by_columns(model: Any) -> bool:
     config = text_config(model)
     kinds = getattr(config, "layer_types", None) or ()
     return any(_SPARSE.search(kind) for kind in kinds if isinstance(kind, str)) or any(
-        _BLOCKS.fullmatch(name) and value not in (None, 0, 1, [], {})
-        for name, value in vars(config).items()
+        getattr(config, name, None) not in (None, 0, 1, [], {}) for name in _BLOCKS
     )
 
 
