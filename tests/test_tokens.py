@@ -1,6 +1,7 @@
 """tokens() and vocabulary(): ids, pieces, bytes, and what is readable of them."""
 
 import fastdecode
+import numpy as np
 import pytest
 from conftest import make_tokenizer
 from fastdecode.models.pieces import Pieces, readable
@@ -67,6 +68,9 @@ def test_the_vocabulary_finds_tokens_by_text(decoder):
         assert whole[token.piece].id == token.id or whole[token.piece].bytes == token.piece.encode()
     assert whole["<|endoftext|>"].id == 0
     assert "Once upon" not in whole
+    assert "" not in whole
+    assert "\ud800" not in whole
+    assert whole[np.int64(5)].id == 5
     assert whole[3] in whole
     with pytest.raises(
         KeyError, match=r"'Once upon' is not one token; tokens\('Once upon'\) shows"

@@ -82,6 +82,7 @@ assert_type(decoder.log_probs("x"), NDArray[np.float64])
 assert_type(decoder.log_probs(["x"]), list[NDArray[np.float64]])
 assert_type(decoder.vocabulary["x"], Token)
 assert_type(decoder.vocabulary[5], Token)
+assert_type(decoder.vocabulary[np.int64(5)], Token)
 assert_type(decoder.vocabulary[5:7], Tokens)
 with Decoder.from_pretrained(Path("x"), device="cpu") as opened:
     assert_type(opened, Decoder)

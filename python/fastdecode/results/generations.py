@@ -27,7 +27,8 @@ class Generation:
     """One generated continuation of one prompt.
 
     Attributes:
-        text: the continuation, without the prompt and special tokens, cut before a stop string.
+        text: the continuation, without the prompt, cut before a stop string; without special tokens
+            unless the run was made with `skip_special_tokens=False`.
         token_ids: the generated tokens, including the end-of-sequence token and the tokens of a
             stop string.
         prompt: the prompt as given; the text of its tokens where it was given as token ids.
@@ -38,8 +39,8 @@ class Generation:
         score: a beam's final score; None for greedy and sampling.
         inclusion: in a stochastic beam search, the probability that the sample contains this
             sequence, given its threshold; otherwise None.
-        finish_reason: "eos", "stop" (a stop string), "length" (`max_new_tokens`), "context" (the
-            model's context is full), or "interrupted" (Ctrl-C).
+        finish_reason: "eos", "stop" (a stop string or a token of `stop_token_ids`), "length"
+            (`max_new_tokens`), "context" (the model's context is full), or "interrupted" (Ctrl-C).
         seed: the seed of the run.
         stream: the random stream of the prompt.
         sample: which sample of the prompt, from 0.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, SupportsIndex, overload
 
 from fastdecode.display import Column, Table, Tabular
 from fastdecode.models.pieces import Pieces
@@ -122,10 +122,10 @@ class Vocabulary(Sequence[Token]):
         return len(self._pieces)
 
     @overload
-    def __getitem__(self, index: int | str) -> Token: ...
+    def __getitem__(self, index: SupportsIndex | str) -> Token: ...
     @overload
     def __getitem__(self, index: slice) -> Tokens: ...
-    def __getitem__(self, index: int | str | slice) -> Token | Tokens:
+    def __getitem__(self, index: SupportsIndex | str | slice) -> Token | Tokens:
         """The token with this id or text, or a slice of the vocabulary.
 
         A text is that which the token adds, with its space (" king"); or the token as written in
@@ -163,7 +163,7 @@ class Vocabulary(Sequence[Token]):
 
     def _find(self, text: str) -> int | None:
         """The token that adds this text, else the one that is written so; the lowest id."""
-        wanted = text.encode()
+        wanted = text.encode(errors="surrogatepass")
         written = None
         for token_id in range(len(self)):
             if wanted and self._pieces.bytes(token_id) == wanted:
