@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from conftest import make_model, make_tokenizer
 from fastdecode import Decoder
 from fastdecode.decoding.stop_strings import StoppableText, has_stop
 from fastdecode.decoding.text import continuation, text_cursor
@@ -282,6 +283,27 @@ def test_an_end_token_that_is_a_stop_string_as_well_ends_by_itself():
     engine.eos_ids = (0,)
     found = Decoder(engine, tokenizer).generate("x", stop="<|endoftext|>", max_new_tokens=9)[0]
     assert (found.text, found.finish_reason) == ("ab", "eos")
+
+
+@pytest.mark.parametrize("more", [{}, {"num_beams": 4, "length_penalty": 0.0}])
+def test_generations_stop_at_a_special_token(more):
+    tokenizer, model = make_tokenizer(), make_model("gpt2")
+    keywords = {"max_new_tokens": 12, "eos_token_id": [], **more}
+    free = Decoder(model, tokenizer).generate("Once", **keywords)[0]
+    token = free.token_ids[9]
+    (name,) = tokenizer.convert_ids_to_tokens([token])
+    tokenizer.add_special_tokens({"additional_special_tokens": [name]})
+    decoder = Decoder(model, tokenizer)
+    assert decoder.generate("Once", **keywords)[0].token_ids == free.token_ids
+    found = decoder.generate("Once", stop=name, **keywords)[0]
+    assert found.finish_reason == "stop"
+    assert found.token_ids.index(token) == len(found.token_ids) - 1
+    if not more:
+        assert found.token_ids == free.token_ids[: len(found.token_ids)]
+    steps = list(decoder.stream("Once", stop=name, **keywords))
+    assert [step.token_id for step in steps] == found.token_ids
+    assert "".join(step.text for step in steps) == found.text
+    assert steps[-1].finish_reason == "stop"
 
 
 def test_a_stop_string_ends_with_a_token_that_begins_the_next_character():

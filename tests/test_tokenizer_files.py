@@ -195,7 +195,9 @@ def test_what_needs_transformers_is_refused(saved, tmp_path, file, content, reas
 def test_transformers_reads_the_tokenizer_where_that_is_needed(saved, tmp_path):
     """The model's engine does not depend on it."""
     shutil.copy(saved / "tokenizer.json", tmp_path)
-    config = GPT2Config(vocab_size=400, n_layer=1, n_embd=16, n_head=2, n_positions=32)
+    config = GPT2Config(
+        vocab_size=400, n_layer=1, n_embd=16, n_head=2, n_positions=32, eos_token_id=0
+    )
     GPT2LMHeadModel(config).save_pretrained(tmp_path)
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "image_token": "<i>"}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))

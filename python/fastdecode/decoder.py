@@ -531,7 +531,8 @@ class Decoder:
                 generations, whose own tokens are scored after their prompts (`bos` and `eos` then
                 add nothing).
             context: text before each of them: a condition, which is not scored. One for all texts,
-                or a sequence with one for each.
+                or a sequence with one for each. Context and text are tokenized as one text, so a
+                text may continue a word; a token that crosses the border counts as the text's.
             bos: begin with the tokenizer's BOS token, as a condition. None is True, with a warning
                 where the tokenizer has a chat template: the model of a conversation may never
                 have seen a text that begins so.

@@ -21,8 +21,8 @@ class Step:
 
     Attributes:
         text: the text that this token completes. It may be empty (a character is incomplete, a
-            stop string may have begun) and it never splits a character; the texts of the steps of
-            one generation, joined, are `Generation.text`.
+            run of byte tokens has not ended, a stop string may have begun) and it never splits a
+            character; the texts of the steps of one generation, joined, are `Generation.text`.
         token_id: the token.
         position: the number of tokens before it in its sequence, prompt included.
         stream: the random stream of its prompt.
