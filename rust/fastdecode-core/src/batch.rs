@@ -58,7 +58,8 @@ impl Logits<'_> {
         }
         let mut results: Vec<Option<Result<T>>> = (0..self.rows).map(|_| None).collect();
         let places = DisjointSlice::new(&mut results);
-        pool.session(threads).run(self.rows.div_ceil(rows_each), |task| {
+        // Back and forth, because rows are often read twice: to sample, then for log-probabilities.
+        pool.session(threads).run_back_and_forth(self.rows.div_ceil(rows_each), |task| {
             let rows = task * rows_each..self.rows.min((task + 1) * rows_each);
             // SAFETY: the ranges of two tasks do not overlap.
             let places = unsafe { places.part(rows.clone()) };

@@ -43,6 +43,11 @@ pub trait Argument: Sized {
     fn array(_value: &Bound<'_, PyAny>) -> Option<PyResult<Vec<Self>>> {
         None
     }
+
+    /// The entries of a sequence, where a way without names is faster and none has to be refused.
+    fn all(_value: &Bound<'_, PyAny>) -> Option<Vec<Self>> {
+        None
+    }
 }
 
 /// The argument as a `T`.
@@ -116,6 +121,10 @@ macro_rules! number {
             fn array(value: &Bound<'_, PyAny>) -> Option<PyResult<Vec<Self>>> {
                 value.cast::<PyArray1<Self>>().ok().map(entries)
             }
+
+            fn all(value: &Bound<'_, PyAny>) -> Option<Vec<Self>> {
+                value.extract().ok()
+            }
         }
     };
 }
@@ -169,6 +178,9 @@ impl<T: Argument> Argument for Vec<T> {
     fn read(value: &Bound<'_, PyAny>, name: Name<'_>) -> PyResult<Self> {
         if let Some(entries) = T::array(value) {
             return entries;
+        }
+        if let Some(entries) = T::all(value) {
+            return Ok(entries);
         }
         let entries: Vec<Bound<'_, PyAny>> = value.extract().map_err(|error| {
             refused(value, name, &format!("a sequence of {}", T::plural()), "", error)

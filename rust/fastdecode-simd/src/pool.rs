@@ -34,12 +34,19 @@ struct Job {
     call: unsafe fn(*const (), usize),
     count: usize,
     threads: usize,
+    /// Whether the tasks of a share are taken from its end.
+    backwards: bool,
 }
 
 impl Job {
     /// The first task of a share.
     fn first(self, share: usize) -> usize {
         self.count * share / self.threads
+    }
+
+    /// The next task of a share that has `left` tasks left.
+    fn next(self, share: usize, left: usize) -> usize {
+        if self.backwards { self.first(share) + left - 1 } else { self.first(share + 1) - left }
     }
 }
 
@@ -61,6 +68,7 @@ struct Shared {
     call: AtomicPtr<()>,
     count: AtomicUsize,
     threads: AtomicUsize,
+    backwards: AtomicBool,
     /// Threads of the current session, the caller's among them: workers from this index on sleep.
     awake: AtomicUsize,
     quit: AtomicBool,
@@ -98,6 +106,7 @@ impl Pool {
             call: AtomicPtr::new(std::ptr::null_mut()),
             count: AtomicUsize::new(0),
             threads: AtomicUsize::new(1),
+            backwards: AtomicBool::new(false),
             awake: AtomicUsize::new(0),
             quit: AtomicBool::new(false),
             panic: Mutex::new(None),
@@ -205,11 +214,30 @@ impl Session<'_> {
     }
 
     /// Runs `task(i)` once for each i below `count`, in any order, on any of the threads, and returns
-    /// when all have finished.
+    /// when all have finished. Each thread takes the tasks of its share upwards.
     ///
     /// # Panics
     /// With the panic of a task.
     pub fn run<F: Fn(usize) + Sync>(&mut self, count: usize, task: F) {
+        self.run_in_order(count, task, |_| false);
+    }
+
+    /// [`Session::run`], upwards in one phase and downwards in the next. If consecutive phases read the
+    /// same memory, each begins with what the one before has left in the cache.
+    ///
+    /// # Panics
+    /// With the panic of a task.
+    pub fn run_back_and_forth<F: Fn(usize) + Sync>(&mut self, count: usize, task: F) {
+        self.run_in_order(count, task, |phase| phase & 1 == 1);
+    }
+
+    /// `backwards` tells by a phase's number whether the tasks of each share are taken from its end.
+    fn run_in_order<F: Fn(usize) + Sync>(
+        &mut self,
+        count: usize,
+        task: F,
+        backwards: impl FnOnce(u64) -> bool,
+    ) {
         /// # Safety
         /// `data` is a live `&F`.
         unsafe fn call<F: Fn(usize)>(data: *const (), index: usize) {
@@ -223,14 +251,16 @@ impl Session<'_> {
         }
         let shared = &*self.pool.shared;
         let data = (&raw const task).cast();
-        let job = Job { data, call: call::<F>, count, threads: self.threads };
+        let shares = &shared.shares[..self.threads];
+        let number = (shares[0].claims.load(Ordering::Relaxed) >> 32).wrapping_add(1);
+        let phase = number << 32;
+        let backwards = backwards(number);
+        let job = Job { data, call: call::<F>, count, threads: self.threads, backwards };
         shared.data.store(job.data.cast_mut(), Ordering::Release);
         shared.call.store(job.call as *mut (), Ordering::Release);
         shared.count.store(count, Ordering::Release);
         shared.threads.store(self.threads, Ordering::Release);
-        let shares = &shared.shares[..self.threads];
-        let last = shares[0].claims.load(Ordering::Relaxed);
-        let phase = (last >> 32).wrapping_add(1) << 32;
+        shared.backwards.store(backwards, Ordering::Release);
         for (index, share) in shares.iter().enumerate().rev() {
             let tasks = job.first(index + 1) - job.first(index);
             share.done.store(0, Ordering::Relaxed);
@@ -265,7 +295,6 @@ impl Shared {
         let mut ended = 0;
         for share in (own..own + job.threads).map(|share| share % job.threads) {
             let claims = &self.shares[share].claims;
-            let end = job.first(share + 1);
             let mut word = claims.load(Ordering::Acquire);
             while word & !u64::from(u32::MAX) == phase && word != phase {
                 match claims.compare_exchange_weak(
@@ -276,7 +305,7 @@ impl Shared {
                 ) {
                     Ok(_) => {
                         let left = (word & u64::from(u32::MAX)) as usize;
-                        self.run_one(job, end - left);
+                        self.run_one(job, job.next(share, left));
                         ended += 1;
                         word -= 1;
                     }
@@ -329,10 +358,11 @@ fn work(shared: &Shared, own: usize) {
             let call = shared.call.load(Ordering::Acquire);
             let count = shared.count.load(Ordering::Acquire);
             let threads = shared.threads.load(Ordering::Acquire);
+            let backwards = shared.backwards.load(Ordering::Acquire);
             // SAFETY: `call` was stored from a function pointer of this type before the phase began, and
             // it is not null, because a phase has begun.
             let call = unsafe { std::mem::transmute::<*mut (), unsafe fn(*const (), usize)>(call) };
-            shared.take_part(own, phase, Job { data, call, count, threads });
+            shared.take_part(own, phase, Job { data, call, count, threads, backwards });
             seen = phase;
             looks = 0;
         }
@@ -364,10 +394,11 @@ mod tests {
                 for count in [0, 1, 2, 7, 100, sessions] {
                     let counts: Vec<AtomicUsize> =
                         (0..count).map(|_| AtomicUsize::new(0)).collect();
-                    session.run(count, |i| {
-                        counts[i].fetch_add(1, Ordering::Relaxed);
-                    });
-                    assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
+                    let task = |i: usize| _ = counts[i].fetch_add(1, Ordering::Relaxed);
+                    session.run(count, task);
+                    session.run_back_and_forth(count, task);
+                    session.run_back_and_forth(count, task);
+                    assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 3));
                 }
             }
         }

@@ -71,17 +71,6 @@ impl Counts {
         self.len
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    pub fn clear(&mut self) {
-        self.len = 0;
-        self.entries.clear();
-        self.places.clear();
-        self.largest = 0;
-    }
-
     pub fn add(&mut self, token: u32) {
         self.len += 1;
         self.largest = self.largest.max(token);
@@ -110,7 +99,7 @@ impl Counts {
 
     /// Whether every token is one of a vocabulary of this size.
     fn fit(&self, vocabulary: usize) -> bool {
-        self.is_empty() || (self.largest as usize) < vocabulary
+        self.len == 0 || (self.largest as usize) < vocabulary
     }
 }
 
@@ -201,13 +190,11 @@ mod tests {
 
     #[test]
     fn counts_by_hand() {
-        let mut some = counts(&[7, 3, 7, 7]);
+        let some = counts(&[7, 3, 7, 7]);
         assert_eq!(some.iter().collect::<Vec<_>>(), [(7, 3), (3, 1)]);
         assert_eq!((some.len(), some.of(7), some.of(3), some.of(0)), (4, 3, 1, 0));
         assert!(some.fit(8) && !some.fit(7));
-        some.clear();
-        assert_eq!(some, Counts::default());
-        assert!(some.fit(0));
+        assert!(Counts::default().fit(0));
     }
 
     #[test]

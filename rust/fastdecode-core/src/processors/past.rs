@@ -2,14 +2,15 @@
 
 use rustc_hash::FxHashMap;
 
-use super::history::{Counts, History};
+use super::history::History;
 use super::repeats::Repeats;
 
 /// Memory that is reused between rows; one for each thread. It grows with the history, not with the
 /// vocabulary.
 #[derive(Debug, Default)]
 pub struct ProcessorWorkspace {
-    counts: Counts,
+    /// Occurrences of the tokens that the history's own counts leave out.
+    counts: Tally,
     repeats: Repeats,
     tally: Tally,
 }
@@ -52,17 +53,19 @@ impl<'a> Past<'a> {
         let counts = &mut self.workspace.counts;
         if !self.counted {
             counts.clear();
-            counts.extend(rest);
+            for &token in rest {
+                *counts.entry(token).or_insert(0) += 1;
+            }
             self.counted = true;
         }
         if let Some(known) = known {
             for (token, count) in known.iter() {
-                if counts.is_empty() || counts.of(token) == 0 {
+                if counts.is_empty() || !counts.contains_key(&token) {
                     visit(token, count);
                 }
             }
         }
-        for (token, count) in counts.iter() {
+        for (&token, &count) in counts.iter() {
             visit(token, count + known.map_or(0, |known| known.of(token)));
         }
     }
