@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use fastdecode_core::beam::{Beam as Checked, BeamParams, Choice, EarlyStopping};
 use fastdecode_core::{PipelineParams, Stage};
+use fastdecode_simd::in_default_float_mode;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
@@ -72,10 +73,11 @@ impl Beam {
             num_beam_groups: num_beam_groups.or("num_beam_groups", plain.num_beam_groups)?,
             diversity_penalty: diversity_penalty
                 .or("diversity_penalty", plain.diversity_penalty)?,
-            choice: Choice::new(pipeline, stochastic).map_err(exception)?,
+            choice: in_default_float_mode(|| Choice::new(pipeline, stochastic))
+                .map_err(exception)?,
             processors: all.processors,
         };
-        let checked = Checked::new(params).map_err(exception)?;
+        let checked = in_default_float_mode(|| Checked::new(params)).map_err(exception)?;
         let sample = sample.map(|sample| sample.clone().unbind());
         Ok(Self { checked, sample, allowed: function })
     }
@@ -163,7 +165,7 @@ impl Beam {
     /// The same parameters with these end-of-sequence tokens.
     fn with_eos(&self, py: Python<'_>, eos_token_id: &Bound<'_, PyAny>) -> PyResult<Self> {
         let eos: Vec<u32> = arguments::read(eos_token_id, "eos_token_id")?;
-        let checked = self.checked.clone().with_eos(&eos);
+        let checked = in_default_float_mode(|| self.checked.clone().with_eos(&eos));
         Ok(Self {
             checked: checked.map_err(exception)?,
             sample: self.sample.as_ref().map(|sample| sample.clone_ref(py)),

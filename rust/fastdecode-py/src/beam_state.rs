@@ -1,6 +1,7 @@
 //! `BeamState`: a beam search in progress.
 
 use fastdecode_core::beam::{BeamState as Core, Ending, Expansion, Fate, Outcome, Prompt, Step};
+use fastdecode_simd::in_default_float_mode;
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -238,7 +239,7 @@ impl BeamState {
     ///     A prompt that does not exist.
     fn outcomes(&self, prompt: &Bound<'_, PyAny>) -> PyResult<Vec<BeamOutcome>> {
         let prompt = self.index(prompt)?;
-        let outcomes = self.state.outcomes(prompt);
+        let outcomes = in_default_float_mode(|| self.state.outcomes(prompt));
         Ok(outcomes.into_iter().map(|outcome| BeamOutcome { outcome }).collect())
     }
 
@@ -250,7 +251,8 @@ impl BeamState {
     /// IndexError
     ///     A prompt that does not exist.
     fn settled(&self, prompt: &Bound<'_, PyAny>) -> PyResult<(Vec<u32>, Vec<f64>)> {
-        Ok(self.state.settled(self.index(prompt)?))
+        let prompt = self.index(prompt)?;
+        Ok(in_default_float_mode(|| self.state.settled(prompt)))
     }
 
     /// With `trace`, every candidate that a prompt's search has compared: (step, parent node, token,

@@ -6,6 +6,7 @@ use fastdecode_core::Ledger;
 use fastdecode_core::decode_state::{
     Choice, DecodeState as Core, Drawn, FinishReason, Limit, Noting, Rows, Sequence, SequenceParams,
 };
+use fastdecode_simd::in_default_float_mode;
 use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::{PyAttributeError, PyValueError};
 use pyo3::prelude::*;
@@ -70,7 +71,9 @@ impl DecodeStep {
         py: Python<'py>,
         field: impl Fn(&Choice) -> T,
     ) -> Bound<'py, PyArray1<T>> {
-        self.drawn.choices().iter().map(field).collect::<Vec<T>>().into_pyarray(py)
+        let choices = self.drawn.choices().iter();
+        let values: Vec<T> = in_default_float_mode(|| choices.map(field).collect());
+        values.into_pyarray(py)
     }
 
     fn noted<'py, T: Element>(
@@ -79,7 +82,8 @@ impl DecodeStep {
         option: &str,
         field: impl Fn(&Choice) -> Option<T>,
     ) -> PyResult<Bound<'py, PyArray1<T>>> {
-        let values: Option<Vec<T>> = self.drawn.choices().iter().map(field).collect();
+        let choices = self.drawn.choices().iter();
+        let values: Option<Vec<T>> = in_default_float_mode(|| choices.map(field).collect());
         values.map(|values| values.into_pyarray(py)).ok_or_else(|| not_noted(option))
     }
 

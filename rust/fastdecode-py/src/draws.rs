@@ -1,6 +1,7 @@
 //! `Draws`: the result of `sample`, one entry per row.
 
 use fastdecode_core::{Ledger, Sampled};
+use fastdecode_simd::in_default_float_mode;
 use numpy::{Element, IntoPyArray, PyArray1};
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
@@ -23,7 +24,8 @@ impl Draws {
         py: Python<'py>,
         field: impl Fn(&Sampled) -> T,
     ) -> Bound<'py, PyArray1<T>> {
-        self.rows.iter().map(field).collect::<Vec<T>>().into_pyarray(py)
+        let values: Vec<T> = in_default_float_mode(|| self.rows.iter().map(field).collect());
+        values.into_pyarray(py)
     }
 
     fn ledgers(&self) -> PyResult<impl Iterator<Item = &Ledger>> {
@@ -38,7 +40,9 @@ impl Draws {
         py: Python<'py>,
         field: impl Fn(&Ledger) -> T,
     ) -> PyResult<Bound<'py, PyArray1<T>>> {
-        Ok(self.ledgers()?.map(field).collect::<Vec<T>>().into_pyarray(py))
+        let ledgers = self.ledgers()?;
+        let values: Vec<T> = in_default_float_mode(|| ledgers.map(field).collect());
+        Ok(values.into_pyarray(py))
     }
 }
 

@@ -5,16 +5,18 @@ use std::path::Path;
 
 use fastdecode_core::error::{ErrorKind as CoreKind, Subject};
 use fastdecode_engine::ErrorKind as EngineKind;
+use fastdecode_simd::in_default_float_mode;
 use pyo3::exceptions::{PyIndexError, PyMemoryError, PyOSError, PyValueError};
 use pyo3::marker::Ungil;
 use pyo3::prelude::*;
 
-/// Runs `work` with the GIL released; its error becomes an exception.
+/// Runs `work` with the GIL released, in the default floating-point mode; its error becomes an
+/// exception.
 pub fn detached<T: Send, E: Exception + Send>(
     py: Python<'_>,
     work: impl Ungil + FnOnce() -> Result<T, E>,
 ) -> PyResult<T> {
-    py.detach(work).map_err(exception)
+    in_default_float_mode(|| py.detach(work)).map_err(exception)
 }
 
 /// An error as the exception of its kind.

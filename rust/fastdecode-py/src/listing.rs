@@ -1,6 +1,7 @@
 //! `Listing`: a search for every continuation above a probability, in progress.
 
 use fastdecode_core::beam::{Listing as Core, Step};
+use fastdecode_simd::in_default_float_mode;
 use pyo3::prelude::*;
 
 use crate::arguments;
@@ -53,7 +54,7 @@ impl Listing {
 
     /// The continuations listed so far, likeliest first; a score is the log-probability, in nats.
     fn outcomes(&self) -> Vec<BeamOutcome> {
-        let outcomes = self.listing.outcomes().into_iter();
+        let outcomes = in_default_float_mode(|| self.listing.outcomes()).into_iter();
         outcomes.map(|outcome| BeamOutcome { outcome }).collect()
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fastdecode_core::parameter::{Parameter, Value};
 use fastdecode_core::{Params, Pipeline, PipelineParams, Stage, parameters};
+use fastdecode_simd::in_default_float_mode;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -49,7 +50,8 @@ impl Sample {
         for (name, value) in keywords.into_iter().flatten() {
             set_keyword("Sample", STAGES, &mut params, &name.to_string(), &value)?;
         }
-        let pipeline = Pipeline::new(params.truncation, params.processors);
+        let pipeline =
+            in_default_float_mode(|| Pipeline::new(params.truncation, params.processors));
         Ok(Self { pipeline: Arc::new(pipeline.map_err(exception)?) })
     }
 
@@ -92,7 +94,7 @@ impl Sample {
     /// The same parameters with these end-of-sequence tokens.
     fn with_eos(&self, eos_token_id: &Bound<'_, PyAny>) -> PyResult<Self> {
         let eos: Vec<u32> = arguments::read(eos_token_id, "eos_token_id")?;
-        let pipeline = self.pipeline.with_eos(&eos).map_err(exception)?;
+        let pipeline = in_default_float_mode(|| self.pipeline.with_eos(&eos)).map_err(exception)?;
         Ok(Self { pipeline: Arc::new(pipeline) })
     }
 

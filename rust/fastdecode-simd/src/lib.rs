@@ -7,12 +7,14 @@
 //!   written over it once for each of them.
 //! - [`Pool`] is the process's one thread pool; [`PerProcess`] is what makes it survive a fork.
 //! - [`DisjointSlice`] lends non-overlapping parts of a slice to the tasks of a parallel phase.
+//! - [`in_default_float_mode`] makes results independent of the caller's rounding mode.
 //! - [`settings`] reads the environment variables that choose the level and the threads.
 //!
 //! All levels perform the same IEEE operations in the same order and give the same bits: nothing is
 //! re-associated, and every multiply-add is fused.
 
 mod disjoint;
+mod float_mode;
 mod kernel;
 mod lanes;
 mod level;
@@ -22,6 +24,7 @@ mod pool;
 pub mod settings;
 
 pub use disjoint::DisjointSlice;
+pub use float_mode::in_default_float_mode;
 #[cfg(target_arch = "aarch64")]
 pub use lanes::Neon;
 #[cfg(target_arch = "x86_64")]

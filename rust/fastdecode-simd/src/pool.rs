@@ -11,6 +11,7 @@
 //! The caller takes part, and no thread waits for a worker that has claimed no task. So a worker that the
 //! system has suspended costs speed, never progress.
 
+use crate::float_mode::set_default_float_mode;
 use crate::per_process::PerProcess;
 use crate::settings::{MOST_THREADS, SettingError, processors, threads_or};
 use std::any::Any;
@@ -331,6 +332,8 @@ impl Shared {
 
 /// The main loop of a worker.
 fn work(shared: &Shared, own: usize) {
+    // A new thread inherits the mode of the one that starts it.
+    set_default_float_mode();
     let claims = &shared.shares[own].claims;
     let mut seen = 0;
     loop {
