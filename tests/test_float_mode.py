@@ -52,7 +52,7 @@ prompts = [[(i * 37 + j) % 500 for j in range(5)] for i in range(4)]
 
 def results():
     tokens = Sample(temperature=0.7, top_p=0.9, repetition_penalty=1.3, presence_penalty=0.1)
-    for strategy in (tokens, Sample(temperature=1.1, typical_p=0.8, mirostat=None), Sample(top_k=50)):
+    for strategy in (tokens, Sample(temperature=1.1, typical_p=0.8), Sample(top_k=50)):
         drawn = core.sample(rows, strategy, seed=3, histories=histories, ledger=True)
         yield from (drawn.tokens, drawn.logprobs, drawn.kept_logprobs, drawn.entropies_before)
         yield core.weights(rows, strategy, histories=histories)
