@@ -270,8 +270,31 @@ def test_greedy_texts_are_those_of_transformers(name):
             lambda: tiny("XLMWithLMHeadModel", emb_dim=32, n_layers=2, n_heads=4, causal=True),
             "XLMWithLMHeadModel is not supported: its prepare_inputs_for_generation",
         ),
+        (
+            lambda: tiny(
+                "CpmAntForCausalLM",
+                hidden_size=32,
+                num_attention_heads=4,
+                dim_head=8,
+                dim_ff=48,
+                num_hidden_layers=2,
+            ),
+            "CpmAntForCausalLM is no causal language model",
+        ),
+        (lambda: of_class(Peeking), "Peeking is no causal language model"),
     ],
-    ids=["bert-mlm", "bert", "roberta-mlm", "t5", "bart-seq2seq", "xlnet", "xlm", "xlm-causal"],
+    ids=[
+        "bert-mlm",
+        "bert",
+        "roberta-mlm",
+        "t5",
+        "bart-seq2seq",
+        "xlnet",
+        "xlm",
+        "xlm-causal",
+        "cpmant",
+        "peeking",
+    ],
 )
 def test_what_is_no_causal_language_model_is_refused(build, reason, tokenizer):
     with pytest.raises(ValueError, match=reason):
@@ -353,6 +376,15 @@ class Forgetful(transformers.LlamaForCausalLM):
                 raise RuntimeError("the cache has been reordered")
             cache.made_for = rows
         return super().forward(input_ids=input_ids, **kwargs)
+
+
+class Peeking(transformers.LlamaForCausalLM):
+    """Sees the next token, from its second one on."""
+
+    def forward(self, input_ids=None, **kwargs):
+        output = super().forward(input_ids=input_ids, **kwargs)
+        output.logits[:, 1:-1] += output.logits[:, 2:] / 50
+        return output
 
 
 class Coupled(transformers.LlamaForCausalLM):

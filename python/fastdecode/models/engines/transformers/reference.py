@@ -43,7 +43,7 @@ class Reference:
         shorter: tokens of the shorter prefill.
         logits: of both, each of shape (tokens, vocab).
         tolerance: how far logits may be apart, relative to the spread of a row.
-        causal: whether a changed token leaves the logits before it as they are.
+        causal: whether the logits before a token are the same where it is changed or missing.
         batches: whether sequences of equal lengths can share a plain pass.
         pads_right: whether a shorter one can, with padding.
     """
@@ -71,7 +71,7 @@ class Reference:
         second = self._among_others(forward, alone)
         self.logits = (alone, second)
         before = slice(0, self.changed)
-        self.causal = self.near(second[before], alone[before])
+        self.causal = self.near(second[before], alone[before]) and self._ends_freely(forward)
 
     def near(self, found: torch.Tensor, expected: torch.Tensor) -> bool:
         """Whether rows of logits are the same but for noise."""
@@ -89,6 +89,14 @@ class Reference:
             length = min(length, most - _STEPS)
         self.length = max(2, length)
         self.shorter = max(1, self.length - 2)
+
+    def _ends_freely(self, forward: Forward) -> bool:
+        """Whether logits are the same without the tokens after them."""
+        # Padding hides these tokens, too.
+        if self.pads_right:
+            return True
+        found = forward.plain([self.first[: self.shorter]])[0]
+        return self.near(found, self.logits[0][: self.shorter])
 
     def _among_others(self, forward: Forward, alone: torch.Tensor) -> torch.Tensor:
         """The logits of the second sequence; sets `tolerance`, `batches` and `pads_right`."""
