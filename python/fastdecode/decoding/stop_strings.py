@@ -165,15 +165,14 @@ class StoppableText:
         name = self._detokenizer.hidden(token)
         if name and not ends and self._named is not None:
             end = self._named.feed(name, hidden=True, settled=not self._cursor.pending)
-            text = self._held + self._cursor.ahead
-            if end == self._given + len(text):
-                # A character that is incomplete before a special token stays so.
-                text = self._held + self._cursor.finish()
-                end = self._given + len(text)
         else:
-            end, text = self._look(), self._held + self._cursor.ahead
+            name, end = None, self._look()
         if end is not None:
-            return self._cut(end, text)
+            text = self._held + self._cursor.ahead
+            if name and end == self._given + len(text):
+                # A character that is incomplete before a special token stays so.
+                return self._cut(None, self._held + self._cursor.finish())
+            return self._cut(end - self._given, text)
         safe = min(search.safe for search in self._searches)
         free = max(0, min(len(self._held), safe - self._given))
         piece, self._held = self._held[:free], self._held[free:]
@@ -187,7 +186,7 @@ class StoppableText:
         self._held += self._cursor.finish()
         end = self._look()
         if end is not None:
-            return self._cut(end, self._held)
+            return self._cut(end - self._given, self._held)
         rest, self._held = self._held, ""
         return rest
 
@@ -204,10 +203,10 @@ class StoppableText:
                 found.append(end)
         return min(found, default=None)
 
-    def _cut(self, end: int, text: str) -> str:
+    def _cut(self, end: int | None, text: str) -> str:
         self.stopped = True
         self._held = ""
-        return text[: end - self._given]
+        return text[:end]
 
 
 def has_stop(
