@@ -20,6 +20,8 @@ from fastdecode.models.strict_json import shown
 _CONFIG = "config.json"
 _GENERATION = "generation_config.json"
 _TOKENIZER = "tokenizer_config.json"
+# Of older versions of transformers, beside it.
+_SPECIAL_TOKENS = "special_tokens_map.json"
 _EOS = "eos_token_id"
 # Those of which there is one; there may be several end tokens.
 _SINGLE = ("bos_token_id", "pad_token_id")
@@ -34,7 +36,7 @@ _MOST_LAYERS = 2**12
 
 
 def check(folder: Path) -> None:
-    """Check `config.json`, `generation_config.json` and `tokenizer_config.json`, if they exist.
+    """Check the settings of a model and of its tokenizer, in as many files as there are.
 
     Raises:
         ValueError: where one is not JSON, or has a value that no engine can use; the message names
@@ -43,6 +45,7 @@ def check(folder: Path) -> None:
     """
     _model_settings(folder)
     tokenizer_settings(folder)
+    special_tokens(folder)
 
 
 def end_tokens(folder: Path, vocab_size: int) -> tuple[int, ...]:
@@ -120,6 +123,18 @@ def tokenizer_settings(folder: Path) -> dict[str, Any]:
     settings = read_object(folder / _TOKENIZER)
     _check_fields(settings, _TOKENIZER_FIELDS, folder / _TOKENIZER)
     return settings
+
+
+def special_tokens(folder: Path) -> dict[str, Any]:
+    """`special_tokens_map.json`, checked; empty where there is none.
+
+    Raises:
+        ValueError: as for `check`.
+        OSError: where it cannot be read.
+    """
+    found = read_object(folder / _SPECIAL_TOKENS)
+    _check_fields(found, _TOKENIZER_FIELDS, folder / _SPECIAL_TOKENS)
+    return found
 
 
 def chat_template(folder: Path) -> Any:
@@ -239,9 +254,14 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+_TOKEN_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+
+
 def _token(value: Any) -> bool:
-    content = value.get("content") if isinstance(value, dict) else value
-    return isinstance(content, str)
+    if not isinstance(value, dict):
+        return isinstance(value, str)
+    flags = all(isinstance(value.get(name, False), bool) for name in _TOKEN_FLAGS)
+    return isinstance(value.get("content"), str) and flags
 
 
 def _added_tokens(value: Any) -> bool:
@@ -271,7 +291,7 @@ _POSITIVE: _Kind = (
 )
 _FLAG: _Kind = (lambda value: isinstance(value, bool), "true or false")
 _STRING: _Kind = (lambda value: isinstance(value, str), "a string")
-_TOKEN: _Kind = (_token, 'a string, or an object with a string "content"')
+_TOKEN: _Kind = (_token, 'a string, or an object with a string "content" and flags')
 _TOKENS: _Kind = (
     lambda value: isinstance(value, list) and all(map(_token, value)),
     "a list of tokens",

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastdecode.models.settings import read_object, tokenizer_settings
+from fastdecode.models.settings import read_object, special_tokens, tokenizer_settings
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
@@ -143,7 +143,7 @@ class TokenizerFiles:
             return
         if self._path("added_tokens.json").is_file():
             raise self._refusal("added_tokens.json")
-        for name, value in read_object(self._path("special_tokens_map.json")).items():
+        for name, value in special_tokens(self._folder).items():
             if name not in _READ:
                 raise self._refusal(f"{name!r} in special_tokens_map.json")
             known = isinstance(value, dict) and name in _NAMED
