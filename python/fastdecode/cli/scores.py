@@ -20,10 +20,12 @@ condition_options = combined(
         "--context", metavar="TEXT", default="", help="Text before each of them, not scored itself."
     ),
     click.option(
-        "--bos/--no-bos", default=None, show_default="bos", help="Begin with the BOS token."
+        "--bos/--no-bos", default=None, help="Begin with the BOS token, which is the default."
     ),
     click.option(
-        "--eos/--no-eos", default=None, show_default="eos", help="Score the EOS token at the end."
+        "--eos/--no-eos",
+        default=None,
+        help="Score the EOS token at the end, which is the default.",
     ),
 )
 stride_option = click.option(

@@ -181,13 +181,11 @@ def _read(
 
 
 def _damage(source: str) -> str:
-    """The first file of a folder that its reader refuses, and why; empty where there is none.
-
-    The weights are not among them.
-    """
+    """The first file of a folder that its reader refuses, and why; empty where there is none."""
     import torch
+    from safetensors import safe_open
     from tokenizers import Tokenizer
-    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     from fastdecode.models import strict_json
 
@@ -206,9 +204,16 @@ def _damage(source: str) -> str:
         ("tokenizer.json", lambda: Tokenizer.from_file(str(folder / "tokenizer.json"))),
         ("config.json", build),
         ("generation_config.json", lambda: GenerationConfig.from_pretrained(source)),
+        (
+            "tokenizer_config.json",
+            lambda: AutoTokenizer.from_pretrained(source, trust_remote_code=False),
+        ),
     ):
         if (folder / name).is_file():
             readers.append((folder / name, reader))
+    readers += [
+        (path, partial(safe_open, path, "np")) for path in sorted(folder.glob("*.safetensors"))
+    ]
     for path, reader in readers:
         try:
             reader()

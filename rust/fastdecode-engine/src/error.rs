@@ -27,6 +27,14 @@ pub enum Error {
         /// The parser's message.
         source: serde_json::Error,
     },
+    /// A file whose contents cannot be used.
+    #[error("{path}: {source}")]
+    In {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        source: Box<Error>,
+    },
     /// A configuration of a model that this engine cannot run, or an impossible one.
     #[error("{name}={value} in the configuration: {need}")]
     Config {
@@ -171,6 +179,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind<'_> {
         match self {
             Self::File { path, source } => ErrorKind::File { path, source },
+            Self::In { source, .. } => source.kind(),
             Self::Memory { .. } => ErrorKind::Memory,
             Self::Row { .. } => ErrorKind::Index,
             Self::Json { .. }
@@ -187,6 +196,20 @@ impl Error {
             | Self::Context { .. }
             | Self::Length { .. }
             | Self::Setting(_) => ErrorKind::Value,
+        }
+    }
+
+    /// The same error with the file that has the contents it is about, where it has none yet.
+    pub(crate) fn within(self, path: &Path) -> Self {
+        match self {
+            Self::Config { .. }
+            | Self::Format(_)
+            | Self::Missing(_)
+            | Self::Shape { .. }
+            | Self::Dtype { .. }
+            | Self::UnknownDtype { .. }
+            | Self::NotFinite { .. } => Self::In { path: path.to_owned(), source: Box::new(self) },
+            _ => self,
         }
     }
 
@@ -213,7 +236,22 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 #[cfg(test)]
 mod tests {
-    use super::Error;
+    use super::{Error, ErrorKind};
+    use std::path::Path;
+
+    #[test]
+    fn contents_are_named_by_their_file() {
+        let path = Path::new("model.safetensors");
+        let error = Error::Missing("wte.weight".into()).within(path);
+        let message = "model.safetensors: the weights have no tensor \"wte.weight\"; take the checkpoint again";
+        assert_eq!(error.to_string(), message);
+        assert!(matches!(error.kind(), ErrorKind::Value));
+        assert_eq!(error.within(path).to_string(), message);
+        assert_eq!(
+            Error::Empty { index: 0 }.within(path).to_string(),
+            Error::Empty { index: 0 }.to_string()
+        );
+    }
 
     #[test]
     fn tokens_can_be_named_anew() {

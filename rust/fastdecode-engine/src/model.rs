@@ -45,13 +45,14 @@ impl Model {
         let at = |path: std::path::PathBuf| move |source| Error::File { path, source };
         let path = folder.join("config.json");
         let text = std::fs::read(&path).map_err(at(path.clone()))?;
-        let config = Config::from_json(&text, &path)?;
+        let config = Config::from_json(&text, &path).map_err(|error| error.within(&path))?;
         let path = folder.join("model.safetensors");
         let file = std::fs::File::open(&path).map_err(at(path.clone()))?;
         // SAFETY: the mapping is read while the weights are packed, and then dropped. Another process that
         // truncates the file meanwhile would end this one, as it would any reader of a mapping.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(at(path))?;
-        Self::new(config, &Tensors::from_map(&map)?, format)
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(at(path.clone()))?;
+        let tensors = Tensors::from_map(&map).map_err(|error| error.within(&path))?;
+        Self::new(config, &tensors, format).map_err(|error| error.within(&path))
     }
 
     /// From tensors by name, with the level and the number of threads that the environment chooses.

@@ -24,13 +24,18 @@ def unescaped(word: str) -> str:
         if digits is None:
             if found[4] not in _PLAIN:
                 raise click.BadParameter(
-                    f"{word!r} has {found[0]}, which is no escape sequence ({ESCAPES}); write "
-                    r"\\ for a backslash"
+                    f"{_quoted(word)} has {found[0]}, which is no escape sequence; "
+                    rf"write \\ for a backslash ({ESCAPES.removesuffix('.')})"
                 )
             return _PLAIN[found[4]]
         code = int(digits, 16)
         if code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
-            raise click.BadParameter(f"{word!r} has {found[0]}, which is no character")
+            raise click.BadParameter(f"{_quoted(word)} has {found[0]}, which is no character")
         return chr(code)
 
     return _ESCAPE.sub(meant, word)
+
+
+def _quoted(word: str) -> str:
+    """A text between quotes, with backslashes as they were typed."""
+    return f"'{word}'" if word.isprintable() else repr(word)
