@@ -41,7 +41,9 @@ from fastdecode.cli.output import emit, json_option, show
     default=" ",
     help=f"Text between prompt and text. {ESCAPES}",
 )
-@click.option("--bos/--no-bos", default=None, show_default="bos", help="Begin with the BOS token.")
+@click.option(
+    "--bos/--no-bos", default=None, help="Begin with the BOS token, which is the default."
+)
 @click.option("--eos/--no-eos", default=False, help="Score the EOS token at the end.")
 @json_option
 def classify(
