@@ -51,3 +51,34 @@ def test_messages_name_the_argument_of_the_caller(tmp_path):
     with pytest.raises(ValueError, match="logprobs"), start(tmp_path / "new", decoder, logprobs=-1):
         pass
     assert not (tmp_path / "new").exists()
+
+
+def test_other_tokens_and_texts_are_other_runs(tmp_path):
+    decoder = fastdecode.Decoder.from_pretrained("demo")
+    path = tmp_path / "texts.jsonl"
+    options = {"stop_token_ids": [11], "max_new_tokens": 3, "seed": 7}
+    with start(path, decoder, **options) as run:
+        assert len(list(run.generate())) == 6
+    for other in (
+        {"stop_token_ids": [13]},
+        {"stop_token_ids": None},
+        {"skip_special_tokens": False},
+        {"add_special_tokens": False},
+    ):
+        (name,) = other
+        message = f"was begun with {name}"
+        with pytest.raises(ValueError, match=message), start(path, decoder, **(options | other)):
+            pass
+    with start(path, decoder, **options) as run:
+        assert run.resumed == 6
+
+
+def test_prompts_may_be_token_ids(tmp_path):
+    decoder = fastdecode.Decoder.from_pretrained("demo")
+    ids = decoder.encode(PROMPTS)
+    options = {"strategy": Sample(top_p=0.9), "seed": 7, "max_new_tokens": 3}
+    with open_run(tmp_path / "ids.jsonl", decoder, ids, **options) as run:
+        found = {record["stream"]: record for record in run.generate()}
+    expected = decoder.generate(PROMPTS, top_p=0.9, seed=7, max_new_tokens=3)
+    assert [found[i]["token_ids"] for i in range(3)] == [g.token_ids for g in expected]
+    assert found[1]["prompt"] == ids[1]

@@ -33,7 +33,7 @@ def joined(fields: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, An
 class Record:
     """One text as it grows, and then as one JSON object."""
 
-    def __init__(self, prompt: str, first: Step, logprobs: int | None) -> None:
+    def __init__(self, prompt: str | list[int], first: Step, logprobs: int | None) -> None:
         """Begin with the first step; `logprobs` as for `fastdecode.generate`."""
         self._logprobs = logprobs
         self._fields: dict[str, Any] = {"prompt": prompt, "text": "", "token_ids": []}

@@ -19,6 +19,7 @@ from fastdecode import core
 from fastdecode.jobs.records import Record, joined
 from fastdecode.jobs.resumable_file import Key, ResumableFile
 from fastdecode.options import checks
+from fastdecode.options.prompts import Given
 from fastdecode.options.strategies import Strategy, describe
 
 if TYPE_CHECKING:
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
 
 # Prompts that are generated again together where an engine's last bits depend on the batch.
 _SLICE = 256
+# Arguments that determine the texts, besides the strategy; None is not given.
+_ARGUMENTS = (
+    "n",
+    "max_new_tokens",
+    "stop",
+    "logprobs",
+    "stop_token_ids",
+    "add_special_tokens",
+    "skip_special_tokens",
+)
 
 
 class ResumableRun:
@@ -42,7 +53,7 @@ class ResumableRun:
         self,
         file: ResumableFile,
         decoder: Decoder,
-        prompts: Sequence[str],
+        prompts: Sequence[Given],
         fields: Sequence[Mapping[str, Any]] | None,
         arguments: Mapping[str, Any],
     ) -> None:
@@ -91,7 +102,7 @@ class ResumableRun:
 def open_run(
     path: str | os.PathLike[str],
     decoder: Decoder,
-    prompts: Sequence[str],
+    prompts: Sequence[Given],
     *,
     strategy: Strategy,
     fields: Sequence[Mapping[str, Any]] | None = None,
@@ -113,7 +124,7 @@ def open_run(
         n: samples of each prompt.
         seed: the seed; None is the one that the run was started with, or a fresh one.
         name: what the caller calls `path`, for error messages.
-        **arguments: `max_new_tokens`, `stop`, `logprobs` and `batch_size` of `Decoder.stream`.
+        **arguments: other arguments of a run, as `Decoder.stream` takes them, such as `stop`.
 
     Raises:
         ValueError: for a bad prompt or argument, before the file is touched; where the file belongs
@@ -135,7 +146,7 @@ def open_run(
 
 def _settings(
     decoder: Decoder,
-    prompts: Sequence[str],
+    prompts: Sequence[Given],
     fields: Sequence[Mapping[str, Any]] | None,
     strategy: Strategy,
     call: Mapping[str, Any],
@@ -153,7 +164,7 @@ def _settings(
         "prompts_digest": hashlib.sha256(json.dumps(content).encode()).hexdigest(),
         "strategy": described.pop("name"),
         **described,
-        **{name: call.get(name) for name in ("n", "max_new_tokens", "stop", "logprobs")},
+        **{name: call.get(name) for name in _ARGUMENTS},
         # In batches of another size torch may round differently.
         "batch_size": call.get("batch_size") if decoder.engine.name != "native" else None,
         "rng": core.RNG_VERSION,
@@ -164,7 +175,7 @@ def _settings(
 
 
 def _ended(
-    steps: Iterator[Step], prompts: Sequence[str], logprobs: int | None
+    steps: Iterator[Step], prompts: Sequence[Given], logprobs: int | None
 ) -> Iterator[tuple[Key, dict[str, Any]]]:
     """Key and record of each text when it ends."""
     growing: dict[Key, Record] = {}
