@@ -15,6 +15,7 @@ from fastdecode.decoding.text import continuation, text_cursor
 from fastdecode.models.detokenizer import REPLACEMENT, Detokenizer
 from fastdecode.models.pieces import byte_of_character
 from small_tokenizers import BUILDERS, STOP, random_text, random_tokens
+from transformers import PreTrainedTokenizerFast
 
 STREAMS = 400
 
@@ -323,6 +324,22 @@ def test_with_special_tokens():
     ids = tokenizer(f"a{STOP}b")["input_ids"]
     assert continuation(whole, [5], ids) == f"a{STOP}b"
     assert continuation(detokenizer("byte-level"), [5], ids) == "ab"
+
+
+@pytest.mark.parametrize("kind", BUILDERS)
+def test_a_class_with_a_method_of_its_own_to_decode(kind):
+    class Own(PreTrainedTokenizerFast):
+        def decode(self, *arguments, **keywords):
+            return super().decode(*arguments, **keywords)
+
+    tokenizer = Own(tokenizer_object=built(kind).backend_tokenizer)
+    own = Detokenizer(tokenizer)
+    assert own.kind != "bytes"
+    for prompt, ids, _ in itertools.islice(cases(kind, seed=2), 100):
+        cursor = text_cursor(own, prompt)
+        pieces = "".join([cursor.feed(token) for token in ids])
+        expected = added_text(built(kind), prompt, ids)
+        assert pieces + cursor.finish() == expected == continuation(own, prompt, ids)
 
 
 class Letters:

@@ -56,9 +56,10 @@ class Detokenizer:
         self.replaces = True
         # A few classes put a method of their own in place of the backend's.
         changed = "decode" in getattr(self._backend, "__dict__", {})
-        if steps is not None and not changed and _is_plain(type(tokenizer)):
-            self.replaces = "ByteLevel" in steps
-            if steps in (["ByteLevel"], ["ByteLevel", "Fuse"]):
+        plain = not changed and _is_plain(type(tokenizer))
+        if steps is not None:
+            self.replaces = not plain or "ByteLevel" in steps
+            if plain and steps in (["ByteLevel"], ["ByteLevel", "Fuse"]):
                 self.kind = "bytes"
             elif "ByteFallback" in steps and "ByteLevel" not in steps:
                 self.kind = "runs"
