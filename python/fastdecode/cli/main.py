@@ -92,7 +92,9 @@ def _show(
         text = f"warning: {' '.join(str(message).split())}\n"
     else:
         text = warnings.formatwarning(message, category, filename, lineno, line)
-    print(text, end="", file=file or sys.stderr)
+    # Without a standard error, `print` would take standard output.
+    if (stream := file or sys.stderr) is not None:
+        print(text, end="", file=stream)
 
 
 def _message(error: Exception) -> str | None:
