@@ -23,7 +23,9 @@ REWORDED: list[tuple[str, str]] = [
 ]
 # What of a run's environment cannot move a bit of the native engine.
 HARMLESS = {"fastdecode", "python", "threads"}
-HALF = {"bfloat16", "float16"}
+# How far log-probabilities may move, in nats, where torch multiplies in 16 bits: each processor
+# rounds such products in its own way, and a saved run does not name the processor.
+ROUNDING = {"bfloat16": 0.1, "float16": 0.02}
 
 
 def found(pattern: str) -> list:
@@ -41,11 +43,8 @@ def test_saved_runs_replay(path):
         assert replay.same, replay.explain()
         if set(replay.environment) <= HARMLESS:
             assert not replay.largest, replay.explain()
-    elif not replay.same and replay.found.environment["dtype"] in HALF:
-        # torch rounds as the processor does, and of numbers this short it shows in the tokens.
-        if replay.environment:
-            pytest.skip(f"another torch or processor: {', '.join(replay.environment)}")
-        pytest.fail(replay.explain())
+    elif replay.found.environment["dtype"] in ROUNDING:
+        assert (replay.largest or 0) <= ROUNDING[replay.found.environment["dtype"]], replay.explain()
     else:
         assert replay.same, replay.explain()
     assert len(replay.found) >= len(replay.saved)
