@@ -135,3 +135,10 @@ def test_functions_and_methods_take_the_same(name):
         return [(p.name, p.kind, p.default) for p in found if p.name not in apart]
 
     assert own(FUNCTIONS[name]) == own(FUNCTIONS[f"Decoder.{name}"])
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_docstrings_have_no_substitutions_by_accident(name):
+    """In reStructuredText, a name between bars is one, and a token may be written so."""
+    text = re.sub("`[^`]*`", "", FUNCTIONS[name].__doc__)
+    assert not re.search(r"\|\w+\|", text)

@@ -32,7 +32,7 @@ seed: 0..2**64-1; None takes a fresh one, which the result reports.
 streams: the random stream of each prompt, 0..2**32-1; None: the prompts' indices. Prompts
     may share a stream: they then share their randomness.
 stop: the text ends before the first of these strings, with the token that completes it. The name
-    of a special token, such as "<|im_end|>", is found although texts leave special tokens out.
+    of a special token, such as `<|im_end|>`, is found although texts leave special tokens out.
 stop_token_ids: tokens that end a text, beside those of `eos_token_id`; the finish reason is
     "stop". They are among the `token_ids` of the result.
 add_special_tokens: whether prompts get the special tokens that the tokenizer adds by itself,

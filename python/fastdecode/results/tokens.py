@@ -129,7 +129,7 @@ class Vocabulary(Sequence[Token]):
         """The token with this id or text, or a slice of the vocabulary.
 
         A text is that which the token adds, with its space (" king"); or the token as written in
-        the vocabulary ("Ġking", "<|endoftext|>").
+        the vocabulary (`Ġking`, `<|endoftext|>`).
 
         Raises:
             IndexError: for an id that is out of range.
