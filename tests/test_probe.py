@@ -10,6 +10,7 @@ import torch
 import transformers
 from fastdecode import Decoder
 from fastdecode.models.engines.transformers import limits
+from fastdecode.models.engines.transformers.cache_rows import selected
 from fastdecode.models.engines.transformers.engine import TorchEngine
 from fastdecode.models.engines.transformers.forward import Forward, Signature, unwrapped
 from tiny_models import BERT_LIKE, DECODER_OF_SEQ2SEQ, LLAMA_LIKE, VOCAB, long_rope, sharp, tiny
@@ -709,3 +710,17 @@ def test_forward_is_called_by_the_names_of_its_signature():
 def test_other_dtypes_hide_nothing(name, dtype):
     mode, build = MODELS[name]
     assert TorchEngine(build().to(dtype)).capabilities.mode == mode
+
+
+def test_any_state_made_of_tensors_is_reordered():
+    class State:
+        def __init__(self):
+            self.steps = torch.tensor([4])
+            self.layers = {0: (torch.arange(6).view(3, 2), [torch.arange(3)])}
+            self.name = "state"
+
+    found = selected(State(), torch.tensor([2, 0, 0, 1]), 3)
+    assert found.steps.tolist() == [4]
+    assert found.layers[0][0].tolist() == [[4, 5], [0, 1], [0, 1], [2, 3]]
+    assert found.layers[0][1][0].tolist() == [2, 0, 0, 1]
+    assert found.name == "state"

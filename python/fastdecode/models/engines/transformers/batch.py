@@ -50,7 +50,7 @@ class TorchBatch:
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Keep these rows only; see `base.CachedBatch`."""
         index = torch.as_tensor(rows, dtype=torch.int64, device=self._engine.device)
-        self.cache = selected(self.cache, index)
+        self.cache = selected(self.cache, index, len(self.lengths))
         self.lengths = self.lengths[index]
         self.skipped = self.skipped[index]
         self.padded = bool((self.lengths != self.width).any())

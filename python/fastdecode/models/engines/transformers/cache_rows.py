@@ -9,12 +9,15 @@ from typing import Any
 import torch
 
 
-def selected(cache: Any, rows: torch.Tensor) -> Any:
-    """The cache with the rows `rows` only, in that order."""
-    if callable(getattr(cache, "reorder_cache", None)):
-        cache.reorder_cache(rows)
+def selected(cache: Any, rows: torch.Tensor, count: int) -> Any:
+    """The cache of `count` rows with the rows `rows` only, in that order."""
+    methods = ("reorder_cache", "batch_select_indices")
+    able = [name for name in methods if callable(getattr(cache, name, None))]
+    if able:
+        # A cache with more than the usual layers may have overridden one of the two only.
+        getattr(cache, min(able, key=lambda name: _depth(type(cache), name)))(rows)
         return cache
-    return _select(cache, rows)
+    return _select(cache, rows, count)
 
 
 def bytes_of(cache: Any) -> int:
@@ -35,16 +38,23 @@ def _inside(value: Any) -> Iterable[Any]:
     return [inner for name, inner in getattr(value, "__dict__", {}).items() if name[:1] != "_"]
 
 
-def _select(value: Any, rows: torch.Tensor) -> Any:
+def _depth(kind: type, name: str) -> int:
+    """How many classes up a method is defined."""
+    return next(i for i, base in enumerate(kind.__mro__) if name in vars(base))
+
+
+def _select(value: Any, rows: torch.Tensor, count: int) -> Any:
     if isinstance(value, torch.Tensor):
-        return value.index_select(0, rows.to(value.device)) if value.dim() else value
+        # Others are of all rows together, such as a counter of tokens.
+        by_row = value.dim() > 0 and len(value) == count
+        return value.index_select(0, rows.to(value.device)) if by_row else value
     if isinstance(value, Mapping):
-        return {key: _select(inner, rows) for key, inner in value.items()}
+        return {key: _select(inner, rows, count) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_select(inner, rows) for inner in value)
-    if callable(value) or not hasattr(value, "__dict__"):
+        return type(value)(_select(inner, rows, count) for inner in value)
+    if not bytes_of(value):
         return value
     twin = copy.copy(value)
     for name, inner in vars(value).items():
-        setattr(twin, name, _select(inner, rows))
+        setattr(twin, name, _select(inner, rows, count))
     return twin

@@ -129,7 +129,7 @@ class TorchEngine:
             logits[targets[0]] = last[targets[1]]
             if not self._growing:
                 same = targets.shape[1] == len(chunk) and not bool((targets[0] - targets[1]).any())
-                cache = part if same else selected(part, targets[1])
+                cache = part if same else selected(part, targets[1], len(chunk))
                 continue
             if cache is None:
                 cache = self.empty_cache()
