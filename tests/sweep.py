@@ -64,8 +64,13 @@ class Differs(Exception):
     """Two results that should be the same."""
 
 
-def compare(model_type: str) -> Outcome:
-    """Build a small model of `model_type`, decode with it, and compare with transformers."""
+def compare(model_type: str, **options: Any) -> Outcome:
+    """Build a small model of `model_type`, decode with it, and compare with transformers.
+
+    Args:
+        model_type: its name in transformers' mapping.
+        **options: further arguments of `Decoder`.
+    """
     architecture = causal_models.architectures()[model_type]
 
     def outcome(kind: str, note: str, mode: str = "") -> Outcome:
@@ -77,7 +82,7 @@ def compare(model_type: str) -> Outcome:
         return outcome(NOT_BUILT, one_line(error))
     size = model.config.get_text_config(decoder=True).vocab_size
     try:
-        decoder = Decoder(model, word_tokenizer(size), engine="transformers")
+        decoder = Decoder(model, word_tokenizer(size), engine="transformers", **options)
     except (TypeError, ValueError) as error:
         return outcome(REFUSED, one_line(error))
     except Exception as error:
