@@ -204,13 +204,14 @@ def add_bias(logit, token, tokens, logit_bias):
     return logit
 
 
-def penalise(logit, token, tokens, repetition, frequency, presence):
-    """transformers' repetition penalty, then OpenAI's frequency and presence penalties."""
-    count = list(tokens).count(token)
+def penalise(logit, token, tokens, counted, repetition, frequency, presence):
+    """transformers' repetition penalty, then OpenAI's penalties on what is `counted`."""
+    repetition, frequency, presence = map(np.float32, (repetition, frequency, presence))
+    if token in tokens:
+        logit = edited(logit, logit * repetition if logit < 0 else logit / repetition)
+    count = list(counted).count(token)
     if count == 0:
         return logit
-    repetition, frequency, presence = map(np.float32, (repetition, frequency, presence))
-    logit = edited(logit, logit * repetition if logit < 0 else logit / repetition)
     logit = edited(logit, logit - np.float32(count) * frequency)
     return edited(logit, logit - presence)
 
@@ -267,6 +268,7 @@ def edit(
     repetition_penalty=1.0,
     frequency_penalty=0.0,
     presence_penalty=0.0,
+    penalties_count_prompt=True,
     dry_multiplier=0.0,
     dry_base=1.75,
     dry_allowed_length=2,
@@ -279,12 +281,19 @@ def edit(
     allowed=None,
 ):
     """The row after all edits, in their order; `prompt` is how many of the tokens are given."""
+    counted = tokens if penalties_count_prompt else tokens[prompt:]
     result = []
     for token, logit in enumerate(np.asarray(row, dtype=np.float32)):
         with np.errstate(over="ignore", invalid="ignore"):
             logit = add_bias(logit, token, tokens, logit_bias or {})
             logit = penalise(
-                logit, token, tokens, repetition_penalty, frequency_penalty, presence_penalty
+                logit,
+                token,
+                tokens,
+                counted,
+                repetition_penalty,
+                frequency_penalty,
+                presence_penalty,
             )
             penalty = dry_penalty(
                 token,

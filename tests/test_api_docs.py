@@ -116,7 +116,7 @@ def test_the_arguments_of_a_model_are_described_and_listed(name):
 
 
 def test_the_typed_arguments_are_the_known_keywords():
-    assert {*GenerateArguments.__annotations__, "model", "tokenizer"} == keywords.KNOWN
+    assert {*keywords.OF_A_RUN, *keywords.READ} == {*GenerateArguments.__annotations__}
     given = set(inspect.signature(core.Sample).parameters) - {"eos_token_id"}
     assert set(SamplingKeywords.__annotations__) == given
 

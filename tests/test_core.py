@@ -1,6 +1,8 @@
 """`fastdecode.core` against the oracle in reference.py, and what it says to bad input."""
 
+import math
 import pickle
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -220,3 +222,36 @@ BANNED = np.array([[0, 0], [-np.inf, -np.inf]], np.float32)
 def test_bad_input_is_refused_with_the_fix(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def kept(logits, **keywords):
+    """The tokens that a truncation keeps."""
+    return np.flatnonzero(core.weights(np.asarray(logits, np.float32), core.Sample(**keywords)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 10, 64, 1000])
+def test_top_p_on_an_exact_border(count):
+    """The token with which the sum reaches p is the last one kept, and ties go to lower ids."""
+    row = np.zeros(count)
+    for wanted in {1, (count + 1) // 2, count - 1, count} - {0}:
+        share = Fraction(wanted, count)
+        p = float(share)
+        # p as a float64 may be above the share, which then does not reach it.
+        reached = wanted if Fraction(p) <= share else wanted + 1
+        assert kept(row, top_p=p).tolist() == list(range(min(reached, count)))
+        above = math.nextafter(p, 2.0)
+        assert len(kept(row, top_p=min(above, 1.0))) == min(wanted + 1, count)
+    assert kept(np.zeros(4), top_p=0.5).tolist() == [0, 1]
+    assert kept(np.zeros(4), top_p=0.5 - 2.0**-54).tolist() == [0, 1]
+    assert kept(np.zeros(4), top_p=0.5 + 2.0**-53).tolist() == [0, 1, 2]
+    assert len(kept(np.zeros(10), top_p=0.9)) == 10
+    assert len(kept(np.zeros(10), top_p=0.7)) == 7
+    assert kept([0, 1, 0, 1], top_p=0.0).tolist() == [1]
+
+
+def test_top_n_sigma_of_zero_keeps_the_largest_and_its_ties():
+    row = [1.0, 3.0, 2.0, 3.0, -np.inf]
+    assert kept(row, top_n_sigma=0).tolist() == [1, 3]
+    assert kept(row, top_n_sigma=None).tolist() == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="top_n_sigma=-1 must be finite and >= 0"):
+        core.Sample(top_n_sigma=-1)

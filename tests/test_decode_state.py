@@ -23,6 +23,7 @@ SAMPLES = [
     Sample(mirostat=(2.0, 0.4)),
     Sample(xtc=(0.5, 0.1), repetition_penalty=1.2),
     Sample(repetition_penalty=1.3, frequency_penalty=0.3, presence_penalty=-0.2),
+    Sample(frequency_penalty=0.4, presence_penalty=0.6, penalties_count_prompt=False),
     Sample(temperature=0.0, repetition_penalty=1.5),
     Sample(dry={"multiplier": 0.9, "allowed_length": 1}, no_repeat_ngram_size=2),
     Sample(min_new_tokens=3, eos_token_id=[EOS], logit_bias={EOS: 6.0}),

@@ -16,7 +16,7 @@ from fastdecode import Beam, Sample
 from fastdecode._core import parameters
 from fastdecode.cli.main import app
 from fastdecode.cli.options.parameters import flags
-from fastdecode.options import keyword_types, keywords
+from fastdecode.options import foreign_names, keyword_types, keywords
 from fastdecode.options.strategies import describe, restore
 from fastdecode.options.table import (
     ALIASES,
@@ -24,7 +24,6 @@ from fastdecode.options.table import (
     OF_THE_MODEL,
     PARAMETERS,
     ROWS,
-    UNAVAILABLE,
 )
 from fastdecode.testing import strategies
 from hypothesis import given, settings
@@ -34,6 +33,7 @@ TOOL = ROOT / "tools" / "generate_parameters.py"
 COMMANDS = ("generate", "next", "beam", "bench")
 # A value of each kind on the command line and in Python.
 SPELLED = {
+    "flag": (["false"], False),
     "integer": (["3"], 3),
     "number": (["0.5"], 0.5),
     "numbers": (["0.25,0.5"], (0.25, 0.5)),
@@ -46,6 +46,7 @@ SPELLED = {
     ),
 }
 WRONG = {
+    "flag": ["x", "1.5"],
     "integer": ["x", "1.5"],
     "number": ["x", "1,2"],
     "numbers": ["x", "1", "1,2,3,4", "1,,2", ""],
@@ -85,7 +86,8 @@ def test_typed_keywords_are_those_of_the_tables():
     types = keyword_types
     assert list(types.SamplingKeywords.__annotations__) == list(PARAMETERS)
     assert {*types.BeamKeywords.__annotations__} == {*BEAM_KEYWORDS}
-    assert {*types.UnavailableKeywords.__annotations__} == {*UNAVAILABLE}
+    assert {*types.UnavailableKeywords.__annotations__} == {*foreign_names.OFF}
+    assert {*types.IgnoredKeywords.__annotations__} == {*foreign_names.IGNORED}
     assert {*ALIASES} < {*types.TransformersKeywords.__annotations__}
     beam = inspect.signature(Beam).parameters
     assert {*BEAM_KEYWORDS} < {*beam}
@@ -103,7 +105,7 @@ def test_names_of_transformers():
         theirs = parameter.row.transformers
         # Where transformers has a parameter of that name, it is this one.
         assert theirs in known if theirs is not None else name not in known
-    assert {*UNAVAILABLE} & {*PARAMETERS} == set()
+    assert {*foreign_names.OFF} & {*PARAMETERS} == set()
 
 
 @each

@@ -59,6 +59,7 @@ def test_beam_has_the_processors():
 
 
 WRONG = {
+    "flag": (1, "True or False, got 1"),
     "integer": ("5", "an integer, got '5'"),
     "number": ("warm", "a number, got 'warm'"),
     "numbers": ((1.0,), r"\(\w+, \w+\).*, got \(1\.0,\)"),

@@ -24,10 +24,11 @@ STUB = ROOT / "python" / "fastdecode" / "_core.pyi"
 POSITIONAL = ("temperature", "top_k", "top_p")
 # `Beam` has an argument of this name itself, which may be a function, too.
 NOT_A_BEAM_S = ("allowed",)
-# A parameter of another one, which changes no row by itself.
-NO_STEP = "eos_token_id"
+# Parameters of others, which change no row by themselves.
+NO_STEP = ("eos_token_id", "penalties_count_prompt")
 
 TYPES = {
+    "flag": "bool",
     "integer": "int",
     "number": "float",
     "numbers": "Sequence[float]",
@@ -37,6 +38,7 @@ TYPES = {
     "record": "Mapping[str, Any]",
 }
 WORDS = {
+    "flag": "bool",
     "integer": "int",
     "number": "float",
     "tokens": "sequence of int",
@@ -84,7 +86,7 @@ def sample_doc(rows: Table) -> str:
     arguments.insert(len(POSITIONAL), "*")
     by_stage = {
         stage: ", ".join(
-            row["name"] for row in rows if row["stage"] == stage and row["name"] != NO_STEP
+            row["name"] for row in rows if row["stage"] == stage and row["name"] not in NO_STEP
         )
         for stage in ("processor", "truncation")
     }

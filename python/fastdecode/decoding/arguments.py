@@ -64,6 +64,8 @@ def check_call(
     rest = dict(arguments)
     given = {name: rest.pop(name, DEFAULTS.get(name)) for name in _NAMED}
     processor = rest.pop("logits_processor", None)
+    if rest.get("progress") is not None:
+        checks.boolean("progress", rest["progress"])
     rest.pop("progress", None)
     n, stop, logprobs, trace = (given[name] for name in ("n", "stop", "logprobs", "trace"))
     max_new_tokens, batch_size = given["max_new_tokens"], given["batch_size"]
@@ -71,16 +73,17 @@ def check_call(
     if processor is not None:
         raise ValueError("logits_processor is not available in this version of fastdecode")
     items = read_prompts(prompts, engine.vocab_size)
+    trace = checks.boolean("trace", trace)
+    n = checks.integer("n", n, 1, checks.U32)
     if read.n is not None:
         if n != 1:
             raise ValueError("n and num_return_sequences are one thing; give one of the two")
         n = checks.integer("num_return_sequences", read.n, 1, checks.U32)
-    n = checks.integer("n", n, 1, checks.U32)
     if read.stop_strings is not None:
         if stop is not None:
             raise ValueError("stop and stop_strings are one thing; give one of the two")
         stop = read.stop_strings
-    stops = checks.stops(stop)
+    stops = checks.stops(stop, "stop" if read.stop_strings is None else "stop_strings")
     seed = checks.seed(given["seed"])
     streams = checks.streams(given["streams"], len(items))
     vocab, context = engine.vocab_size, engine.context
@@ -126,7 +129,7 @@ def check_call(
         n=n,
         strategy=strategy,
         seed=seed,
-        batch_size=checks.integer("batch_size", batch_size, 1),
+        batch_size=min(checks.integer("batch_size", batch_size, 1), checks.U32),
         eos_ids=eos,
         stop_ids=stop_ids,
         stops=stops,
@@ -138,6 +141,8 @@ def check_call(
         pieces=codec.pieces if trace else None,
         cache_tokens=cache_tokens,
     )
+    if given["strategy"] is None and given["seed"] is not None:
+        keywords.warn_of_seed(seed, rest, read.strategy)
     record = {
         **(origin or {}),
         "engine": engine.name,

@@ -8,12 +8,16 @@ import secrets
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from fastdecode._core import Beam
 
 U32 = 2**32 - 1
 U64 = 2**64 - 1
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# The most characters of a value that a message shows.
+_SHOWN = 80
 
 
 def string(name: str, value: Any) -> str:
@@ -85,6 +89,28 @@ def filled(name: str, value: Any) -> list[str]:
     return items
 
 
+def is_one_of(value: Any, options: Iterable[Any]) -> bool:
+    """Whether a value is one of some bools, numbers or strings.
+
+    True is not 1 here, and an array or another object is none of them, whatever its `==` returns.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    return isinstance(value, bool | int | float | str) and any(
+        isinstance(value, bool) == isinstance(option, bool) and value == option
+        for option in options
+    )
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it: on one line, and not long."""
+    try:
+        text = " ".join(line.strip() for line in repr(value).splitlines())
+    except Exception:  # A value's own `__repr__` may raise anything.
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     """An integer in low..high.
 
@@ -97,10 +123,10 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be an integer, not {value!r}") from None
+        raise TypeError(f"{name} must be an integer, not {shown(value)}") from None
     if number < low or (high is not None and number > high):
         span = f"at least {low}" if high is None else f"in {low}..{high}"
-        raise ValueError(f"{name} must be {span}, not {number}")
+        raise ValueError(f"{name} must be {span}, not {shown(number)}")
     return number
 
 
@@ -112,7 +138,7 @@ def seed(value: Any) -> int:
         return integer("seed", value, 0, U64)
     except ValueError:
         raise ValueError(
-            f"seed must be in 0..2**64-1, not {value}; reduce it modulo 2**64"
+            f"seed must be in 0..2**64-1, not {shown(value)}; reduce it modulo 2**64"
         ) from None
 
 
@@ -121,7 +147,7 @@ def streams(value: Any, count: int) -> list[int]:
     if value is None:
         return list(range(count))
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise TypeError(f"streams must be a sequence of integers, not {value!r}")
+        raise TypeError(f"streams must be a sequence of integers, not {shown(value)}")
     items = list(value)
     if len(items) != count:
         raise ValueError(
@@ -130,14 +156,14 @@ def streams(value: Any, count: int) -> list[int]:
     return [integer(f"streams[{row}]", item, 0, U32) for row, item in enumerate(items)]
 
 
-def stops(value: Any) -> tuple[str, ...]:
+def stops(value: Any, name: str = "stop") -> tuple[str, ...]:
     """Stop strings, none of them empty."""
     if value is None:
         return ()
-    items = prompts(value, "stop")
+    items = prompts(value, name)
     for row, item in enumerate(items):
         if not item:
-            raise ValueError(f"stop[{row}] is empty; a stop string needs at least one character")
+            raise ValueError(f"{name}[{row}] is empty; a stop string needs at least one character")
     return tuple(items)
 
 
@@ -189,14 +215,14 @@ def known(name: str, ids: Sequence[int], vocab_size: int) -> None:
 
 
 def boolean(name: str, value: Any) -> bool:
-    """True or False.
+    """True or False, also NumPy's.
 
     Raises:
         TypeError: for anything else.
     """
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {value!r:.40}")
-    return value
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, not {shown(value)}")
+    return bool(value)
 
 
 def token_ids(name: str, value: Any, vocab_size: int) -> tuple[int, ...]:

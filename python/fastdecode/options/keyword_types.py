@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from fastdecode.options.sampling_keywords import SamplingKeywords
+from fastdecode.options.transformers_keywords import IgnoredKeywords, UnavailableKeywords
 
 if TYPE_CHECKING:
     from fastdecode.options.strategies import Strategy
@@ -19,6 +20,7 @@ __all__ = [
     "BeamKeywords",
     "GenerateArguments",
     "GenerateCall",
+    "IgnoredKeywords",
     "ModelArguments",
     "NextTokenCall",
     "RunArguments",
@@ -45,41 +47,21 @@ class BeamKeywords(TypedDict, total=False):
 
 
 class TransformersKeywords(TypedDict, total=False):
-    """transformers' names for what has another name here, and those that change nothing here."""
+    """transformers' names for what has another name here."""
 
     do_sample: bool | None
     bad_words_ids: Sequence[Sequence[int]] | None
     sequence_bias: Any
     prefix_allowed_tokens_fn: Callable[[int, Any], Sequence[int]] | None
-    pad_token_id: int | None
-    use_cache: bool | None
-    return_dict_in_generate: bool | None
-
-
-class UnavailableKeywords(TypedDict, total=False):
-    """transformers' keywords that are accepted only with the value that switches them off."""
-
-    encoder_repetition_penalty: float | None
-    penalty_alpha: None
-    min_length: Literal[0] | None
-    suppress_tokens: None
-    begin_suppress_tokens: None
-    forced_bos_token_id: None
-    forced_eos_token_id: None
-    stopping_criteria: None
-    generation_config: None
-    assistant_model: None
-    guidance_scale: None
-    max_time: None
-    streamer: None
-    output_scores: Literal[False] | None
-    output_logits: Literal[False] | None
-    output_attentions: Literal[False] | None
-    output_hidden_states: Literal[False] | None
 
 
 class StrategyKeywords(
-    SamplingKeywords, BeamKeywords, TransformersKeywords, UnavailableKeywords, total=False
+    SamplingKeywords,
+    BeamKeywords,
+    TransformersKeywords,
+    UnavailableKeywords,
+    IgnoredKeywords,
+    total=False,
 ):
     """Keywords that say how a token is chosen."""
 

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import difflib
-import warnings
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fastdecode.options.keyword_types import GenerateArguments, TransformersRunArguments
-from fastdecode.options.strategies import Beam, Greedy, Sample, Strategy
-from fastdecode.options.table import ALIASES, BEAM_KEYWORDS, PARAMETERS, UNAVAILABLE
+from fastdecode.options import checks, foreign_names
+from fastdecode.options.keyword_types import (
+    GenerateArguments,
+    ModelArguments,
+    StrategyKeywords,
+    TransformersRunArguments,
+)
+from fastdecode.options.notices import warn
+from fastdecode.options.strategies import Beam, Greedy, Sample, Strategy, as_sample
+from fastdecode.options.table import ALIASES, BEAM_KEYWORDS, PARAMETERS
 
 # Keywords of a whole run, as opposed to those that say how a token is chosen.
-OF_A_RUN = tuple(TransformersRunArguments.__annotations__)
-# `model` and `tokenizer` are not keywords, but what a misspelt one may be meant for.
-KNOWN = frozenset(("model", "tokenizer", *GenerateArguments.__annotations__))
+OF_A_RUN = tuple(
+    name
+    for name in GenerateArguments.__annotations__
+    if name not in StrategyKeywords.__annotations__
+)
+# Arguments of functions that load a model, but not of a decoder's methods.
+OF_A_MODEL = tuple(ModelArguments.__annotations__)
+# What `read` takes; its callers take the other arguments themselves.
+READ = frozenset((*StrategyKeywords.__annotations__, *TransformersRunArguments.__annotations__))
+# What a misspelt keyword may be meant for.
+_MEANT = sorted(
+    {*OF_A_MODEL, *GenerateArguments.__annotations__} - {*foreign_names.OFF, *foreign_names.IGNORED}
+)
+# How alike two names are, from 0 to 1, if one is a misspelling of the other.
+_ALIKE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +59,18 @@ def read(keywords: Mapping[str, Any], strategy: Strategy | None, n: int = 1) -> 
     `top_k=0` switches top-k off, as in transformers.
 
     Raises:
-        TypeError: for an unknown keyword, with the nearest known one; for a wrong type.
+        TypeError: for an unknown keyword, with the name that is meant where there is one; for a
+            wrong type.
         ValueError: for a keyword that this version does not have, and for a bad value.
     """
     for name, value in keywords.items():
-        if name not in KNOWN:
-            near = difflib.get_close_matches(name, sorted(KNOWN), n=1, cutoff=0.0)
-            raise TypeError(f"unknown keyword {name!r}; did you mean {near[0]!r}?")
-        if name in UNAVAILABLE and value is not None and value != UNAVAILABLE[name]:
+        if name not in READ:
+            raise TypeError(unknown(name))
+        row = foreign_names.OFF.get(name)
+        if row is not None and not row.accepts(value):
             raise ValueError(
-                f"{name}={value!r} is not available in this version of fastdecode; leave it out"
+                f"{name}={checks.shown(value)} is not available in this version of fastdecode: "
+                f"{foreign_names.instead(row)}"
             )
     sampling = _sampling_keywords(keywords)
     beams = _beam_keywords(keywords)
@@ -59,8 +80,8 @@ def read(keywords: Mapping[str, Any], strategy: Strategy | None, n: int = 1) -> 
             "above 1, or give Beam(num_beams, allowed=...) as the strategy"
         )
     do_sample = keywords.get("do_sample")
-    if do_sample is not None and not isinstance(do_sample, bool):
-        raise TypeError(f"do_sample must be True or False, not {do_sample!r}")
+    if do_sample is not None:
+        do_sample = checks.boolean("do_sample", do_sample)
     if strategy is not None:
         if not isinstance(strategy, Greedy | Sample | Beam):
             raise TypeError(
@@ -77,10 +98,7 @@ def read(keywords: Mapping[str, Any], strategy: Strategy | None, n: int = 1) -> 
         sampling |= _prefix_function(keywords)
         chosen = _beam(beams, sampling, do_sample, keywords.get("num_return_sequences"))
     else:
-        several = any(
-            isinstance(count, int) and count > 1
-            for count in (n, keywords.get("num_return_sequences"))
-        )
+        several = _above_one(n) or _above_one(keywords.get("num_return_sequences"))
         chosen = _strategy(sampling, do_sample, several)
     count = keywords.get("num_return_sequences")
     if isinstance(chosen, Beam):
@@ -95,6 +113,54 @@ def read(keywords: Mapping[str, Any], strategy: Strategy | None, n: int = 1) -> 
     )
 
 
+def unknown(name: str) -> str:
+    """What an unknown keyword is called elsewhere, or what it may be a misspelling of.
+
+    Args:
+        name: the keyword.
+
+    Returns:
+        The message of the `TypeError`.
+    """
+    elsewhere = foreign_names.refusal(name)
+    if elsewhere is not None:
+        return f"unknown keyword {name!r}: {elsewhere}"
+    if name in OF_A_MODEL:
+        return (
+            f"unknown keyword {name!r}: a decoder has its model; give {name} to "
+            "Decoder.from_pretrained, or to fastdecode.generate and its like"
+        )
+    spelt = name.lower().replace("-", "_")
+    near = difflib.get_close_matches(spelt, _MEANT, n=1, cutoff=_ALIKE)
+    if near:
+        return f"unknown keyword {name!r}; did you mean {near[0]!r}?"
+    return f"unknown keyword {name!r}, and none has a similar name; see help(fastdecode.generate)"
+
+
+def warn_of_seed(seed: int, keywords: Mapping[str, Any], strategy: Strategy) -> None:
+    """Warn of a seed where decoding is greedy and no keyword says so.
+
+    Args:
+        seed: as the caller gave it.
+        keywords: those that `strategy` was built from.
+        strategy: how a token is chosen.
+    """
+    told = any(keywords.get(name) is not None for name in ("do_sample", "temperature"))
+    if not told and not isinstance(strategy, Beam) and as_sample(strategy).temperature == 0:
+        warn(
+            f"seed={seed} does nothing to greedy decoding; add do_sample=True to draw tokens, or "
+            "do_sample=False to decode greedily without this warning"
+        )
+
+
+def _above_one(count: Any) -> bool:
+    try:
+        return operator.index(count) > 1
+    except TypeError:
+        # It is no integer, which is refused where counts are checked.
+        return False
+
+
 def _sampling_keywords(keywords: Mapping[str, Any]) -> dict[str, Any]:
     """The sampling keywords that are given, by this package's names."""
     given: dict[str, Any] = {}
@@ -105,9 +171,19 @@ def _sampling_keywords(keywords: Mapping[str, Any]) -> dict[str, Any]:
         if name in given:
             raise ValueError(f"{spelling} and {name} say the same; give one of the two")
         unset = PARAMETERS[name].unset
-        if unset is None or isinstance(value, bool) or value != unset:
+        if unset is None or not checks.is_one_of(value, (unset,)):
+            if spelling != name:
+                _check_alias(spelling, name, value)
             given[name] = value
     return given
+
+
+def _check_alias(spelling: str, name: str, value: Any) -> None:
+    """Refuse a bad value under the name that the caller gave."""
+    try:
+        Sample(**{name: value})
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace(name, spelling, 1)) from None
 
 
 def _beam_keywords(keywords: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,8 +191,7 @@ def _beam_keywords(keywords: Mapping[str, Any]) -> dict[str, Any]:
     given = {
         name: keywords[name]
         for name, unset in BEAM_KEYWORDS.items()
-        if keywords.get(name) is not None
-        and (isinstance(keywords[name], bool) != isinstance(unset, bool) or keywords[name] != unset)
+        if keywords.get(name) is not None and not checks.is_one_of(keywords[name], (unset,))
     }
     if given and "num_beams" not in given:
         raise ValueError(
@@ -133,7 +208,9 @@ def _prefix_function(keywords: Mapping[str, Any]) -> dict[str, Any]:
     if keywords.get("allowed") is not None:
         raise ValueError("prefix_allowed_tokens_fn and allowed say the same; give one of the two")
     if not callable(function):
-        raise TypeError(f"prefix_allowed_tokens_fn must be a function, not {function!r}")
+        raise TypeError(
+            f"prefix_allowed_tokens_fn must be a function, not {checks.shown(function)}"
+        )
 
     def allowed(prompt: int, ids: list[int]) -> Any:
         import torch
@@ -148,7 +225,7 @@ def _beam(
 ) -> Beam:
     processors, truncations = split(sampling)
     if truncations and do_sample is False:
-        warnings.warn(f"do_sample=False searches without {', '.join(truncations)}", stacklevel=5)
+        warn(f"do_sample=False searches without {', '.join(truncations)}")
     draws = do_sample or (truncations and do_sample is None)
     return Beam(
         **beams,
@@ -170,11 +247,11 @@ def split(sampling: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _refuse_samples(beam: Beam, n: Any, count: Any) -> None:
     for name, value in (("n", n), ("num_return_sequences", count)):
-        if value not in (None, 1):
+        if value is not None and checks.integer(name, value, 1) != 1:
             raise ValueError(
-                f"{name}={value} counts samples, and a beam search has none: say how many of its "
-                f"sequences to return with num_return_sequences, in Beam(...) beside "
-                f"num_beams={beam.num_beams}"
+                f"{name}={checks.shown(value)} counts samples, and a beam search has none: say "
+                "how many of its sequences to return with num_return_sequences, in Beam(...) "
+                f"beside num_beams={beam.num_beams}"
             )
 
 
@@ -183,9 +260,7 @@ def _strategy(sampling: dict[str, Any], do_sample: bool | None, several: bool) -
     processors, truncations = split(sampling)
     if do_sample is False:
         if truncations:
-            warnings.warn(
-                f"do_sample=False decodes greedily, without {', '.join(truncations)}", stacklevel=4
-            )
+            warn(f"do_sample=False decodes greedily, without {', '.join(truncations)}")
     elif do_sample or truncations or several:
         return sample
     return Sample(temperature=0.0, **processors) if processors else Greedy()

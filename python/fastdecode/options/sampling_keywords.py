@@ -15,6 +15,7 @@ class SamplingKeywords(TypedDict, total=False):
     repetition_penalty: float | None
     frequency_penalty: float | None
     presence_penalty: float | None
+    penalties_count_prompt: bool | None
     dry: Mapping[str, Any] | None
     no_repeat_ngram_size: int | None
     bad_words: Sequence[Sequence[int]] | None

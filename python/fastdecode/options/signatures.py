@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from fastdecode.options.keyword_types import (
     DEFAULTS,
+    IgnoredKeywords,
     TransformersKeywords,
     UnavailableKeywords,
 )
@@ -58,8 +59,11 @@ progress: a progress bar on stderr: True, False, or None for many prompts on a t
 """
 
 # Accepted, but of no use to a reader of a signature.
-_UNLISTED = {*TransformersKeywords.__annotations__, *UnavailableKeywords.__annotations__}
-_UNLISTED.remove("do_sample")
+_UNLISTED = {
+    *TransformersKeywords.__annotations__,
+    *UnavailableKeywords.__annotations__,
+    *IgnoredKeywords.__annotations__,
+} - {"do_sample"}
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

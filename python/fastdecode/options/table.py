@@ -35,6 +35,7 @@ ROWS: dict[str, Row] = {
     "repetition_penalty": Row("repetition_penalty"),
     "frequency_penalty": Row(),
     "presence_penalty": Row(),
+    "penalties_count_prompt": Row(),
     "dry": Row(),
     "no_repeat_ngram_size": Row("no_repeat_ngram_size", flags=("--no-repeat-ngram",)),
     "bad_words": Row("bad_words_ids"),
@@ -65,8 +66,8 @@ class Parameter:
     Attributes:
         name: its name in Python.
         stage: whether it edits logits, or changes or cuts the distribution.
-        kind: the type of its values: "integer", "number", "numbers", "tokens", "sequences",
-            "biases" or "record".
+        kind: the type of its values: "flag", "integer", "number", "numbers", "tokens",
+            "sequences", "biases" or "record".
         default: the value of `Sample` where none is given.
         range: the values that are accepted, in words.
         help: what it does. The first sentence can stand alone.
@@ -151,25 +152,4 @@ BEAM_KEYWORDS: dict[str, Any] = {
     "length_penalty": 1.0,
     "early_stopping": False,
     "diversity_penalty": 0.0,
-}
-
-# transformers' keywords that this version does not have, each with the value that switches it off.
-UNAVAILABLE: dict[str, Any] = {
-    "encoder_repetition_penalty": 1.0,
-    "penalty_alpha": None,
-    "min_length": 0,
-    "suppress_tokens": None,
-    "begin_suppress_tokens": None,
-    "forced_bos_token_id": None,
-    "forced_eos_token_id": None,
-    "stopping_criteria": None,
-    "generation_config": None,
-    "assistant_model": None,
-    "guidance_scale": None,
-    "max_time": None,
-    "streamer": None,
-    "output_scores": False,
-    "output_logits": False,
-    "output_attentions": False,
-    "output_hidden_states": False,
 }

@@ -9,7 +9,6 @@ from fastdecode.decoding.arguments import fitted
 from fastdecode.models.codec import Codec
 from fastdecode.models.engines.base import Engine
 from fastdecode.options import checks, keywords, prompts
-from fastdecode.options.keyword_types import RunArguments
 from fastdecode.options.prompts import PromptLike
 from fastdecode.options.strategies import Beam, Strategy
 from fastdecode.results.candidates import Candidates
@@ -49,7 +48,7 @@ def next_token(
     if seed is not None:
         seed = checks.seed(seed)
     for name in more:
-        if name in RunArguments.__annotations__:
+        if name in keywords.OF_A_RUN:
             raise TypeError(f"next_token() draws one token and has no {name}; leave it out")
     chosen: Strategy | None = None
     if strategy is not None or more:

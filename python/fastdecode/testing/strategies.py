@@ -134,6 +134,7 @@ def _values(name: str) -> st.SearchStrategy[Any]:
 def _of_kind(parameter: Parameter) -> st.SearchStrategy[Any]:
     # Where a number above 1 is refused, the parameter is a probability.
     kinds = {
+        "flag": st.booleans(),
         "integer": st.integers(1, 70),
         "number": st.floats(0, 5 if _accepted({parameter.name: 5.0}) else 1),
         "numbers": st.lists(

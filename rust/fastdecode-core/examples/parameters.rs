@@ -22,6 +22,7 @@ fn main() {
 fn kind(kind: Kind) -> Vec<(&'static str, String)> {
     let named = |name| vec![("kind", text(name))];
     match kind {
+        Kind::Flag => named("flag"),
         Kind::Integer => named("integer"),
         Kind::Number => named("number"),
         Kind::Numbers { names, required } => vec![
@@ -45,10 +46,11 @@ fn field(field: &Field) -> String {
     object(row)
 }
 
-/// Of a default: they are nothing or a single number.
+/// Of a default: they are nothing, a flag or a single number.
 fn value(value: &Value) -> String {
     match value {
         Value::Nothing => "null".to_owned(),
+        Value::Flag(flag) => flag.to_string(),
         Value::Integer(integer) => integer.to_string(),
         Value::Number(number) => format!("{number:?}"),
         other => unreachable!("{other:?} is no default"),

@@ -575,6 +575,10 @@ impl Error {
             | Self::DeadEnd { prompt, .. } => Some(Subject::Prompt(prompt)),
             Self::NoRoom(index) => Some(Subject::Limit(index)),
             Self::Token { row, token, .. } => Some(Subject::Token { row, token }),
+            Self::DryMultiplier(_) => Some(Subject::Parameter("dry_multiplier")),
+            Self::DryBase(_) => Some(Subject::Parameter("dry_base")),
+            Self::DryAllowedLength(_) => Some(Subject::Parameter("dry_allowed_length")),
+            Self::DryRange(_) => Some(Subject::Parameter("dry_range")),
             Self::Probability { name, .. }
             | Self::Negative { name, .. }
             | Self::Length { name, .. }
@@ -658,6 +662,10 @@ mod tests {
             Error::UnknownToken { name: "ends", token: 9, size: 5 },
             Error::Zero { name: "limit" },
             Error::Memory { name: "num_samples", bytes: 8 },
+            Error::DryMultiplier(-1.0),
+            Error::DryBase(0.5),
+            Error::DryAllowedLength(0),
+            Error::DryRange(0),
         ];
         for error in about {
             let subject = error.subject().unwrap().to_string();

@@ -23,6 +23,8 @@ pub struct Parameter {
 pub enum Kind {
     /// An integer.
     Integer,
+    /// True or false.
+    Flag,
     /// A number.
     Number,
     /// Several numbers, each with a name; those after the first `required` may be left out.
@@ -58,6 +60,8 @@ pub struct Field {
 pub enum Value {
     /// No value: the parameter is not given.
     Nothing,
+    /// Of a [`Kind::Flag`].
+    Flag(bool),
     /// Of a [`Kind::Integer`].
     Integer(i64),
     /// Of a [`Kind::Number`].
@@ -81,6 +85,19 @@ pub(crate) trait Setting: Sized + Clone + PartialEq {
 
     /// As a value.
     fn write(&self) -> Value;
+}
+
+impl Setting for bool {
+    fn read(value: Value) -> Option<Self> {
+        match value {
+            Value::Flag(flag) => Some(flag),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Value {
+        Value::Flag(*self)
+    }
 }
 
 impl Setting for f64 {
@@ -183,6 +200,7 @@ mod tests {
 
     #[test]
     fn values_are_read_as_they_are_written() {
+        round_trip(&[false, true], Value::Integer(1));
         round_trip(&[0.5, -1.0], Value::Integer(1));
         round_trip(&[5i64], Value::Number(1.0));
         round_trip(&[None, Some(5i64)], Value::Number(1.0));

@@ -11,7 +11,7 @@ use numpy::{Element, PyArray1, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::PyClass;
 use pyo3::exceptions::{PyException, PyIndexError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyIterator, PyList};
 
 /// The most characters of a value that a message shows.
 const SHOWN: usize = 80;
@@ -44,7 +44,8 @@ pub trait Argument: Sized {
         None
     }
 
-    /// The entries of a sequence, where a way without names is faster and none has to be refused.
+    /// The entries of a list of Python's own numbers of the right type: without names, which a
+    /// refusal would need, that is faster.
     fn all(_value: &Bound<'_, PyAny>) -> Option<Vec<Self>> {
         None
     }
@@ -106,16 +107,19 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Given<'a, 'py> {
     }
 }
 
-macro_rules! number {
-    ($type:ty, $article:literal, $noun:literal, $range:literal) => {
+macro_rules! integer {
+    ($type:ty, $range:literal) => {
         impl Argument for $type {
             fn read(value: &Bound<'_, PyAny>, name: Name<'_>) -> PyResult<Self> {
-                let expected = concat!($article, " ", $noun);
-                value.extract().map_err(|error| refused(value, name, expected, $range, error))
+                // Python's bools are integers, but no one means one.
+                if value.is_instance_of::<PyBool>() {
+                    return Err(wrong_type(value, name, "an integer"));
+                }
+                value.extract().map_err(|error| refused(value, name, "an integer", $range, error))
             }
 
             fn plural() -> String {
-                concat!($noun, "s").to_owned()
+                "integers".to_owned()
             }
 
             fn array(value: &Bound<'_, PyAny>) -> Option<PyResult<Vec<Self>>> {
@@ -123,16 +127,62 @@ macro_rules! number {
             }
 
             fn all(value: &Bound<'_, PyAny>) -> Option<Vec<Self>> {
-                value.extract().ok()
+                listed(value, |entry| {
+                    if entry.is_exact_instance_of::<PyInt>() { entry.extract().ok() } else { None }
+                })
             }
         }
     };
 }
 
-number!(i64, "an", "integer", "-2**63..2**63-1");
-number!(u32, "an", "integer", "0..2**32-1");
-number!(usize, "an", "integer", "0..2**64-1");
-number!(f64, "a", "number", "the range of float64");
+/// The entries of a list, if `read` can read each.
+fn listed<T>(
+    value: &Bound<'_, PyAny>,
+    read: impl Fn(Bound<'_, PyAny>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let list = value.cast::<PyList>().ok()?;
+    let mut entries = Vec::with_capacity(list.len());
+    for entry in list {
+        entries.push(read(entry)?);
+    }
+    Some(entries)
+}
+
+integer!(i64, "-2**63..2**63-1");
+integer!(u32, "0..2**32-1");
+integer!(usize, "0..2**64-1");
+
+impl Argument for f64 {
+    fn read(value: &Bound<'_, PyAny>, name: Name<'_>) -> PyResult<Self> {
+        let expected = "a number";
+        if !value.is_exact_instance_of::<PyFloat>() && is_no_number(value) {
+            return Err(wrong_type(value, name, expected));
+        }
+        let range = "the range of float64";
+        value.extract().map_err(|error| refused(value, name, expected, range, error))
+    }
+
+    fn plural() -> String {
+        "numbers".to_owned()
+    }
+
+    fn array(value: &Bound<'_, PyAny>) -> Option<PyResult<Vec<Self>>> {
+        value.cast::<PyArray1<Self>>().ok().map(entries)
+    }
+
+    fn all(value: &Bound<'_, PyAny>) -> Option<Vec<Self>> {
+        listed(value, |entry| {
+            if entry.is_exact_instance_of::<PyFloat>() { entry.extract().ok() } else { None }
+        })
+    }
+}
+
+/// Whether `float` would convert the value although it is no number: a bool, or an array of one
+/// element.
+fn is_no_number(value: &Bound<'_, PyAny>) -> bool {
+    let axes = || value.getattr("shape").ok()?.len().ok();
+    value.extract::<bool>().is_ok() || axes().is_some_and(|axes| axes > 0)
+}
 
 impl Argument for bool {
     fn read(value: &Bound<'_, PyAny>, name: Name<'_>) -> PyResult<Self> {
@@ -182,9 +232,12 @@ impl<T: Argument> Argument for Vec<T> {
         if let Some(entries) = T::all(value) {
             return Ok(entries);
         }
-        let entries: Vec<Bound<'_, PyAny>> = value.extract().map_err(|error| {
-            refused(value, name, &format!("a sequence of {}", T::plural()), "", error)
-        })?;
+        let expected = || format!("a sequence of {}", T::plural());
+        if is_bytes(value) {
+            return Err(wrong_type(value, name, &expected()));
+        }
+        let entries: Vec<Bound<'_, PyAny>> =
+            value.extract().map_err(|error| refused(value, name, &expected(), "", error))?;
         let read = |(index, entry)| T::read(entry, Name::Entry(&name, index));
         entries.iter().enumerate().map(read).collect()
     }
@@ -219,10 +272,14 @@ fn wrong_type(value: &Bound<'_, PyAny>, name: Name<'_>, expected: &str) -> PyErr
     PyTypeError::new_err(format!("{name} must be {expected}, got {} of type {kind}", shown(value)))
 }
 
-/// A value as messages show it.
+/// A value as messages show it, on one line.
 pub fn shown(value: &Bound<'_, PyAny>) -> String {
-    let Ok(repr) = value.repr() else { return "a value".to_owned() };
-    let repr = repr.to_string();
+    let Ok(repr) = value.repr() else {
+        let kind = value.get_type().name();
+        return kind.map_or_else(|_| "<?>".to_owned(), |kind| format!("<{kind}>"));
+    };
+    let repr = repr.to_string_lossy();
+    let repr = repr.lines().map(str::trim_start).collect::<Vec<_>>().join(" ");
     match repr.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}...", &repr[..end]),
         None => repr,
@@ -239,7 +296,10 @@ fn unsigned(value: &Bound<'_, PyAny>, name: Name<'_>, max: u64) -> PyResult<u64>
     if value.is_instance_of::<PyBool>() || !value.hasattr("__index__")? {
         return Err(wrong_type(value, name, "an integer"));
     }
-    let index = value.call_method0("__index__")?;
+    // An array has the method and fails in it.
+    let index = value
+        .call_method0("__index__")
+        .map_err(|error| refused(value, name, "an integer", "", error))?;
     let number = index.cast::<PyInt>()?.extract::<u64>().ok().filter(|&number| number <= max);
     number.ok_or_else(|| {
         let bits = 64 - max.leading_zeros();
@@ -341,9 +401,9 @@ pub fn words(
         return Ok(vec![word(value, name)?; each.count]);
     } else {
         let name = Name::Argument(name);
-        let wrong = |_| wrong_type(value, name, "an integer or a sequence of integers");
+        let expected = "an integer or a sequence of integers";
         let mut words = Vec::with_capacity(each.count);
-        for (index, entry) in value.try_iter().map_err(wrong)?.enumerate() {
+        for (index, entry) in iterated(value, name, expected)?.enumerate() {
             let word = unsigned(&entry?, Name::Entry(&name, index), u32::MAX.into())?;
             words.push(word as u32);
         }
@@ -356,11 +416,27 @@ pub fn words(
 /// Token ids for each, from an iterable of sequences.
 pub fn token_lists(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Vec<Vec<u32>>> {
     let name = Name::Argument(name);
-    let wrong = |_| wrong_type(value, name, "a sequence of token ids for each row");
     let read = |(index, entry): (usize, PyResult<Bound<'_, PyAny>>)| {
         Vec::read(&entry?, Name::Entry(&name, index))
     };
-    value.try_iter().map_err(wrong)?.enumerate().map(read).collect()
+    let entries = iterated(value, name, "a sequence of token ids for each row")?;
+    entries.enumerate().map(read).collect()
+}
+
+/// The entries of an iterable other than bytes, which are integers by accident.
+fn iterated<'py>(
+    value: &Bound<'py, PyAny>,
+    name: Name<'_>,
+    expected: &str,
+) -> PyResult<Bound<'py, PyIterator>> {
+    if is_bytes(value) {
+        return Err(wrong_type(value, name, expected));
+    }
+    value.try_iter().map_err(|_| wrong_type(value, name, expected))
+}
+
+fn is_bytes(value: &Bound<'_, PyAny>) -> bool {
+    value.is_instance_of::<PyBytes>() || value.is_instance_of::<PyByteArray>()
 }
 
 /// The entries of an array, wherever they lie.

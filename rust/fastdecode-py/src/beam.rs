@@ -9,7 +9,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 
-use crate::arguments::{self, Given};
+use crate::arguments::{self, Given, shown};
 use crate::errors::exception;
 use crate::params::{Sample, changed, set_keyword};
 use crate::values;
@@ -216,23 +216,20 @@ fn either(allowed: Bound<'_, PyAny>) -> PyResult<Either> {
     if allowed.is_callable() {
         return Ok((Some(allowed.unbind()), None));
     }
-    let ids = allowed.extract().map_err(|_| {
-        let fix = "allowed must be token ids, or a function of (prompt_index, token_ids)";
-        values::refused(fix, &allowed)
-    })?;
+    let must = "token ids, or a function of (prompt_index, token_ids)";
+    let ids = values::tokens("allowed", must, &allowed)?;
     Ok((None, Some(ids)))
 }
 
 fn stopping(value: &Bound<'_, PyAny>) -> PyResult<EarlyStopping> {
-    if let Ok(flag) = value.cast::<PyBool>() {
-        let full = flag.is_true();
+    if let Ok(full) = value.extract::<bool>() {
         return Ok(if full { EarlyStopping::Full } else { EarlyStopping::Heuristic });
     }
     match value.extract::<String>() {
         Ok(word) if word == "never" => Ok(EarlyStopping::Never),
         _ => Err(PyValueError::new_err(format!(
             "early_stopping={} must be True, False or \"never\"",
-            value.repr()?
+            shown(value)
         ))),
     }
 }

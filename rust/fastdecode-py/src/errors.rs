@@ -82,7 +82,7 @@ fn python_name(subject: Subject) -> String {
         Subject::Parameter("ends") => "eos_token_ids".to_owned(),
         Subject::Parameter("limit") => "max_new_tokens".to_owned(),
         Subject::Parameter(name) => match name.strip_prefix("dry_") {
-            Some(entry) => format!("dry[{entry:?}]"),
+            Some(entry) => format!("dry['{entry}']"),
             None => name.to_owned(),
         },
     }

@@ -33,7 +33,7 @@ impl Sample {
     fn new(arguments: &Bound<'_, PyTuple>, keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         if arguments.len() > POSITIONAL.len() {
             return Err(PyTypeError::new_err(format!(
-                "Sample.__new__() takes from 0 to {} positional arguments but {} were given",
+                "Sample() takes from 0 to {} positional arguments but {} were given",
                 POSITIONAL.len(),
                 arguments.len()
             )));
@@ -42,7 +42,7 @@ impl Sample {
         for (name, value) in POSITIONAL.into_iter().zip(arguments) {
             if keywords.is_some_and(|keywords| keywords.contains(name).unwrap_or(false)) {
                 return Err(PyTypeError::new_err(format!(
-                    "Sample.__new__() got multiple values for argument '{name}'"
+                    "Sample() got multiple values for argument '{name}'"
                 )));
             }
             set_keyword("Sample", STAGES, &mut params, name, &value)?;
@@ -176,7 +176,7 @@ pub fn set_keyword(
     let mut known = parameters().into_iter().filter(|(stage, _)| stages.contains(stage));
     let Some((_, parameter)) = known.find(|(_, parameter)| parameter.name == name) else {
         return Err(PyTypeError::new_err(format!(
-            "{class}.__new__() got an unexpected keyword argument '{name}'"
+            "{class}() got an unexpected keyword argument '{name}'"
         )));
     };
     values::set(params, &parameter, value)
@@ -187,10 +187,10 @@ pub fn set_keyword(
 /// Returns
 /// -------
 /// list of dict
-///     For each parameter its name, its stage ("processor" or "truncation"), its kind ("integer",
-///     "number", "numbers" with their names and how many are required, "tokens", "sequences",
-///     "biases", or "record" with its fields), its default, a value that turns it off, its range
-///     and what it does.
+///     For each parameter its name, its stage ("processor" or "truncation"), its kind ("flag",
+///     "integer", "number", "numbers" with their names and how many are required, "tokens",
+///     "sequences", "biases", or "record" with its fields), its default, a value that turns it
+///     off, its range and what it does.
 #[pyfunction(name = "parameters")]
 pub fn table(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     values::table(py)

@@ -3,10 +3,10 @@
 use std::sync::{Arc, LazyLock};
 
 use fastdecode_core::{DrawContext, History, Key, Params, Pipeline, ProcessorParams, Request};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::arguments::{self, Each};
+use crate::arguments::{self, Each, shown};
 use crate::errors::exception;
 use crate::params::Sample;
 
@@ -69,6 +69,13 @@ impl Requests {
         };
         for pipeline in requests.pipelines() {
             pipeline.require(past.histories.is_some(), keys.seed.is_some()).map_err(exception)?;
+            // By default a history is all prompt, so that nothing would be penalised.
+            if pipeline.processors().needs_prompt() && past.prompt_lengths.is_none() {
+                return Err(PyValueError::new_err(
+                    "penalties_count_prompt=False counts the generated tokens alone; give \
+                     prompt_lengths=, how many tokens of each history are the prompt's",
+                ));
+            }
         }
         Ok(requests)
     }
@@ -122,7 +129,10 @@ fn strategies(params: Option<&Bound<'_, PyAny>>, each: Each) -> PyResult<Strateg
         return Ok(Strategies::One(sample.clone().unbind()));
     }
     let samples = params.extract::<Vec<Py<Sample>>>().map_err(|_| {
-        PyTypeError::new_err("params must be a Sample, or a sequence of them, one a row of logits")
+        PyTypeError::new_err(format!(
+            "params must be a Sample, or a sequence of them, one a row of logits, got {}",
+            shown(params)
+        ))
     })?;
     each.check(samples.len(), "params")?;
     Ok(Strategies::Each(samples))

@@ -4,16 +4,17 @@ use std::hash::{Hash, Hasher};
 
 use fastdecode_core::parameter::{Field, Kind, Parameter, Value};
 use fastdecode_core::{PipelineParams, Stage};
-use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyList, PyString, PyTuple};
 
-use crate::arguments::{self, shown};
+use crate::arguments::{self, Argument, shown};
 
 /// Sets a parameter to what a caller gives.
 ///
 /// # Errors
-/// `TypeError` for a value of another type, which names the parameter.
+/// `TypeError` for a value of another type, and `ValueError` for a number that is out of range,
+/// both of which name the parameter.
 pub fn set(
     params: &mut PipelineParams,
     parameter: &Parameter,
@@ -34,55 +35,89 @@ pub fn set(
 
 /// A Python value as one of a kind.
 fn read(name: &str, kind: Kind, value: &Bound<'_, PyAny>) -> PyResult<Value> {
-    let read = match kind {
-        Kind::Integer => return arguments::read(value, name).map(Value::Integer),
-        Kind::Number => return arguments::read(value, name).map(Value::Number),
-        Kind::Numbers { names, required } => value
-            .extract::<Vec<f64>>()
-            .ok()
-            .filter(|numbers| (required..=names.len()).contains(&numbers.len()))
-            .map(Value::Numbers)
-            .ok_or_else(|| wrong(name, kind, value)),
-        Kind::Tokens => value.extract().map(Value::Tokens),
-        Kind::Sequences => value.extract().map(Value::Sequences),
-        Kind::Biases => return biases(name, value),
-        Kind::Record(fields) => return record(name, fields, value),
-    };
-    read.map_err(|error| {
-        if overflows(&error, value) {
-            return unknown_token(name, value);
+    match kind {
+        Kind::Flag => arguments::read(value, name).map(Value::Flag),
+        Kind::Integer => arguments::read(value, name).map(Value::Integer),
+        Kind::Number => arguments::read(value, name).map(Value::Number),
+        Kind::Numbers { names, required } => {
+            let numbers: Vec<f64> = of_kind(name, kind, value)?;
+            if !(required..=names.len()).contains(&numbers.len()) {
+                return Err(wrong(name, kind, value));
+            }
+            Ok(Value::Numbers(numbers))
         }
-        wrong(name, kind, value)
+        Kind::Tokens => tokens(name, &requirement(kind), value).map(Value::Tokens),
+        Kind::Sequences => ids(name, &requirement(kind), value, value).map(Value::Sequences),
+        Kind::Biases => biases(name, value),
+        Kind::Record(fields) => record(name, fields, value),
+    }
+}
+
+/// A parameter's value as a `T`. Its entries are refused by the name and the requirement of the
+/// whole, except for numbers that are out of range.
+fn of_kind<T: Argument>(name: &str, kind: Kind, value: &Bound<'_, PyAny>) -> PyResult<T> {
+    arguments::read(value, name).map_err(|error| {
+        if is_type_error(&error, value) { wrong(name, kind, value) } else { error }
     })
 }
 
-/// Whether the error is about an integer beyond the range of its Rust type.
-fn overflows(error: &PyErr, value: &Bound<'_, PyAny>) -> bool {
-    error.is_instance_of::<PyOverflowError>(value.py())
+fn is_type_error(error: &PyErr, value: &Bound<'_, PyAny>) -> bool {
+    error.is_instance_of::<PyTypeError>(value.py())
 }
 
-/// The exception for a token id beyond any vocabulary.
-fn unknown_token(name: &str, value: &Bound<'_, PyAny>) -> PyErr {
-    PyValueError::new_err(format!("{name}={} has a token id outside 0..2**32-1", shown(value)))
+/// Token ids, which `must` describes.
+///
+/// # Errors
+/// `TypeError` for what are no token ids, `ValueError` for ids beyond any vocabulary.
+pub fn tokens(name: &str, must: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+    ids(name, must, value, value)
 }
 
-/// A dict, or pairs as JSON has them, of token ids or tuples of them with numbers.
+/// Token ids in a `part` of a parameter's `value`, which a refusal shows as a whole.
+fn ids<T: Argument>(
+    name: &str,
+    must: &str,
+    part: &Bound<'_, PyAny>,
+    value: &Bound<'_, PyAny>,
+) -> PyResult<T> {
+    arguments::read(part, name).map_err(|error| {
+        if is_type_error(&error, value) {
+            not_ids(name, must, value)
+        } else if error.is_instance_of::<PyValueError>(value.py()) {
+            PyValueError::new_err(format!(
+                "{name}={} has a token id outside 0..2**32-1",
+                shown(value)
+            ))
+        } else {
+            error
+        }
+    })
+}
+
+/// A dict, or pairs as JSON has them, of token ids or sequences of them with numbers.
 fn biases(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Value> {
     let wrong = || wrong(name, Kind::Biases, value);
+    let must = requirement(Kind::Biases);
     let items = match value.cast::<PyDict>() {
         Ok(dict) => dict.items().into_any(),
         Err(_) => value.clone(),
     };
+    if items.is_instance_of::<PyString>() {
+        return Err(wrong());
+    }
     let mut biases = Vec::new();
     for item in items.try_iter().map_err(|_| wrong())? {
-        let (key, bias) = item?.extract::<(Bound<'_, PyAny>, f32)>().map_err(|_| wrong())?;
-        let ids = key.extract::<u32>().map(|id| vec![id]);
-        let ids =
-            ids.or_else(|error| if overflows(&error, value) { Err(error) } else { key.extract() });
-        let ids = ids.map_err(|error| {
-            if overflows(&error, value) { unknown_token(name, value) } else { wrong() }
-        })?;
-        biases.push((ids, bias));
+        let pair: Vec<Bound<'_, PyAny>> = item?.extract().map_err(|_| wrong())?;
+        let [key, bias] = pair.try_into().map_err(|_| wrong())?;
+        let single = key.hasattr("__index__")? && !key.hasattr("__len__")?;
+        let tokens = if single {
+            vec![ids(name, &must, &key, value)?]
+        } else {
+            ids(name, &must, &key, value)?
+        };
+        let bias: f64 = arguments::read(&bias, name)
+            .map_err(|error| if is_type_error(&error, value) { wrong() } else { error })?;
+        biases.push((tokens, bias as f32));
     }
     Ok(Value::Biases(biases))
 }
@@ -92,13 +127,16 @@ fn record(name: &str, fields: &'static [Field], value: &Bound<'_, PyAny>) -> PyR
     let wrong = || wrong(name, Kind::Record(fields), value);
     let mut record = Vec::new();
     for (key, entry) in value.cast::<PyDict>().map_err(|_| wrong())? {
-        let key = key.to_string();
-        let field = fields.iter().find(|field| field.name == key).ok_or_else(wrong)?;
+        let field = match key.extract::<String>() {
+            Ok(key) => fields.iter().find(|field| field.name == key),
+            Err(_) => None,
+        };
+        let field = field.ok_or_else(wrong)?;
         let optional = field.default == Value::Nothing && field.kind != Kind::Sequences;
         let entry = if optional && entry.is_none() {
             Value::Nothing
         } else {
-            read(&format!("{name}['{key}']"), field.kind, &entry)?
+            read(&format!("{name}['{}']", field.name), field.kind, &entry)?
         };
         record.push((field.name, entry));
     }
@@ -108,6 +146,7 @@ fn record(name: &str, fields: &'static [Field], value: &Bound<'_, PyAny>) -> PyR
 /// What a parameter of a kind has to be.
 fn requirement(kind: Kind) -> String {
     match kind {
+        Kind::Flag => "True or False".to_owned(),
         Kind::Integer => "an integer".to_owned(),
         Kind::Number => "a number".to_owned(),
         Kind::Numbers { names, required } => {
@@ -130,18 +169,42 @@ fn requirement(kind: Kind) -> String {
 
 /// The exception for a value of another type.
 fn wrong(name: &str, kind: Kind, value: &Bound<'_, PyAny>) -> PyErr {
-    refused(&format!("{name} must be {}", requirement(kind)), value)
+    let must = requirement(kind);
+    match kind {
+        Kind::Tokens | Kind::Sequences | Kind::Biases => not_ids(name, &must, value),
+        _ => PyTypeError::new_err(format!("{name} must be {must}, got {}", shown(value))),
+    }
 }
 
-/// `TypeError` for a value that is not what it must be.
-pub fn refused(must: &str, value: &Bound<'_, PyAny>) -> PyErr {
-    PyTypeError::new_err(format!("{must}, got {}", shown(value)))
+/// The exception for a value that has no token ids where `must` asks for them.
+fn not_ids(name: &str, must: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    let hint = if has_text(value, 2) {
+        "; a decoder's tokens(text).ids are the token ids of a text"
+    } else if name == "allowed" && value.is_callable() {
+        "; a function restricts a beam search: Beam(num_beams, allowed=...)"
+    } else {
+        ""
+    };
+    PyTypeError::new_err(format!("{name} must be {must}, got {}{hint}", shown(value)))
+}
+
+/// Whether a value is text, or its first entry is, down to this depth.
+fn has_text(value: &Bound<'_, PyAny>, depth: usize) -> bool {
+    if value.is_instance_of::<PyString>() {
+        return true;
+    }
+    let container = value.is_instance_of::<PyDict>()
+        || value.is_instance_of::<PyList>()
+        || value.is_instance_of::<PyTuple>();
+    let first = || value.try_iter().ok()?.next()?.ok();
+    depth > 0 && container && first().is_some_and(|entry| has_text(&entry, depth - 1))
 }
 
 /// A value as Python sees it.
 pub fn write<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     Ok(match value {
         Value::Nothing => py.None().into_bound(py),
+        Value::Flag(flag) => PyBool::new(py, *flag).to_owned().into_any(),
         Value::Integer(integer) => integer.into_pyobject(py)?.into_any(),
         Value::Number(number) => number.into_pyobject(py)?.into_any(),
         Value::Numbers(numbers) => PyTuple::new(py, numbers)?.into_any(),
@@ -180,6 +243,7 @@ pub fn table(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
 fn describe(row: &Bound<'_, PyDict>, kind: Kind) -> PyResult<()> {
     let py = row.py();
     let name = match kind {
+        Kind::Flag => "flag",
         Kind::Integer => "integer",
         Kind::Number => "number",
         Kind::Numbers { .. } => "numbers",
@@ -213,6 +277,7 @@ pub fn hash(value: &Value, hasher: &mut impl Hasher) {
     let bits = |number: f64| (number + 0.0).to_bits();
     match value {
         Value::Nothing => {}
+        Value::Flag(flag) => flag.hash(hasher),
         Value::Integer(integer) => integer.hash(hasher),
         Value::Number(number) => bits(*number).hash(hasher),
         Value::Numbers(numbers) => numbers.iter().for_each(|&x| bits(x).hash(hasher)),

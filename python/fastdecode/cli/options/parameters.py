@@ -25,6 +25,7 @@ EPILOG = (
     "Unless given, no processor and no truncation is on."
 )
 _FORMS = {
+    "flag": "true|false",
     "integer": "INTEGER",
     "number": "NUMBER",
     "tokens": "IDS",
@@ -96,6 +97,8 @@ def _form(parameter: Parameter) -> str:
 
 def _reader(parameter: Parameter) -> Any:
     """What turns a word of that form into a value."""
+    if parameter.kind == "flag":
+        return click.BOOL
     if parameter.kind == "integer":
         return click.INT
     if parameter.kind == "number":

@@ -105,6 +105,7 @@ fn pipelines() -> impl Strategy<Value = Arc<Pipeline>> {
         prop_oneof![4 => Just(0i64), 1 => 2i64..4],
         0i64..4,
         prop::option::weighted(0.3, prop::collection::vec(0u32..SIZE as u32, 12..20)),
+        any::<bool>(),
     );
     (truncations, processors).prop_map(|(t, p)| {
         let params = Params {
@@ -120,6 +121,7 @@ fn pipelines() -> impl Strategy<Value = Arc<Pipeline>> {
             repetition_penalty: p.0,
             frequency_penalty: p.1,
             presence_penalty: p.2,
+            penalties_count_prompt: p.7,
             dry: p.3.map(|multiplier| DryParams { multiplier, ..DryParams::default() }),
             no_repeat_ngram_size: p.4,
             min_new_tokens: p.5,

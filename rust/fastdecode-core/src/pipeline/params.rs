@@ -54,6 +54,7 @@ mod tests {
     /// A value that is in the range of most parameters of the kind, and not a default.
     fn some(kind: Kind) -> Value {
         match kind {
+            Kind::Flag => Value::Flag(false),
             Kind::Integer => Value::Integer(3),
             Kind::Number => Value::Number(0.5),
             Kind::Numbers { names, .. } => Value::Numbers(vec![0.5; names.len()]),

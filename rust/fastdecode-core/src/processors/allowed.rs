@@ -1,5 +1,6 @@
 //! The tokens that remain when all others are banned.
 
+use super::ProcessorParams;
 use super::past::Past;
 use super::rule::Processor;
 use crate::error::{Error, Result};
@@ -36,7 +37,7 @@ impl Processor for Allowed {
 
     const RESTRICTS: bool = true;
 
-    fn new(given: &Self::Given, _: &[u32]) -> Result<Option<Self>> {
+    fn new(given: &Self::Given, _: &ProcessorParams) -> Result<Option<Self>> {
         let Some(ids) = given else { return Ok(None) };
         if ids.is_empty() {
             return Err(Error::NoneAllowed);

@@ -1,5 +1,6 @@
 //! Bad words.
 
+use super::ProcessorParams;
 use super::past::Past;
 use super::rule::Processor;
 use super::sequences::Sequences;
@@ -24,11 +25,11 @@ impl Processor for BadWords {
                ignored, as in transformers.",
     };
 
-    fn new(given: &Self::Given, eos: &[u32]) -> Result<Option<Self>> {
+    fn new(given: &Self::Given, all: &ProcessorParams) -> Result<Option<Self>> {
         if let Some(index) = given.iter().position(Vec::is_empty) {
             return Err(Error::EmptySequence { name: "bad_words", index });
         }
-        let ends = |word: &[u32]| matches!(word, [token] if eos.contains(token));
+        let ends = |word: &[u32]| matches!(word, [token] if all.eos.contains(token));
         let kept = given.iter().filter(|word| !ends(word));
         let kept: Vec<_> = kept.map(|word| (word.clone(), f32::NEG_INFINITY)).collect();
         Ok((!kept.is_empty()).then(|| Self(Sequences::new(kept))))

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::ProcessorParams;
 use super::past::Past;
 use super::rule::Processor;
 use super::sequences::Sequences;
@@ -29,7 +30,7 @@ impl Processor for LogitBias {
                ends with the others. -inf bans.",
     };
 
-    fn new(given: &Self::Given, _: &[u32]) -> Result<Option<Self>> {
+    fn new(given: &Self::Given, _: &ProcessorParams) -> Result<Option<Self>> {
         let mut seen = HashSet::new();
         for (index, (ids, bias)) in given.iter().enumerate() {
             if ids.is_empty() {

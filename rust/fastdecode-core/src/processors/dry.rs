@@ -1,6 +1,7 @@
 //! DRY, "don't repeat yourself" (p-e-w, 2024), as in llama.cpp: the token that would continue a
 //! repetition is penalised, the more the longer the repetition is already.
 
+use super::ProcessorParams;
 use super::past::Past;
 use super::rule::{Processor, at_least_zero, change};
 use crate::error::{Error, Result};
@@ -96,7 +97,7 @@ impl Processor for Dry {
                sequences).",
     };
 
-    fn new(given: &Self::Given, _: &[u32]) -> Result<Option<Self>> {
+    fn new(given: &Self::Given, _: &ProcessorParams) -> Result<Option<Self>> {
         let Some(given) = given else { return Ok(None) };
         let &DryParams { multiplier, base, allowed_length, range, ref sequence_breakers } = given;
         if !(multiplier.is_finite() && multiplier >= 0.0) {

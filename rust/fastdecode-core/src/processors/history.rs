@@ -1,6 +1,8 @@
 //! What logits processors know of the text so far: a view of it, and the history that a sequence
 //! keeps from step to step.
 
+use std::ops::Add;
+
 use rustc_hash::FxHashMap;
 
 use crate::error::{Error, Result};
@@ -54,12 +56,36 @@ impl<'a> History<'a> {
     }
 }
 
+/// How often a token occurs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    /// In the prompt and among the generated tokens.
+    pub all: u32,
+    /// Among the generated tokens.
+    pub generated: u32,
+}
+
+impl Count {
+    /// A token that occurs once.
+    pub fn one(generated: bool) -> Self {
+        Self { all: 1, generated: generated.into() }
+    }
+}
+
+impl Add for Count {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { all: self.all + other.all, generated: self.generated + other.generated }
+    }
+}
+
 /// How often each token occurs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     len: usize,
     /// Each token once, in the order of first occurrence.
-    entries: Vec<(u32, u32)>,
+    entries: Vec<(u32, Count)>,
     /// Where in `entries` a token is.
     places: FxHashMap<u32, u32>,
     largest: u32,
@@ -71,29 +97,32 @@ impl Counts {
         self.len
     }
 
-    pub fn add(&mut self, token: u32) {
+    /// Adds a token, of the prompt or generated.
+    pub fn add(&mut self, token: u32, generated: bool) {
         self.len += 1;
         self.largest = self.largest.max(token);
+        let one = Count::one(generated);
         let place = *self.places.entry(token).or_insert(self.entries.len() as u32);
         match self.entries.get_mut(place as usize) {
-            Some((_, count)) => *count += 1,
-            None => self.entries.push((token, 1)),
+            Some((_, count)) => *count = *count + one,
+            None => self.entries.push((token, one)),
         }
     }
 
-    pub fn extend(&mut self, tokens: &[u32]) {
-        for &token in tokens {
-            self.add(token);
+    /// Adds tokens, the first `prompt` of which are the prompt's and the others generated.
+    pub fn extend(&mut self, tokens: &[u32], prompt: usize) {
+        for (index, &token) in tokens.iter().enumerate() {
+            self.add(token, index >= prompt);
         }
     }
 
-    /// How often a token occurs; 0 where it does not.
-    pub fn of(&self, token: u32) -> u32 {
-        self.places.get(&token).map_or(0, |&place| self.entries[place as usize].1)
+    /// How often a token occurs.
+    pub fn of(&self, token: u32) -> Count {
+        self.places.get(&token).map_or_else(Count::default, |&place| self.entries[place as usize].1)
     }
 
     /// Each token that occurs, once.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
+    pub fn iter(&self) -> impl Iterator<Item = (u32, Count)> {
         self.entries.iter().copied()
     }
 
@@ -124,7 +153,7 @@ impl SequenceHistory {
         }
         let counts = counted.then(|| {
             let mut counts = Counts::default();
-            counts.extend(&tokens);
+            counts.extend(&tokens, prompt);
             counts
         });
         Ok(Self { tokens, prompt, counts })
@@ -152,7 +181,7 @@ impl SequenceHistory {
     pub fn push(&mut self, token: u32) {
         self.tokens.push(token);
         if let Some(counts) = &mut self.counts {
-            counts.add(token);
+            counts.add(token, true);
         }
     }
 
@@ -178,21 +207,23 @@ impl SequenceHistory {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Counts, History, SequenceHistory};
+    use super::{Count, Counts, History, SequenceHistory};
     use crate::error::Error;
     use crate::processors::{ProcessorParams, ProcessorWorkspace, Processors};
 
-    fn counts(tokens: &[u32]) -> Counts {
+    fn counts(tokens: &[u32], prompt: usize) -> Counts {
         let mut counts = Counts::default();
-        counts.extend(tokens);
+        counts.extend(tokens, prompt);
         counts
     }
 
     #[test]
     fn counts_by_hand() {
-        let some = counts(&[7, 3, 7, 7]);
-        assert_eq!(some.iter().collect::<Vec<_>>(), [(7, 3), (3, 1)]);
-        assert_eq!((some.len(), some.of(7), some.of(3), some.of(0)), (4, 3, 1, 0));
+        let some = counts(&[7, 3, 7, 7], 2);
+        let (seven, three) = (Count { all: 3, generated: 2 }, Count { all: 1, generated: 0 });
+        assert_eq!(some.iter().collect::<Vec<_>>(), [(7, seven), (3, three)]);
+        assert_eq!((some.len(), some.of(7), some.of(3)), (4, seven, three));
+        assert_eq!(some.of(0), Count::default());
         assert!(some.fit(8) && !some.fit(7));
         assert!(Counts::default().fit(0));
     }
@@ -217,12 +248,13 @@ mod tests {
     }
 
     fn params() -> impl Strategy<Value = ProcessorParams> {
-        (0.5..2.0f64, -1.0..1.0f64, -1.0..1.0f64, 0i64..4, 0i64..6).prop_map(
-            |(repetition_penalty, frequency_penalty, presence_penalty, ngram, minimum)| {
+        (0.5..2.0f64, -1.0..1.0f64, -1.0..1.0f64, any::<bool>(), 0i64..4, 0i64..6).prop_map(
+            |(repetition_penalty, frequency_penalty, presence_penalty, prompt, ngram, minimum)| {
                 ProcessorParams {
                     repetition_penalty,
                     frequency_penalty,
                     presence_penalty,
+                    penalties_count_prompt: prompt,
                     no_repeat_ngram_size: ngram,
                     min_new_tokens: minimum,
                     eos: vec![2],

@@ -1,5 +1,6 @@
 //! A minimum length, and the tokens that end a sequence.
 
+use super::ProcessorParams;
 use super::past::Past;
 use super::rule::{Processor, at_least_zero, ban};
 use crate::error::{Error, Result};
@@ -35,9 +36,9 @@ impl Processor for MinNewTokens {
         help: "No end-of-sequence token before this many tokens. 0 is off.",
     };
 
-    fn new(&given: &i64, eos: &[u32]) -> Result<Option<Self>> {
+    fn new(&given: &i64, all: &ProcessorParams) -> Result<Option<Self>> {
         let least = at_least_zero(given, Error::MinNewTokens)?;
-        Ok((least > 0).then(|| Self { given, least, eos: eos.to_vec() }))
+        Ok((least > 0).then(|| Self { given, least, eos: all.eos.clone() }))
     }
 
     fn needs_history(&self) -> bool {

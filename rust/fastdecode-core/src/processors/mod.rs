@@ -3,7 +3,7 @@
 //!
 //! This module defines their order, which is transformers' where it has one. Each line is a
 //! parameter, its type, and the processor that it sets, which has a file, or a section of one, with
-//! its formula, range and source.
+//! its formula, range and source. A parameter of other processors has a line beside theirs.
 //!
 //! Processors have no state: the same row and history give the same bits on every machine, whatever
 //! came before. A ban sets a logit to -inf, also where it was NaN or +inf (a ban is the way to work
@@ -37,7 +37,7 @@ use dry::Dry;
 use min_new_tokens::{EOS, MinNewTokens};
 use no_repeat_ngram::NoRepeatNgram;
 use past::Past;
-use penalties::{FrequencyPenalty, PresencePenalty, RepetitionPenalty};
+use penalties::{FrequencyPenalty, PenaltiesCountPrompt, PresencePenalty, RepetitionPenalty};
 use rule::Processor;
 
 table::order! {
@@ -45,6 +45,7 @@ table::order! {
     repetition_penalty: f64 = RepetitionPenalty,
     frequency_penalty: f64 = FrequencyPenalty,
     presence_penalty: f64 = PresencePenalty,
+    penalties_count_prompt: bool = PenaltiesCountPrompt,
     dry: Option<DryParams> = Dry,
     no_repeat_ngram_size: i64 = NoRepeatNgram,
     bad_words: Vec<Vec<u32>> = BadWords,

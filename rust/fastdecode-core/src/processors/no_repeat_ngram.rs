@@ -1,5 +1,6 @@
 //! No-repeat n-gram.
 
+use super::ProcessorParams;
 use super::past::Past;
 use super::rule::{Processor, at_least_zero, ban};
 use crate::error::{Error, Result};
@@ -22,7 +23,7 @@ impl Processor for NoRepeatNgram {
         help: "No n-gram of this size occurs twice. 0 is off.",
     };
 
-    fn new(&given: &i64, _: &[u32]) -> Result<Option<Self>> {
+    fn new(&given: &i64, _: &ProcessorParams) -> Result<Option<Self>> {
         let size = at_least_zero(given, Error::NoRepeatNgramSize)?;
         Ok((size > 0).then_some(Self(size)))
     }

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::history::History;
+use super::history::{Count, Counts, History};
 use super::repeats::Repeats;
 
 /// Memory that is reused between rows; one for each thread. It grows with the history, not with the
@@ -10,7 +10,7 @@ use super::repeats::Repeats;
 #[derive(Debug, Default)]
 pub struct ProcessorWorkspace {
     /// Occurrences of the tokens that the history's own counts leave out.
-    counts: Tally,
+    counts: FxHashMap<u32, Count>,
     repeats: Repeats,
     tally: Tally,
 }
@@ -48,13 +48,15 @@ impl<'a> Past<'a> {
     }
 
     /// Each token that occurs, once, with how often it does, in any order.
-    pub fn for_each_count(&mut self, mut visit: impl FnMut(u32, u32)) {
+    pub fn for_each_count(&mut self, mut visit: impl FnMut(u32, Count)) {
         let (known, rest) = self.history.counted();
         let counts = &mut self.workspace.counts;
         if !self.counted {
             counts.clear();
-            for &token in rest {
-                *counts.entry(token).or_insert(0) += 1;
+            let counted = known.map_or(0, Counts::len);
+            for (place, &token) in (counted..).zip(rest) {
+                let count = counts.entry(token).or_default();
+                *count = *count + Count::one(place >= self.history.prompt());
             }
             self.counted = true;
         }
@@ -66,7 +68,7 @@ impl<'a> Past<'a> {
             }
         }
         for (&token, &count) in counts.iter() {
-            visit(token, count + known.map_or(0, |known| known.of(token)));
+            visit(token, count + known.map_or_else(Count::default, |known| known.of(token)));
         }
     }
 

@@ -1,6 +1,11 @@
 //! Penalties on the tokens that occur: repetition, frequency, presence. All are in single
 //! precision, as the logits are.
+//!
+//! The repetition penalty looks at the prompt and the generated tokens. Whether the other two count
+//! the prompt is a parameter of its own, `penalties_count_prompt`.
 
+use super::ProcessorParams;
+use super::history::Count;
 use super::past::Past;
 use super::rule::{Processor, change};
 use crate::error::{Error, Result};
@@ -24,7 +29,7 @@ impl Processor for RepetitionPenalty {
                negative ones (Keskar et al., 2019).",
     };
 
-    fn new(&given: &f64, _: &[u32]) -> Result<Option<Self>> {
+    fn new(&given: &f64, _: &ProcessorParams) -> Result<Option<Self>> {
         let penalty = given as f32;
         if !(penalty.is_finite() && penalty > 0.0) {
             return Err(Error::RepetitionPenalty(given));
@@ -57,9 +62,12 @@ impl Processor for RepetitionPenalty {
 }
 
 /// Subtracts from a token's logit for each time that the token is in the history: OpenAI's formula,
-/// counted over the prompt and the generated tokens.
+/// counted over the prompt and the generated tokens, or over the generated tokens alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct FrequencyPenalty(f32);
+pub(super) struct FrequencyPenalty {
+    penalty: f32,
+    counted: Counted,
+}
 
 impl Processor for FrequencyPenalty {
     type Given = f64;
@@ -71,15 +79,20 @@ impl Processor for FrequencyPenalty {
         off: Value::Number(0.0),
         range: "a finite float32; above 0 discourages repeats",
         help: "Subtracted from a token's logit for each time that it occurred (OpenAI's formula, \
-               over prompt and text).",
+               over prompt and text; see `penalties_count_prompt`).",
     };
 
-    fn new(&given: &f64, _: &[u32]) -> Result<Option<Self>> {
-        Ok(subtracted("frequency_penalty", given)?.map(Self))
+    fn new(&given: &f64, all: &ProcessorParams) -> Result<Option<Self>> {
+        let penalty = subtracted("frequency_penalty", given)?;
+        Ok(penalty.map(|penalty| Self { penalty, counted: Counted::of(all) }))
     }
 
     fn needs_history(&self) -> bool {
         true
+    }
+
+    fn needs_prompt(&self) -> bool {
+        self.counted == Counted::Generated
     }
 
     fn bans(&self) -> bool {
@@ -91,17 +104,23 @@ impl Processor for FrequencyPenalty {
     }
 
     fn apply(&self, row: &mut [f32], past: &mut Past) {
-        let Self(penalty) = *self;
+        let Self { penalty, counted } = *self;
         past.for_each_count(|token, count| {
-            change(row, token, |logit| logit - count as f32 * penalty);
+            let count = counted.among(count);
+            if count > 0 {
+                change(row, token, |logit| logit - count as f32 * penalty);
+            }
         });
     }
 }
 
 /// Subtracts once from the logit of each token in the history: OpenAI's formula, over the prompt and
-/// the generated tokens.
+/// the generated tokens, or over the generated tokens alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct PresencePenalty(f32);
+pub(super) struct PresencePenalty {
+    penalty: f32,
+    counted: Counted,
+}
 
 impl Processor for PresencePenalty {
     type Given = f64;
@@ -113,15 +132,20 @@ impl Processor for PresencePenalty {
         off: Value::Number(0.0),
         range: "a finite float32; above 0 discourages repeats",
         help: "Subtracted once from a token's logit if it occurred (OpenAI's formula, over prompt \
-               and text).",
+               and text; see `penalties_count_prompt`).",
     };
 
-    fn new(&given: &f64, _: &[u32]) -> Result<Option<Self>> {
-        Ok(subtracted("presence_penalty", given)?.map(Self))
+    fn new(&given: &f64, all: &ProcessorParams) -> Result<Option<Self>> {
+        let penalty = subtracted("presence_penalty", given)?;
+        Ok(penalty.map(|penalty| Self { penalty, counted: Counted::of(all) }))
     }
 
     fn needs_history(&self) -> bool {
         true
+    }
+
+    fn needs_prompt(&self) -> bool {
+        self.counted == Counted::Generated
     }
 
     fn bans(&self) -> bool {
@@ -133,8 +157,72 @@ impl Processor for PresencePenalty {
     }
 
     fn apply(&self, row: &mut [f32], past: &mut Past) {
-        let Self(penalty) = *self;
-        past.for_each_count(|token, _| change(row, token, |logit| logit - penalty));
+        let Self { penalty, counted } = *self;
+        past.for_each_count(|token, count| {
+            if counted.among(count) > 0 {
+                change(row, token, |logit| logit - penalty);
+            }
+        });
+    }
+}
+
+/// The parameter that says which tokens the frequency and presence penalties count. It changes no
+/// row by itself, so there is no processor of this type.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum PenaltiesCountPrompt {}
+
+impl Processor for PenaltiesCountPrompt {
+    type Given = bool;
+
+    const PARAMETER: Parameter = Parameter {
+        name: "penalties_count_prompt",
+        kind: Kind::Flag,
+        default: Value::Flag(true),
+        off: Value::Flag(true),
+        range: "True or False",
+        help: "Whether `frequency_penalty` and `presence_penalty` count the prompt's tokens. False \
+               counts the generated tokens alone, as OpenAI's API and vLLM do. \
+               `repetition_penalty` always looks at both.",
+    };
+
+    fn new(_: &bool, _: &ProcessorParams) -> Result<Option<Self>> {
+        Ok(None)
+    }
+
+    fn needs_history(&self) -> bool {
+        match *self {}
+    }
+
+    fn bans(&self) -> bool {
+        match *self {}
+    }
+
+    fn changes(&self) -> bool {
+        match *self {}
+    }
+
+    fn apply(&self, _: &mut [f32], _: &mut Past) {
+        match *self {}
+    }
+}
+
+/// The tokens of a history that a penalty counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    All,
+    Generated,
+}
+
+impl Counted {
+    fn of(all: &ProcessorParams) -> Self {
+        if all.penalties_count_prompt { Self::All } else { Self::Generated }
+    }
+
+    fn among(self, count: Count) -> u32 {
+        match self {
+            Self::All => count.all,
+            Self::Generated => count.generated,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The trait of logits processors, and how they change a logit.
 
+use super::ProcessorParams;
 use super::past::Past;
 use crate::error::{Error, Result};
 use crate::parameter::{Parameter, Setting};
@@ -16,14 +17,21 @@ pub(super) trait Processor: Sized {
     /// processor is one of the last in the order and does not look at the history.
     const RESTRICTS: bool = false;
 
-    /// Checks the parameter; None where it changes no row.
+    /// Checks the parameter, `given`; None where it changes no row. `all` has the parameters of the
+    /// other processors, for those that depend on two.
     ///
     /// # Errors
     /// If the parameter is out of its range.
-    fn new(given: &Self::Given, eos: &[u32]) -> Result<Option<Self>>;
+    fn new(given: &Self::Given, all: &ProcessorParams) -> Result<Option<Self>>;
 
     /// Whether the history, or its length, can make a difference.
     fn needs_history(&self) -> bool;
+
+    /// Whether it depends on which tokens of the history are the prompt's, so that a caller has to
+    /// say.
+    fn needs_prompt(&self) -> bool {
+        false
+    }
 
     /// Whether it can make a token impossible.
     fn bans(&self) -> bool;

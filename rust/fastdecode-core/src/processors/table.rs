@@ -86,7 +86,7 @@ macro_rules! order {
             /// A parameter out of its range.
             pub fn new(params: ProcessorParams) -> Result<Self> {
                 Ok(Self {
-                    $($name: <$rule as Processor>::new(&params.$name, &params.eos)?,)+
+                    $($name: <$rule as Processor>::new(&params.$name, &params)?,)+
                     largest: params.largest_ids(),
                     params,
                 })
@@ -102,6 +102,13 @@ macro_rules! order {
             #[must_use]
             pub fn needs_history(&self) -> bool {
                 $(self.$name.as_ref().is_some_and(Processor::needs_history))||+
+            }
+
+            /// Whether a processor depends on which tokens of the history are the prompt's, and a
+            /// caller who does not say would get another result without noticing.
+            #[must_use]
+            pub fn needs_prompt(&self) -> bool {
+                $(self.$name.as_ref().is_some_and(Processor::needs_prompt))||+
             }
 
             /// Whether a token that is not banned keeps its logit.

@@ -44,10 +44,13 @@ fn plain_token(p: &ProcessorParams, token: u32, mut x: f32, tokens: &[u32], prom
         }
         x = settle(x, x + bias);
     }
-    let count = tokens.iter().filter(|&&t| t == token).count() as f32;
-    if count > 0.0 {
+    if tokens.contains(&token) {
         let penalty = p.repetition_penalty as f32;
         x = settle(x, if x < 0.0 { x * penalty } else { x / penalty });
+    }
+    let counted = if p.penalties_count_prompt { tokens } else { &tokens[prompt..] };
+    let count = counted.iter().filter(|&&t| t == token).count() as f32;
+    if count > 0.0 {
         x = settle(x, x - count * p.frequency_penalty as f32);
         x = settle(x, x - p.presence_penalty as f32);
     }
@@ -155,6 +158,7 @@ prop_compose! {
         repetition_penalty in prop_oneof![Just(1.0), 0.3..3.0, Just(1e-30), Just(1e30)],
         frequency_penalty in prop_oneof![Just(0.0), -2.0..2.0, Just(2e38), Just(-2e38)],
         presence_penalty in prop_oneof![Just(0.0), -2.0..2.0],
+        penalties_count_prompt in any::<bool>(),
         dry in prop::option::of(drys()),
         no_repeat_ngram_size in prop_oneof![3 => Just(0), 2 => 1i64..6],
         bad_words in prop::collection::vec(ids(1..4), 0..4),
@@ -163,8 +167,9 @@ prop_compose! {
         allowed in prop::option::of(ids(1..9)),
     ) -> ProcessorParams {
         ProcessorParams {
-            logit_bias, repetition_penalty, frequency_penalty, presence_penalty, dry,
-            no_repeat_ngram_size, bad_words, min_new_tokens, allowed, eos,
+            logit_bias, repetition_penalty, frequency_penalty, presence_penalty,
+            penalties_count_prompt, dry, no_repeat_ngram_size, bad_words, min_new_tokens, allowed,
+            eos,
         }
     }
 }
@@ -364,4 +369,28 @@ fn vast_sizes_are_no_trouble() {
         DryParams { multiplier: 1.0, allowed_length, range: Some(i64::MAX), ..Default::default() };
     let params = ProcessorParams { dry: Some(dry), ..Default::default() };
     assert_eq!(processed(&params, &[1.0; 2], after(&[0, 0])), [1.0; 2]);
+}
+
+#[test]
+fn penalties_count_the_prompt_or_not() {
+    let penalties = |count_prompt| ProcessorParams {
+        frequency_penalty: 0.5,
+        presence_penalty: 0.25,
+        penalties_count_prompt: count_prompt,
+        ..ProcessorParams::default()
+    };
+    // Token 0 is the prompt's, 1 the prompt's and generated twice, 2 generated.
+    let history = History::new(&[0, 1, 1, 2, 1], 2);
+    let row = [4.0; 4];
+    assert_eq!(processed(&penalties(true), &row, history), [3.25, 2.25, 3.25, 4.0]);
+    assert_eq!(processed(&penalties(false), &row, history), [4.0, 2.75, 3.25, 4.0]);
+    // The repetition penalty looks at the prompt in both cases.
+    let both = ProcessorParams { repetition_penalty: 2.0, ..penalties(false) };
+    assert_eq!(processed(&both, &row, history), [2.0, 0.75, 1.25, 4.0]);
+    let needs_prompt = |params| Processors::new(params).unwrap().needs_prompt();
+    assert!(needs_prompt(penalties(false)) && !needs_prompt(penalties(true)));
+    let no_penalty =
+        ProcessorParams { penalties_count_prompt: false, ..ProcessorParams::default() };
+    assert!(Processors::new(no_penalty.clone()).unwrap().is_empty());
+    assert!(!needs_prompt(no_penalty));
 }

@@ -8,7 +8,8 @@ use crate::parameter::{Kind, Parameter, Value};
 use fastdecode_simd::LANES;
 
 /// Keeps logits of at least `max - n * sigma`, sigma the standard deviation of the row's finite
-/// logits (Tang et al., "Top-n-sigma: not all logits are you need", 2024).
+/// logits (Tang et al., "Top-n-sigma: not all logits are you need", 2024). 0 keeps the largest and
+/// what ties with it, where llama.cpp takes 0 and below as off.
 #[derive(Debug)]
 pub struct TopNSigma;
 
@@ -22,7 +23,7 @@ impl Rule for TopNSigma {
         off: Value::Nothing,
         range: "finite and at least 0",
         help: "Keeps logits within this many standard deviations of the largest (Tang et al., \
-               2024).",
+               2024). 0 keeps only the largest and its ties; in llama.cpp, 0 is off.",
     };
 
     fn check(n: f64) -> Result<()> {

@@ -6,9 +6,10 @@ use super::survivors::Survivors;
 use crate::error::Result;
 use crate::parameter::{Kind, Parameter, Value};
 
-/// Keeps the smallest set of tokens, likeliest first, whose mass is at least `p`; the token that
-/// crosses is in (Holtzman et al., "The curious case of neural text degeneration", 2020). Between 0
-/// and 1; 1 keeps all, 0 the likeliest.
+/// Keeps the smallest set of tokens, likeliest first, whose mass is at least `p` (Holtzman et al.,
+/// "The curious case of neural text degeneration", 2020). The token with which the mass reaches `p`
+/// is the last in the set, whether it reaches `p` exactly or exceeds it; the comparison is exact, in
+/// integers. Between 0 and 1; 1 keeps all, 0 the likeliest.
 #[derive(Debug)]
 pub struct TopP;
 
@@ -21,8 +22,9 @@ impl Rule for TopP {
         default: Value::Nothing,
         off: Value::Number(1.0),
         range: "between 0 and 1",
-        help: "Keeps the smallest set of tokens, likeliest first, whose probability is at least \
-               p; the token that crosses is kept (Holtzman et al., 2020).",
+        help: "Keeps the smallest set of tokens, likeliest first, whose probability is at least p \
+               (Holtzman et al., 2020). The token with which the sum reaches p, exactly or beyond, \
+               is the last one kept; of equally likely tokens, those with lower ids.",
     };
 
     fn check(p: f64) -> Result<()> {

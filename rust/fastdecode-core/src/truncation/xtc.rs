@@ -34,8 +34,8 @@ impl Rule for Xtc {
     const NEED: Need = Need::Key;
 
     fn check(value: Self) -> Result<()> {
-        probability("xtc_probability", value.probability)?;
-        probability("xtc_threshold", value.threshold)
+        probability("xtc's probability", value.probability)?;
+        probability("xtc's threshold", value.threshold)
     }
 
     fn effect(_: Self) -> Effect {
