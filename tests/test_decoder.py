@@ -125,7 +125,7 @@ def test_a_folder_is_pickled_by_its_place(tmp_path, tokenizer, monkeypatch):
     tokenizer.save_pretrained(tmp_path / "model")
     monkeypatch.chdir(tmp_path)
     decoder = Decoder.from_pretrained(Path("model"))
-    assert decoder.name == "model"
+    assert decoder.name == str(tmp_path / "model")
     raw = pickle.dumps(decoder)
     monkeypatch.chdir("/")
     assert pickle.loads(raw).encode("Once") == decoder.encode("Once")

@@ -20,7 +20,10 @@ REWORDED: list[tuple[str, str]] = [
         "is unknown; give one of these (there are "
         '"float32", "float64", "bfloat16", "float16", "int8", "auto")',
     ),
+    ('"environment": {', '"model": {}, "note": null, "environment": {'),
 ]
+# What later releases record in the settings of a resumable run, beside what the first one did.
+ADDED = {"environment", "identity"}
 # What of a run's environment cannot move a bit of the native engine.
 HARMLESS = {"fastdecode", "python", "threads"}
 # How far log-probabilities may move, in nats, where torch multiplies in 16 bits: each processor
@@ -44,7 +47,9 @@ def test_saved_runs_replay(path):
         if set(replay.environment) <= HARMLESS:
             assert not replay.largest, replay.explain()
     elif replay.found.environment["dtype"] in ROUNDING:
-        assert (replay.largest or 0) <= ROUNDING[replay.found.environment["dtype"]], replay.explain()
+        assert (replay.largest or 0) <= ROUNDING[replay.found.environment["dtype"]], (
+            replay.explain()
+        )
     else:
         assert replay.same, replay.explain()
     assert len(replay.found) >= len(replay.saved)
@@ -112,11 +117,13 @@ def drawn(lines: list[str]) -> list[tuple[str | None, list[str | None]]]:
 
 
 def settled(name: str, lines: list[str]) -> list:
-    """A file's records; of the settings of a run, those that are on."""
+    """A file's records; of the settings of a run, those that are on and not of a later release."""
     if not name.endswith(".run.json"):
         return lines
     settings = json.loads("\n".join(lines))
-    return [{name: value for name, value in settings.items() if value is not None}]
+    return [
+        {name: value for name, value in settings.items() if value is not None and name not in ADDED}
+    ]
 
 
 def same(then: list[str], now: list[str]) -> bool:

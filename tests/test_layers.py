@@ -14,6 +14,7 @@ ORDER = (
     "_core",
     "_moved",
     "errors",
+    "files",
     "core",
     "options",
     "display",

@@ -13,6 +13,7 @@ from fastdecode.api import (
     classify,
     compare,
     enumerate_continuations,
+    fingerprint,
     generate,
     next_token,
     replay,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from fastdecode.decoder import Decoder
     from fastdecode.errors import Interrupted
     from fastdecode.jobs.replay import Difference, Replay
+    from fastdecode.models.identity.fingerprint import Fingerprint
     from fastdecode.options.strategies import Greedy
     from fastdecode.results.beam_tree import BeamTree
     from fastdecode.results.candidates import Candidate, Candidates, Raffle, Tally
@@ -52,6 +54,7 @@ _LATER = {
     "errors": ("Interrupted",),
     "results.generations": ("Generation", "Generations", "Stats"),
     "jobs.replay": ("Difference", "Replay"),
+    "models.identity.fingerprint": ("Fingerprint",),
     "results.scores": ("Score", "Scores"),
     "results.step": ("Step",),
     "options.strategies": ("Greedy",),
@@ -86,6 +89,7 @@ __all__ = [
     "Continuations",
     "Decoder",
     "Difference",
+    "Fingerprint",
     "Generation",
     "Generations",
     "Greedy",
@@ -107,6 +111,7 @@ __all__ = [
     "compare",
     "core",
     "enumerate_continuations",
+    "fingerprint",
     "generate",
     "next_token",
     "replay",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from fastdecode.decoder import Decoder
     from fastdecode.jobs.replay import Replay
+    from fastdecode.models.identity.fingerprint import Fingerprint
     from fastdecode.options.prompts import PromptLike, Prompts
     from fastdecode.options.strategies import Strategy
     from fastdecode.results.candidates import Candidates
@@ -419,12 +420,57 @@ def unload(model: str | os.PathLike[str] | None = None) -> int:
     return unload(model)
 
 
+def fingerprint(
+    model: Any, tokenizer: Any = None, *, revision: str | None = None, exact: bool = False
+) -> Fingerprint:
+    """What a model and its tokenizer are, by their contents, whatever their names.
+
+    Saved runs and resumable files record it, so that `verify` can say that the weights differ and
+    a run is not resumed with others. It is the same on every machine, for every engine, and for
+    every number format that holds the same values; files in safetensors may be divided in another
+    way.
+
+    The quick fingerprint takes moments: it reads the names, shapes and 8192 values of each tensor,
+    the whole configuration and the whole tokenizer. Training changes all values, so it notices any
+    training; a change of a few chosen values it may miss. The exact one reads everything.
+
+    Args:
+        model: a hub name, a folder, a file, "demo", a `Decoder`, or a transformers model. Files on
+            this machine are not loaded.
+        tokenizer: the tokenizer of a transformers model; without it the fingerprint has none.
+        revision: for a name of the hub.
+        exact: read all values of the weights.
+
+    Raises:
+        TypeError: for another kind of model.
+        ValueError: for an unknown model or damaged files, and as for `Decoder.fingerprint`.
+        OSError: where a file cannot be read.
+
+    Example:
+        >>> fastdecode.fingerprint("demo").weights == fastdecode.fingerprint("demo").weights
+        True
+    """
+    from fastdecode.loaded import resolve
+    from fastdecode.models.identity.fingerprint import of_objects
+    from fastdecode.models.identity.source import Source
+
+    if callable(getattr(model, "state_dict", None)):
+        return of_objects(model, tokenizer, exact=exact)
+    if tokenizer is None and (isinstance(model, str) or hasattr(model, "__fspath__")):
+        found = Source(str(model), revision).fingerprint(exact=exact)
+        if found.weights is not None:
+            return found
+    return resolve(model, tokenizer, revision=revision).fingerprint(exact=exact)
+
+
 def replay(
     path: str | os.PathLike[str], *, model: Any = None, tokenizer: Any = None
 ) -> Generations:
     """Repeat a call saved by `Generations.save`; the result can be compared with `==`.
 
-    It runs on the engine of the original run. `verify` reports where the two differ.
+    It runs on the engine of the original run. `verify` reports where the two differ. Where the
+    model is another than that of the file, as after new weights were saved in its folder, a
+    `UserWarning` names what has changed.
 
     Args:
         path: the file.
@@ -433,13 +479,12 @@ def replay(
         tokenizer: as for `generate`.
 
     Raises:
-        ValueError: where the file is something else, was drawn with another generator, or names
-            no model and none is given.
+        ValueError: where the file is something else (the message names the place), was drawn with
+            another generator, or names no model and none is given.
     """
-    from fastdecode.jobs.replay import rerun
-    from fastdecode.results.generations import Generations
+    from fastdecode.jobs import replay as replays
 
-    return rerun(Generations.load(path), path, model=model, tokenizer=tokenizer)[1]
+    return replays.replay(path, model=model, tokenizer=tokenizer)
 
 
 def verify(
@@ -456,7 +501,10 @@ def verify(
     On the native engine it is the same, whatever the threads and the instruction set. A forward
     pass in torch may round differently with another version or number of threads; where that
     changes a token, the report names the prompt, the sample, the step, both tokens and their
-    log-probabilities. Of an interrupted run, the part that was saved is compared.
+    log-probabilities. Of an interrupted run, the part that was saved is compared. The report also
+    says whether the weights, the configuration, the tokenizer and the definition of the number
+    format are those of the saved run, or that the file, as one of version 0.1, does not record
+    them.
 
     Args:
         path: a file that `Generations.save` wrote.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self, Unpack, cast, overload
 
 from fastdecode.models.codec import Codec
 from fastdecode.models.engines.base import ClosedEngine, Engine
+from fastdecode.models.identity.source import Source
 from fastdecode.models.loading import open_object, open_pretrained, release_memory
 from fastdecode.models.pieces import Pieces
 from fastdecode.models.placement import device_name, dtype_name
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fastdecode.models.identity.fingerprint import Fingerprint
     from fastdecode.options.prompts import IdArray, PromptLike, Prompts
     from fastdecode.options.strategies import Strategy
     from fastdecode.results.candidates import Candidates
@@ -51,7 +53,7 @@ class Decoder:
         engine: computes logits from tokens.
         tokenizer: a transformers tokenizer, or one that behaves like it.
         model: the transformers model; None where the native engine has read the files by itself.
-        name: the name or folder it was loaded from, or None.
+        name: the name it was loaded from, for a folder its absolute path, or None.
         revision: the hub revision it was loaded from, or None.
 
     Example:
@@ -100,6 +102,7 @@ class Decoder:
             "dtype": dtype_name(dtype),
             "probe": probe,
         }
+        self._source = Source().loaded(loaded.model, loaded.tokenizer)
 
     @classmethod
     def from_pretrained(
@@ -143,14 +146,17 @@ class Decoder:
         name = os.fspath(name_or_path)
         if not isinstance(name, str):
             raise TypeError(f"name_or_path must be a path in text, not in bytes ({name!r:.40})")
+        # Before the files are read, so that a change while they are is noticed.
+        source = Source(name, revision)
         loaded = open_pretrained(
             name, engine=engine, device=device, dtype=dtype, revision=revision, probe=probe
         )
         decoder = cls(loaded.engine, loaded.tokenizer)
-        decoder.model, decoder.name, decoder.revision = loaded.model, name, revision
+        decoder.model, decoder.name, decoder.revision = loaded.model, source.name, revision
+        decoder._source = source.loaded(loaded.model, loaded.tokenizer)
         decoder._opened_with = {
             # Another process may have another working directory.
-            "name_or_path": os.path.abspath(name) if os.path.isdir(name) else name,
+            "name_or_path": source.name,
             "engine": engine,
             "device": device_name(device),
             "dtype": dtype_name(dtype),
@@ -219,6 +225,39 @@ class Decoder:
                     "with Decoder.from_pretrained"
                 ) from error
         return _remake, (type(self), pickled, self._opened_with)
+
+    def fingerprint(self, *, exact: bool = False) -> Fingerprint:
+        """What the model and its tokenizer are, by their contents; see `fastdecode.fingerprint`.
+
+        Args:
+            exact: read all values of the weights, not a sample of each tensor.
+
+        Raises:
+            ValueError: where the files, or the parameters of the model, have changed since they
+                were loaded, so that they do not tell what this decoder runs.
+            OSError: where a file cannot be read.
+        """
+        return self._source.fingerprint(exact=exact)
+
+    def is_current(self) -> bool:
+        """Whether the files that it was loaded from are as they were; they are not read."""
+        return self._source.is_current()
+
+    def identity(self, *, exact: bool = False) -> dict[str, Any]:
+        """What saved runs record of the model: its fingerprint and its number format's definition.
+
+        Args:
+            exact: as for `fingerprint`.
+
+        Raises:
+            ValueError: as for `fingerprint`.
+            OSError: as for `fingerprint`.
+        """
+        return self._identify()(exact=exact)
+
+    def _identify(self) -> partial[dict[str, Any]]:
+        """`identity`, to be computed later, of the model as it is now."""
+        return partial(self._source.now().identity, getattr(self.engine, "definition", None))
 
     @cached_property
     def codec(self) -> Codec:
@@ -413,7 +452,7 @@ class Decoder:
 
         origin = {"model": self.name, "revision": self.revision}
         call = check_call(self.engine, self.codec, prompts, arguments, origin=origin)
-        return generate(self.engine, call, arguments.get("progress"))
+        return generate(self.engine, call, arguments.get("progress"), self._identify())
 
     @documented(StreamArguments)
     def stream(self, prompt: Prompts, **arguments: Unpack[StreamArguments]) -> Iterator[Step]:

@@ -3,16 +3,88 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import OrderedDict
 from typing import Any
 
 from fastdecode.decoder import Decoder
+from fastdecode.models.identity.files import full_name
 from fastdecode.models.loading import release_memory
 from fastdecode.models.placement import dtype_name
 
 _MOST_LOADED = 3
 _Key = tuple[str, str, str | None, str | None, str | None]
-_loaded: OrderedDict[_Key, Decoder] = OrderedDict()
+
+
+class _Place:
+    """A decoder that is kept, and the lock under which it is loaded."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.decoder: Decoder | None = None
+
+
+class _Kept:
+    """The decoders by what they were loaded from; threads may load several at the same time."""
+
+    def __init__(self) -> None:
+        self._places: OrderedDict[_Key, _Place] = OrderedDict()
+        # Held for moments only; a place's own lock is held while its model is loaded.
+        self._lock = threading.Lock()
+
+    def get(self, given: str, key: _Key, device: Any) -> Decoder:
+        """The decoder of `key`, loaded by the name `given` where there is none that is current."""
+        with self._lock:
+            place = self._places.setdefault(key, _Place())
+        with place.lock:
+            decoder = place.decoder
+            if decoder is None or not decoder.is_current():
+                # Two copies of the weights may be more than the memory holds.
+                place.decoder = decoder = None
+                _, engine, dtype, _, revision = key
+                try:
+                    decoder = Decoder.from_pretrained(
+                        given, engine=engine, dtype=dtype, device=device, revision=revision
+                    )
+                finally:
+                    place.decoder = decoder
+                    if decoder is None:
+                        self._forget(key, place)
+        with self._lock:
+            self._places[key] = place
+            self._places.move_to_end(key)
+            while len(self._places) > _MOST_LOADED:
+                self._places.popitem(last=False)
+        return decoder
+
+    def drop(self, name: str | None) -> int:
+        """Forget the decoders of a model, or all; how many there were."""
+        with self._lock:
+            keys = [key for key in self._places if name is None or key[0] == name]
+            # Not closed: another thread may be in the middle of a call.
+            return sum(self._places.pop(key).decoder is not None for key in keys)
+
+    def _forget(self, key: _Key, place: _Place) -> None:
+        with self._lock:
+            if self._places.get(key) is place:
+                del self._places[key]
+
+
+_kept = _Kept()
+
+
+def _start_over() -> None:
+    """In a forked child: locks that another thread of the parent held are never released."""
+    global _kept
+    before, _kept = _kept, _Kept()
+    for key, place in before._places.items():
+        if place.decoder is not None:
+            _kept._places[key] = fresh = _Place()
+            fresh.decoder = place.decoder
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over)
 
 
 def resolve(
@@ -25,6 +97,9 @@ def resolve(
     revision: str | None = None,
 ) -> Decoder:
     """The decoder that `model` stands for; the last few loaded by name are kept.
+
+    A decoder is loaded again where the files of its model have changed. Any number of threads may
+    call this; each waits for the model that it needs, not for the loading of others.
 
     Args:
         model: a `Decoder`, a hub name, a folder, "demo", or a transformers model.
@@ -48,16 +123,10 @@ def resolve(
                     f"transformers model; {model!r} has its own"
                 )
             return model
-        place = None if device is None else str(device)
-        key = (os.fspath(model), engine, dtype_name(dtype), place, revision)
-        if key not in _loaded:
-            _loaded[key] = Decoder.from_pretrained(
-                key[0], engine=engine, dtype=dtype, device=device, revision=revision
-            )
-        _loaded.move_to_end(key)
-        while len(_loaded) > _MOST_LOADED:
-            _loaded.popitem(last=False)
-        return _loaded[key]
+        name, place = os.fspath(model), None if device is None else str(device)
+        return _kept.get(
+            name, (full_name(name), engine, dtype_name(dtype), place, revision), device
+        )
     if tokenizer is None and hasattr(model, "forward"):
         raise TypeError("a model object needs tokenizer=... beside it, or use Decoder(model, tok)")
     if tokenizer is None:
@@ -84,10 +153,6 @@ def unload(model: str | os.PathLike[str] | None = None) -> int:
             f"model must be a name or a folder, not {type(model).__name__}; a Decoder is released "
             "by its close(), and a model object by whoever holds it"
         )
-    name = None if model is None else os.fspath(model)
-    keys = [key for key in _loaded if name is None or key[0] == name]
-    for key in keys:
-        # Not closed: another thread may be in the middle of a call.
-        del _loaded[key]
+    count = _kept.drop(None if model is None else full_name(os.fspath(model)))
     release_memory()
-    return len(keys)
+    return count

@@ -174,6 +174,8 @@ def _resume(
     with open_run(
         path, decoder, prompts, strategy=strategy, fields=fields, name="--out", **call
     ) as run:
+        for note in run.notes:
+            print(f"note: {printable(note)}", file=sys.stderr)
         meter = progress_bar(None, len(prompts), "generate", each=call["n"])
         try:
             if meter is not None:

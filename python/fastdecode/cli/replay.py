@@ -43,7 +43,8 @@ def replay(
     """Run a saved run again, and report whether it is the same.
 
     RUN.JSON is a file that --save wrote. Exit code 0: every token is the same. 1: not every token
-    is the same; the first that differs is shown, with both tokens and their log-probabilities.
+    is the same; the first that differs is shown, with both tokens and their log-probabilities, and
+    whether the weights, the tokenizer or the number format are others.
     """
     quiet_loading(model or "")
     found = fastdecode.verify(
@@ -73,6 +74,8 @@ def _record(found: Replay) -> dict[str, Any]:
         "tokens": sum(len(item.token_ids) for item in found.saved),
         "differences": [asdict(difference) for difference in found.differences],
         "largest": found.largest,
+        "model": {name: {"then": then, "now": now} for name, (then, now) in found.model.items()},
+        "note": found.note or None,
         "environment": {
             name: {"then": then, "now": now} for name, (then, now) in found.environment.items()
         },

@@ -16,17 +16,20 @@ from fastdecode.models.engines.base import Engine
 from fastdecode.models.environment import environment
 from fastdecode.options import checks
 from fastdecode.options.strategies import Beam
-from fastdecode.results.generations import Generation, Generations, Stats
+from fastdecode.results.generations import Generation, Generations, Identify, Stats
 from fastdecode.results.step import Step
 
 
-def generate(engine: Engine, call: CheckedCall, progress: bool | None) -> Generations:
+def generate(
+    engine: Engine, call: CheckedCall, progress: bool | None, identity: Identify | None = None
+) -> Generations:
     """Decode every prompt to its end.
 
     Args:
         engine: the model.
         call: the checked call.
         progress: whether to show a progress bar; see `progress_bar`.
+        identity: computes what a saved run records of the model.
 
     Raises:
         Interrupted: at Ctrl-C, within one step, with the generations so far.
@@ -58,7 +61,7 @@ def generate(engine: Engine, call: CheckedCall, progress: bool | None) -> Genera
     items = [_generation(sequence, call) for sequence in done]
     count = sum(len(sequence.ids) for sequence in done)
     stats = Stats.of(count, perf_counter() - begun, timer.forward, timer.core)
-    generations = Generations(items, stats, call.record, environment(engine))
+    generations = Generations(items, stats, call.record, environment(engine), identity)
     if isinstance(run, BeamSearch):
         generations.trees = [tree for _, tree in sorted(run.trees.items())]
     if interrupted:

@@ -5,9 +5,33 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from fastdecode.results.step import Step
+
+
+class Line(TypedDict):
+    """What every line has, beside fields of the input."""
+
+    prompt: str | list[int]
+    text: str
+    token_ids: list[int]
+    finish_reason: str | None
+    seed: int
+    stream: int
+    sample: int
+
+
+class LineWithLogprobs(Line):
+    """What a line has where log-probabilities are recorded."""
+
+    logprobs: list[float]
+
+
+class LineWithAlternatives(LineWithLogprobs):
+    """What a line has where the likeliest tokens are recorded as well."""
+
+    alternatives: list[list[tuple[int, float]]]
 
 
 def line(record: dict[str, Any]) -> str:

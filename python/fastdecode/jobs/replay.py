@@ -3,85 +3,25 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import zip_longest
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
 
 from fastdecode import core
 from fastdecode.decoder import Decoder
+from fastdecode.decoding.arguments import check_call
+from fastdecode.display.tables import printable
+from fastdecode.jobs.differences import Difference, apart, by_prompt, difference, pairs
+from fastdecode.jobs.model_changes import changes, uncertain
 from fastdecode.loaded import resolve
+from fastdecode.models.identity.fingerprint import is_exact
+from fastdecode.models.identity.source import differences, unknown
 from fastdecode.options.strategies import restore
-from fastdecode.results.generations import Generation, Generations
-from fastdecode.results.scores import one_line
+from fastdecode.results.generations import Generations
 
-# How far log-probabilities of the same tokens may be apart: ten times what another order of
-# additions changes in a float32 forward pass, a hundredth of what another model changes.
-TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Where one text first differs from the one saved.
-
-    Attributes:
-        prompt_index: the index of the prompt in the run.
-        prompt: the prompt.
-        sample: which sample of it, or which sequence of a beam search, from 0.
-        kind: "token"; "logprob" (the same tokens, a log-probability beyond the tolerance); "text"
-            or "finish_reason" (the same tokens, but another text or reason); "missing" or "extra"
-            (a beam search found fewer or more sequences).
-        step: the index of the generated token that differs; None where no single one does.
-        saved: the saved token at that step, in readable form; None where the saved text had ended.
-        found: the token of this run at that step; None where the text found had ended.
-        saved_id: the id of `saved`.
-        found_id: the id of `found`.
-        now: the log-probabilities of `saved` and of `found` in this run, in nats.
-        then: the same in the saved run; None for those that were not saved.
-        note: for other kinds than "token", what differs, in words.
-    """
-
-    prompt_index: int
-    prompt: str
-    sample: int
-    kind: str
-    step: int | None = None
-    saved: str | None = None
-    found: str | None = None
-    saved_id: int | None = None
-    found_id: int | None = None
-    now: tuple[float | None, float | None] = (None, None)
-    then: tuple[float | None, float | None] = (None, None)
-    note: str = ""
-
-    @property
-    def gap(self) -> float | None:
-        """How far apart the two tokens are in this run, in nats; None where one has ended."""
-        first, second = self.now
-        return None if first is None or second is None else abs(first - second)
-
-    def explain(self) -> str:
-        """The difference in a sentence or two."""
-        place = f"prompts[{self.prompt_index}] {one_line(self.prompt, 40)}, sample {self.sample}"
-        if self.step is None:
-            return f"{place}: {self.note}."
-        place += f", step {self.step}"
-        if self.kind != "token":
-            return f"{place}: {self.note}."
-        said = f"{place}: saved {_token(self.saved, self.saved_id)}, found "
-        said += f"{_token(self.found, self.found_id)}."
-        numbers = [
-            f"{name} {_numbers(self.saved, self.found, values)}"
-            for name, values in (("now", self.now), ("then", self.then))
-            if values != (None, None)
-        ]
-        if numbers:
-            said += f" Log-probability {'; '.join(numbers)}."
-        if self.gap is not None:
-            said += f" The two are {self.gap:.3g} nats apart."
-        return said
+__all__ = ["Difference", "Replay", "replay", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +37,9 @@ class Replay:
             None where the file has none.
         environment: the parts of the environment that differ between the runs, by name, as
             (then, now); None for what one of them does not record.
+        model: the parts of the model that differ between the runs, as (then, now): fingerprints of
+            "weights", "config" and "tokenizer", and the "definition" of the number format.
+        note: why the models cannot be compared, or not in all parts; empty where they can be.
     """
 
     path: str
@@ -105,6 +48,8 @@ class Replay:
     differences: list[Difference]
     largest: float | None
     environment: dict[str, tuple[Any, Any]]
+    model: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def same(self) -> bool:
@@ -117,14 +62,15 @@ class Replay:
         return self.differences[0] if self.differences else None
 
     def explain(self) -> str:
-        """The outcome, the first difference, and how the environments differ."""
+        """The outcome, the first difference, and how models and environments differ."""
         count = len(self.saved)
         whole = f"{count:,} {'text' if count == 1 else 'texts'}"
+        lines = [_sentence(said) for said in changes(self.model, "the saved run")]
         if self.first is None:
             tokens = sum(len(item.token_ids) for item in self.saved)
-            lines = [f"The same: {whole}, {tokens:,} tokens."]
+            lines.append(f"The same: {whole}, {tokens:,} tokens.")
         else:
-            lines = [
+            lines += [
                 f"Not the same: {len(self.differences):,} of {whole}. The first difference:",
                 self.first.explain(),
             ]
@@ -135,9 +81,11 @@ class Replay:
                 f"Log-probabilities of the same tokens differ by at most {self.largest:.2g} nats."
             )
         for name, (then, now) in self.environment.items():
-            lines.append(f"{name}: {_or_unknown(now)} now, {_or_unknown(then)} then.")
+            lines.append(f"{printable(name)}: {_or_unknown(now)} now, {_or_unknown(then)} then.")
         if not self.saved.environment:
             lines.append("The file does not say what it was made with.")
+        if self.note:
+            lines.append(_sentence(self.note))
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -145,7 +93,49 @@ class Replay:
         return self.explain()
 
 
-def rerun(
+def replay(path: str | os.PathLike[str], *, model: Any, tokenizer: Any) -> Generations:
+    """Run a saved call again; `fastdecode.replay` describes the arguments."""
+    saved = Generations.load(path)
+    decoder, found = _rerun(saved, path, model=model, tokenizer=tokenizer)
+    changed = changes(_compared(saved, found, decoder)[0], "the saved run")
+    if changed:
+        warnings.warn(f"{os.fspath(path)}: {'; '.join(changed)}", stacklevel=3)
+    return found
+
+
+def verify(path: str | os.PathLike[str], *, tolerance: float, **asked: Any) -> Replay:
+    """Run a saved call again and compare; `fastdecode.verify` describes the arguments."""
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not tolerance >= 0:
+        raise ValueError(f"tolerance must be a number of nats from 0, not {tolerance!r}")
+    saved = Generations.load(path)
+    decoder, found = _rerun(saved, path, **asked)
+    differing, largest = [], None
+    for place, mine, theirs in pairs(saved, found):
+        if mine is not None and theirs is not None:
+            gap = apart(mine, theirs)
+            largest = gap if largest is None else max(largest, gap or 0.0)
+        first = difference(decoder, place, mine, theirs, tolerance)
+        if first is not None:
+            differing.append(first)
+    then, now = saved.environment, found.environment
+    changed, note = _compared(saved, found, decoder)
+    return Replay(
+        path=os.fspath(path),
+        saved=saved,
+        found=found,
+        differences=differing,
+        largest=largest,
+        environment={
+            name: (then.get(name), now.get(name))
+            for name in [*now, *(name for name in then if name not in now)]
+            if then and then.get(name) != now.get(name)
+        },
+        model=changed,
+        note=note,
+    )
+
+
+def _rerun(
     saved: Generations,
     path: str | os.PathLike[str],
     *,
@@ -157,9 +147,10 @@ def rerun(
     """Run a saved call again, on the model, engine and dtype that it names or on those given.
 
     Raises:
-        ValueError: where it was drawn with another generator, was constrained by a function, or
-            names no model and none is given.
+        ValueError: where it was drawn with another generator, was constrained by a function, has
+            arguments that `generate` refuses, or names no model and none is given.
     """
+    where = os.fspath(path)
     call = dict(saved.call)
     name, revision, rng = call.pop("model"), call.pop("revision"), call.pop("rng")
     # Files of earlier versions name no engine.
@@ -168,185 +159,63 @@ def rerun(
     kept |= {key: value for key, value in asked.items() if value is not None}
     if rng != core.RNG_VERSION:
         raise ValueError(
-            f"{path} was drawn with rng={rng!r}, and this version has {core.RNG_VERSION!r}; "
+            f"{where} was drawn with rng={rng!r}, and this version has {core.RNG_VERSION!r}; "
             "replay it with the version of fastdecode that wrote it"
         )
     if model is None and name is None:
-        raise ValueError(f"{path} was made with a model object; give it as model=...")
+        raise ValueError(f"{where} was made with a model object; give it as model=...")
+    with _named(f"{where}, call.strategy"):
+        strategy = restore(call.pop("strategy"))
+    by_prompt(saved, where)
     if isinstance(model, Decoder):
         decoder = model
-    elif model is None:
-        decoder = resolve(name, revision=revision, **kept)
-    else:
+    elif model is not None:
         decoder = resolve(model, tokenizer, **kept)
-    return decoder, decoder.generate(strategy=restore(call.pop("strategy")), **call)
+    elif engine is None and dtype is None:
+        with _named(f"{where}, call"):
+            decoder = resolve(name, revision=revision, **kept)
+    else:
+        decoder = resolve(name, revision=revision, **kept)
+    arguments = {"strategy": strategy, **call}
+    with _named(f"{where}, call"):
+        check_call(decoder.engine, decoder.codec, arguments.pop("prompts"), arguments)
+    return decoder, decoder.generate(call["prompts"], **arguments)
 
 
-def verify(path: str | os.PathLike[str], *, tolerance: float, **asked: Any) -> Replay:
-    """Run a saved call again and compare; `fastdecode.verify` describes the arguments."""
-    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not tolerance >= 0:
-        raise ValueError(f"tolerance must be a number of nats from 0, not {tolerance!r}")
-    saved = Generations.load(path)
-    decoder, found = rerun(saved, path, **asked)
-    differences, largest = [], None
-    for place, mine, theirs in _pairs(saved, found):
-        if mine is not None and theirs is not None:
-            apart = _apart(mine, theirs)
-            largest = apart if largest is None else max(largest, apart or 0.0)
-        difference = _difference(decoder, place, mine, theirs, tolerance)
-        if difference is not None:
-            differences.append(difference)
-    then, now = saved.environment, found.environment
-    return Replay(
-        path=os.fspath(path),
-        saved=saved,
-        found=found,
-        differences=differences,
-        largest=largest,
-        environment={
-            name: (then.get(name), now.get(name))
-            for name in [*now, *(name for name in then if name not in now)]
-            if then and then.get(name) != now.get(name)
-        },
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Let errors about what a file asks for name the file."""
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _compared(
+    saved: Generations, found: Generations, decoder: Decoder
+) -> tuple[dict[str, tuple[Any, Any]], str]:
+    """The parts of the models of two runs that differ, and why others cannot be compared."""
+    then, now = saved.identity, found.identity
+    if not then:
+        return {}, "the file records no fingerprint of its model, so models are not compared"
+    if is_exact(then.get("weights")):
+        now = decoder.identity(exact=True)
+    changed = differences(then, now)
+    if any(saved.call.get(name) != found.call.get(name) for name in ("engine", "dtype")):
+        # Another format has another definition, of course; the environments say which it was.
+        changed.pop("definition", None)
+    reasons = [str(identity["note"]) for identity in (then, now) if "note" in identity]
+    missing = unknown(then, now)
+    if not reasons and not missing:
+        return changed, ""
+    return changed, uncertain(
+        missing, "; ".join(reasons) or "their fingerprints are of different kinds"
     )
 
 
-def _pairs(
-    saved: Generations, found: Generations
-) -> Iterator[tuple[int, Generation | None, Generation | None]]:
-    """Pairs of texts of the same prompt and sample, in order, with the prompt's index.
-
-    Prompts that an interrupted run had not begun are left out, and samples that a saved slice of a
-    run does not have.
-    """
-    mine, theirs = _by_prompt(saved), _by_prompt(found)
-    beams = saved.call["strategy"]["name"] == "beam"
-    for index, items in mine.items():
-        cut = any(item.finish_reason == "interrupted" for item in items.values())
-        extra = theirs.get(index, {}) if beams and not cut else ()
-        for sample in sorted({*items, *extra}):
-            yield index, items.get(sample), theirs.get(index, {}).get(sample)
-
-
-def _by_prompt(generations: Generations) -> dict[int, dict[int, Generation]]:
-    """Generations by the index of their prompt and by their sample."""
-    prompts = generations.call["prompts"]
-    found: dict[int, dict[int, Generation]] = {}
-    for item in generations:
-        given = prompts[item.prompt_index] if item.prompt_index < len(prompts) else None
-        if given not in (item.prompt, item.prompt_token_ids) or given is None:
-            raise ValueError(
-                f"the prompt {one_line(item.prompt, 40)} of a saved text is not among the "
-                "prompts of its call; the file has been changed"
-            )
-        found.setdefault(item.prompt_index, {})[item.sample] = item
-    return found
-
-
-def _difference(
-    decoder: Decoder,
-    index: int,
-    saved: Generation | None,
-    found: Generation | None,
-    tolerance: float,
-) -> Difference | None:
-    """The first difference of two texts, or None."""
-    if saved is None or found is None:
-        some = saved or found
-        if some is None:
-            return None
-        kind, note = ("missing", "not found") if found is None else ("extra", "found but not saved")
-        return Difference(index, some.prompt, some.sample, kind, note=note)
-    place = (index, saved.prompt, saved.sample)
-    cut = saved.finish_reason == "interrupted"
-    theirs = found.token_ids[: len(saved.token_ids)] if cut else found.token_ids
-    for step, (a, b) in enumerate(zip_longest(saved.token_ids, theirs)):
-        if a != b:
-            return _parted(decoder, place, step, saved, found, (a, b))
-    for step, (p, q) in enumerate(zip(saved.logprobs or (), found.logprobs or (), strict=False)):
-        if not abs(p - q) <= tolerance:
-            token = _token(decoder.pieces.readable(saved.token_ids[step]), saved.token_ids[step])
-            note = f"log-probability of {token} saved as {p:.6f}, found as {q:.6f}"
-            note += f", {abs(p - q):.3g} nats apart"
-            return Difference(*place, "logprob", step, note=note)
-    alike = found.text.startswith(saved.text) if cut else found.text == saved.text
-    if not alike:
-        note = f"the same tokens, but text saved {one_line(saved.text)}, found "
-        return Difference(*place, "text", note=note + one_line(found.text))
-    if not cut and saved.finish_reason != found.finish_reason:
-        note = f"ended by {saved.finish_reason!r} when saved, by {found.finish_reason!r} now"
-        return Difference(*place, "finish_reason", note=note)
-    return None
-
-
-def _parted(
-    decoder: Decoder,
-    place: tuple[int, str, int],
-    step: int,
-    saved: Generation,
-    found: Generation,
-    ids: tuple[int | None, int | None],
-) -> Difference:
-    """The difference of two tokens at `step`, with both log-probabilities."""
-    some = [token for token in ids if token is not None]
-    prompt = saved.prompt_token_ids or decoder.encode(saved.prompt)
-    before = prompt + saved.token_ids[:step]
-    now = dict.fromkeys(some)
-    context = decoder.engine.context
-    if context is None or len(before) < context + 1:
-        _, logits = decoder.engine.start([before], [1])
-        rows = np.asarray(core.log_softmax(logits[0]))
-        now = {token: float(rows[token]) for token in some}
-    then: dict[int, float] = {}
-    if saved.alternatives is not None and step < len(saved.alternatives):
-        then |= dict(saved.alternatives[step])
-    if ids[0] is not None and saved.logprobs is not None:
-        then[ids[0]] = saved.logprobs[step]
-    first, second = ids
-    return Difference(
-        *place,
-        "token",
-        step,
-        saved=None if first is None else decoder.pieces.readable(first),
-        found=None if second is None else decoder.pieces.readable(second),
-        saved_id=first,
-        found_id=second,
-        now=(_of(now, first), _of(now, second)),
-        then=(_of(then, first), _of(then, second)),
-    )
-
-
-def _apart(saved: Generation, found: Generation) -> float | None:
-    """The largest difference of log-probabilities, as far as the tokens are the same."""
-    if saved.logprobs is None or found.logprobs is None:
-        return None
-    largest = 0.0
-    for a, b, p, q in zip(
-        saved.token_ids, found.token_ids, saved.logprobs, found.logprobs, strict=False
-    ):
-        if a != b:
-            break
-        largest = max(largest, abs(p - q))
-    return largest
-
-
-def _of(values: Any, token: int | None) -> float | None:
-    return None if token is None else values.get(token)
-
-
-def _token(shown: str | None, token_id: int | None) -> str:
-    return "the end" if token_id is None else f"{shown} (id {token_id})"
-
-
-def _numbers(
-    saved: str | None, found: str | None, values: tuple[float | None, float | None]
-) -> str:
-    return ", ".join(
-        f"{shown} {value:.6f}"
-        for shown, value in zip((saved, found), values, strict=True)
-        if value is not None
-    )
+def _sentence(said: str) -> str:
+    return f"{said[:1].upper()}{printable(said[1:])}."
 
 
 def _or_unknown(value: Any) -> str:
-    return "unknown" if value is None else str(value)
+    return "unknown" if value is None else printable(str(value))

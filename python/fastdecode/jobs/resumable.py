@@ -4,6 +4,9 @@ On the native engine a text does not depend on the other texts of its batch, so 
 texts are generated. On other engines the last bit of a forward pass may depend on the batch:
 prompts are generated in slices of a fixed size, and an incomplete slice is generated again as a
 whole, in the same batches as in an uninterrupted run.
+
+A run is not resumed with another model: the fingerprints of weights, configuration and tokenizer
+and the definition of the number format are recorded beside the file and compared.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from fastdecode import core
 from fastdecode.jobs.records import Record, joined
 from fastdecode.jobs.resumable_file import Key, ResumableFile
+from fastdecode.models.environment import environment
 from fastdecode.options import checks
 from fastdecode.options.prompts import Given
 from fastdecode.options.strategies import Strategy, describe
@@ -47,6 +51,7 @@ class ResumableRun:
         seed: the seed of the run.
         whole: the number of texts when the run is complete.
         resumed: the number of texts that were there when the file was opened.
+        notes: what the user should know about the resumption, in sentences without their period.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class ResumableRun:
         self.seed = file.seed
         self.whole = file.whole
         self.resumed = file.resumed
+        self.notes = file.notes
 
     @property
     def done(self) -> int:
@@ -128,7 +134,7 @@ def open_run(
 
     Raises:
         ValueError: for a bad prompt or argument, before the file is touched; where the file belongs
-            to another run.
+            to another run or was begun with another model, the message names what differs.
     """
     n = checks.integer("n", n, 1, checks.U32)
     call = {**arguments, "n": n, "seed": seed}
@@ -137,7 +143,17 @@ def open_run(
     given |= {"n": n, "strategy": strategy}
     # `stream` checks every prompt and argument when it is called, before it generates anything.
     decoder.stream(prompts, seed=seed, **given)
-    with ResumableFile(path, settings, prompts=len(prompts), n=n, name=name) as file:
+    # The end tokens are those of the model's files, and determine where a text ends.
+    identity = {**decoder.identity(), "eos_token_id": list(decoder.engine.eos_ids)}
+    with ResumableFile(
+        path,
+        settings,
+        identity=identity,
+        environment=environment(decoder.engine),
+        prompts=prompts,
+        n=n,
+        name=name,
+    ) as file:
         try:
             yield ResumableRun(file, decoder, prompts, fields, given)
         finally:

@@ -1,27 +1,55 @@
 """A file of JSON lines that a run fills, and that the same run resumes after an interruption.
 
 Each record is appended as one line in one write, so after a crash at most the last line is
-incomplete; it is cut off, and its text is generated again. The settings of the run are kept beside
-the file, in `FILE.run.json`; a run with other settings is refused. When every record is there, the
-lines are put in the order of their keys, atomically.
+incomplete; it is cut off, and its text is generated again. What determines the records is kept
+beside the file, in the manifest `FILE.run.json`; a run with other settings or another model is
+refused. When every record is there, the lines are put in the order of their keys, atomically.
+
+The manifest is locked as long as the run lasts, and complete before the file exists: of two
+processes that start at the same time one wins, and a file never has lines of two runs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO, TypedDict
 
-from fastdecode.jobs.records import line
+from fastdecode.files.locking import lock
+from fastdecode.files.reading import parse_json
+from fastdecode.files.shapes import shaped
+from fastdecode.files.writing import replace, settle
+from fastdecode.jobs.model_changes import changes, uncertain
+from fastdecode.jobs.records import Line, LineWithAlternatives, LineWithLogprobs, line
+from fastdecode.models.identity.source import Identity, differences, same_model, unknown
 from fastdecode.options import checks
+from fastdecode.options.prompts import Given
 
 _FORMAT = "fastdecode lines v1"
+# How often the manifest may vanish between its opening and its locking.
+_TRIES = 10
 
 # The place of a text in its run: stream and sample.
 Key = tuple[int, int]
+
+
+class _Manifest(TypedDict):
+    """What a manifest has whatever the settings are."""
+
+    format: str
+    seed: int
+    prompts: int
+
+
+class _WholeManifest(_Manifest, total=False):
+    """A manifest; those of version 0.1 lack what is named here."""
+
+    environment: dict[str, Any]
+    identity: Identity
 
 
 class ResumableFile:
@@ -31,6 +59,7 @@ class ResumableFile:
         seed: the seed that the run was started with.
         whole: the number of records when the run is complete.
         resumed: the number of records that were there when the file was opened.
+        notes: what the user should know about the resumption, in sentences.
     """
 
     def __init__(
@@ -38,7 +67,9 @@ class ResumableFile:
         path: str | os.PathLike[str],
         settings: Mapping[str, Any],
         *,
-        prompts: int,
+        identity: Mapping[str, Any],
+        environment: Mapping[str, Any],
+        prompts: Sequence[Given],
         n: int,
         name: str = "path",
     ) -> None:
@@ -48,7 +79,9 @@ class ResumableFile:
             path: the file of JSON lines.
             settings: everything that determines the records, as JSON data. `"seed"` may be None:
                 the seed that the file was started with, or a fresh one.
-            prompts: the number of prompts; their streams are 0..prompts - 1.
+            identity: what the model is; see `fastdecode.models.identity.source`.
+            environment: what else might change a bit on an engine that is not the native one.
+            prompts: the prompts; their streams are their indices.
             n: samples of each prompt.
             name: what the caller calls `path`, for error messages.
 
@@ -57,25 +90,33 @@ class ResumableFile:
                 is writing to it.
         """
         self._path = Path(path)
-        self._settings_path = self._path.with_name(self._path.name + ".run.json")
-        self._name = name
+        self._manifest_path = self._path.with_name(self._path.name + ".run.json")
+        self._advice = f"choose another {name}, or remove {self._path}"
+        self._prompts = prompts
         self._n = n
+        logprobs = settings.get("logprobs")
+        self._kind: type[Line] = LineWithAlternatives if logprobs else LineWithLogprobs
+        if logprobs is None:
+            self._kind = Line
         self._places: dict[Key, tuple[int, int]] = {}
-        self.whole = prompts * n
-        settings = {"format": _FORMAT, **settings}
-        if self._path.exists():
-            self.seed = self._seed_of_same_run(settings)
-        else:
-            self.seed = checks.seed(settings["seed"])
-            settings["seed"] = self.seed
-            _replace(self._settings_path, [json.dumps(settings, indent=1).encode()])
-        self._file = self._path.open("a+b", buffering=0)
-        try:
-            _lock(self._file.fileno(), self._path)
+        self.whole = len(prompts) * n
+        self.notes: list[str] = []
+        self._opened = contextlib.ExitStack()
+        with contextlib.ExitStack() as opened:
+            manifest = opened.enter_context(self._locked_manifest())
+            if self._path.exists():
+                self.seed = self._seed_of_same_run(manifest, settings, identity, environment)
+            else:
+                self.seed = checks.seed(settings["seed"])
+                whole = {"format": _FORMAT, **settings, "seed": self.seed}
+                whole |= {"environment": dict(environment), "identity": dict(identity)}
+                manifest.truncate(0)
+                manifest.write(json.dumps(whole, indent=1).encode())
+                os.fsync(manifest.fileno())
+            self._file = opened.enter_context(self._path.open("a+b", buffering=0))
+            settle(self._path.parent)
             self._read()
-        except BaseException:
-            self._file.close()
-            raise
+            self._opened = opened.pop_all()
         self.resumed = len(self)
 
     def __enter__(self) -> ResumableFile:
@@ -88,8 +129,8 @@ class ResumableFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file and let other processes have it."""
+        self._opened.close()
 
     def __len__(self) -> int:
         """The number of records so far."""
@@ -109,38 +150,129 @@ class ResumableFile:
 
     def finish(self) -> None:
         """Put the lines in the order of their keys, where all of them are there."""
+        os.fsync(self._file.fileno())
         places = [self._places[key] for key in sorted(self._places)]
         if len(places) == self.whole and places != sorted(places):
-            _replace(self._path, map(self._line, places))
+            replace(self._path, self._lines(places))
 
-    def _line(self, place: tuple[int, int]) -> bytes:
-        self._file.seek(place[0])
-        return self._file.read(place[1])
+    def _lines(self, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+        for place, length in places:
+            self._file.seek(place)
+            yield self._file.read(length)
+        # Windows refuses to replace an open file. The manifest stays locked.
+        self._file.close()
 
-    def _seed_of_same_run(self, settings: Mapping[str, Any]) -> int:
-        """The seed of the run that the file belongs to, which must have these settings."""
-        advice = f"choose another {self._name}, or remove {self._path}"
-        try:
-            known = json.loads(self._settings_path.read_text("utf-8"))
-        except (OSError, ValueError):
-            known = None
-        if not isinstance(known, dict) or known.get("format") != _FORMAT:
-            raise ValueError(
-                f"{self._path} exists, and {self._settings_path.name} beside it, which would say "
-                f"what run it belongs to, is missing or something else; {advice}"
-            )
+    def _locked_manifest(self) -> BinaryIO:
+        """The manifest, locked; a new one is empty."""
+        for _ in range(_TRIES):
+            if self._path.exists() and not self._manifest_path.exists():
+                raise self._foreign()
+            manifest = self._manifest_path.open("a+b", buffering=0)
+            try:
+                if not lock(manifest.fileno()):
+                    raise ValueError(
+                        f"{self._path}: another run is writing to it; wait for that one"
+                    )
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(manifest.fileno()), self._manifest_path.stat()):
+                        return manifest
+            except BaseException:
+                manifest.close()
+                raise
+            # Somebody has removed it in the meantime.
+            manifest.close()
+        raise ValueError(f"{self._manifest_path}: another process removes it; {self._advice}")
+
+    def _foreign(self) -> ValueError:
+        return ValueError(
+            f"{self._path} exists, and {self._manifest_path.name} beside it, which would say "
+            f"what run it belongs to, is missing or something else; {self._advice}"
+        )
+
+    def _seed_of_same_run(
+        self,
+        manifest: BinaryIO,
+        settings: Mapping[str, Any],
+        identity: Mapping[str, Any],
+        environment: Mapping[str, Any],
+    ) -> int:
+        """The seed of the run that the file belongs to, which must be this one.
+
+        Raises:
+            ValueError: where it is another; the message names what differs.
+        """
+        known = self._known(manifest)
+        then = known.get("identity")
         for name in [*settings, *known]:
-            then, now = known.get(name), settings.get(name)
-            if then == now or (name == "seed" and now is None):
+            if name in ("format", "environment", "identity"):
+                continue
+            before, now = known.get(name), settings.get(name)
+            if before == now or (name == "seed" and now is None):
+                continue
+            if name in ("model", "revision") and _same_name(name, before, now, then, identity):
                 continue
             if name in ("prompts", "prompts_digest"):
-                what = f"other prompts ({known.get('prompts')} then, {settings['prompts']} now)"
+                what = f"other prompts ({known['prompts']} then, {settings['prompts']} now)"
             else:
-                what = f"{name} {_short(then)}, not {_short(now)}"
+                shown = json.dumps if name == "model" else _short
+                what = f"{name} {shown(before)}, not {shown(now)}"
             raise ValueError(
-                f"{self._path} was begun with {what}; use the settings it was begun with, {advice}"
+                f"{self._path} was begun with {what}; use the settings it was begun with, "
+                f"{self._advice}"
             )
-        return int(known["seed"])
+        if then is None:
+            self.notes.append(
+                f"{self._path} was begun by a version of fastdecode that recorded no fingerprint "
+                "of the model, so it is not known whether the model is the same"
+            )
+        else:
+            self._compare_models(then, identity)
+        if settings["engine"] != "native":
+            self._compare_environments(known.get("environment", {}), environment)
+        return known["seed"]
+
+    def _known(self, manifest: BinaryIO) -> _WholeManifest:
+        """What the manifest says."""
+        manifest.seek(0)
+        raw = manifest.read()
+        where = os.fspath(self._manifest_path)
+        if not raw.strip():
+            with contextlib.suppress(OSError):
+                self._manifest_path.unlink()
+            raise self._foreign()
+        try:
+            data = parse_json(raw, where)
+            ours = isinstance(data, dict) and data.get("format") == _FORMAT
+            known = shaped(_WholeManifest, data, where) if ours else None
+        except ValueError as error:
+            raise ValueError(f"{error}; mend it, {self._advice}") from None
+        if known is None:
+            raise self._foreign()
+        return known
+
+    def _compare_models(self, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        said = changes(differences(then, now), "the run")
+        missing = unknown(then, now)
+        if missing:
+            said.append(uncertain(missing, "their fingerprints are of different kinds"))
+        if said:
+            raise ValueError(
+                f"{self._path} was begun with another model: {'; '.join(said)}; use the model it "
+                f"was begun with, {self._advice}"
+            )
+
+    def _compare_environments(self, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        names = ("torch", "transformers", "device", "machine", "level", "threads")
+        differing = [
+            f"{name} {then[name]} then, {now[name]} now"
+            for name in names
+            if name in then and name in now and then[name] != now[name]
+        ]
+        if differing:
+            self.notes.append(
+                f"{self._path} was begun in another environment ({'; '.join(differing)}), in which "
+                "torch may have rounded differently"
+            )
 
     def _read(self) -> None:
         """Find the complete lines, and cut off an incomplete one."""
@@ -151,48 +283,42 @@ class ResumableFile:
                 number += 1
                 if not raw.endswith(b"\n"):
                     break
-                key = self._key(raw, number)
-                if key in self._places or key[0] * self._n + key[1] >= self.whole:
-                    raise ValueError(f"{self._path}, line {number}: it is not of this run")
-                self._places[key] = place, len(raw)
+                self._places[self._key(raw, number)] = place, len(raw)
                 place += len(raw)
         self._file.truncate(place)
 
     def _key(self, raw: bytes, number: int) -> Key:
+        """The key of a line, which must be one of this run."""
+        where = f"{self._path}, line {number}"
         try:
-            record = json.loads(raw)
-            key = int(record["stream"]), int(record["sample"])
-        except (ValueError, KeyError, TypeError):
-            key = (-1, -1)
-        if key[0] < 0 or not 0 <= key[1] < self._n:
+            record = shaped(self._kind, parse_json(raw, os.fspath(self._path), number), where)
+        except ValueError as error:
+            raise ValueError(f"{error}; mend or remove the file") from None
+        key = record["stream"], record["sample"]
+        wrong = None
+        if key[0] >= len(self._prompts) or key[1] >= self._n:
+            wrong = f"the run has no stream {key[0]} and sample {key[1]}"
+        elif record["seed"] != self.seed:
+            wrong = f"its seed is {record['seed']}, and that of the run {self.seed}"
+        elif record["prompt"] != self._prompts[key[0]]:
+            wrong = f"its prompt is not prompts[{key[0]}]"
+        elif key in self._places:
+            wrong = f"stream {key[0]} and sample {key[1]} are there already"
+        if wrong is not None:
             raise ValueError(
-                f"{self._path}, line {number}: it is not a line that this run wrote; mend or "
-                "remove the file"
+                f"{where}: this run did not write it: {wrong}; mend or remove the file"
             )
         return key
 
 
-def _replace(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file atomically."""
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as file:
-        for chunk in chunks:
-            file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    """Keep other processes from writing to the file, where the system has such locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ValueError(f"{path}: another run is writing to it; wait for that one") from None
+def _same_name(
+    name: str, then: Any, now: Any, known: Mapping[str, Any] | None, identity: Mapping[str, Any]
+) -> bool:
+    """Whether a model of another name or revision is the same model."""
+    if known is not None:
+        return same_model(known, identity)
+    # Version 0.1 recorded a folder as it was given.
+    return name == "model" and isinstance(then, str) and os.path.abspath(then) == now
 
 
 def _short(value: Any) -> str:

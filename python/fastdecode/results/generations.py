@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import replace as changed
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypedDict
 
 from fastdecode.display import Column, Table, Tabular, flow
 from fastdecode.display.flow import Alternative, Shown
 from fastdecode.display.html import escape, fragment
+from fastdecode.files.reading import read_json
+from fastdecode.files.shapes import shaped
+from fastdecode.files.writing import replace
+from fastdecode.models.identity.source import Identity
 from fastdecode.results.items import Items, restore, summary
 from fastdecode.results.step import Step
 
 if TYPE_CHECKING:
-    import os
-
     from fastdecode.results.beam_tree import BeamTree
 
 _FORMAT = "fastdecode generations v1"
@@ -189,6 +192,14 @@ class Stats:
         return cls(tokens, seconds, tokens / whole, forward / whole, core / whole, rest / whole)
 
 
+class Identify(Protocol):
+    """Computes what a run records of its model, when somebody asks for it."""
+
+    def __call__(self, *, exact: bool = False) -> dict[str, Any]:
+        """The identity; see `fastdecode.models.identity.source.Source.identity`."""
+        ...
+
+
 class Generations(Tabular, Items[Generation]):
     """Generations in the order of the prompts, then of the samples.
 
@@ -199,6 +210,10 @@ class Generations(Tabular, Items[Generation]):
         call: the arguments of the run as plain data, from which `fastdecode.replay` repeats it.
         environment: versions, engine, threads and instruction set of the run; empty where it was
             read from a file that does not record them.
+        identity: fingerprints of the model's weights, configuration and tokenizer, and the number
+            of the definition of its number format; computed when it is first read. Empty where it
+            was read from a file that does not record it; a "note" says why, where it cannot be
+            known.
         trees: the `BeamTree` of each prompt, from a beam search with `trace=True`; not saved.
     """
 
@@ -208,12 +223,14 @@ class Generations(Tabular, Items[Generation]):
         stats: Stats,
         call: dict[str, Any],
         environment: dict[str, Any] | None = None,
+        identity: Identify | dict[str, Any] | None = None,
     ) -> None:
         """Hold `items` of one run."""
         super().__init__(items)
         self.stats = stats
         self.call = call
         self.environment = environment or {}
+        self._identity = identity
         self.trees: list[BeamTree] = []
 
     def __eq__(self, other: object) -> bool:
@@ -265,6 +282,28 @@ class Generations(Tabular, Items[Generation]):
         return [item.text for item in self._items]
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What the model is, by its contents."""
+        # Pickles of version 0.1 have none.
+        identity = getattr(self, "_identity", None)
+        if identity is None or isinstance(identity, dict):
+            return identity or {}
+        try:
+            return dict(identity())
+        except (ValueError, OSError) as error:
+            return {"note": str(error)}
+
+    def __copy__(self) -> Self:
+        """A copy that shares everything, and computes the identity when it is needed."""
+        copied = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles, which hold the identity and not the means to compute it."""
+        return self.__dict__ | {"_identity": self.identity}
+
+    @property
     def tree(self) -> BeamTree:
         """The tree of a beam search with one prompt.
 
@@ -303,19 +342,37 @@ class Generations(Tabular, Items[Generation]):
             return fragment(body + flow.key())
         return self._table().html()
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, exact: bool = False) -> None:
         """Write the call, its environment and its generations to `path` as JSON (UTF-8).
 
-        `fastdecode.replay` runs the file again, `fastdecode.verify` compares the two runs.
+        `fastdecode.replay` runs the file again, `fastdecode.verify` compares the two runs. An
+        earlier file is replaced as a whole, so that it is kept where the new one cannot be written.
+
+        Args:
+            path: the file.
+            exact: record the exact fingerprint of the weights, for which all of them are read, and
+                not the quick one, which reads a sample; see `fastdecode.fingerprint`.
+
+        Raises:
+            OSError: where the file cannot be written.
+            ValueError: for `exact`, where the fingerprint cannot be computed: the run was read from
+                a file, or the model has changed or is gone.
         """
+        identity = self.identity
+        if exact:
+            compute = self._identity
+            if compute is None or isinstance(compute, dict):
+                raise ValueError("exact=True needs the model, and this run was read from a file")
+            identity = compute(exact=True)
         data = {
             "format": _FORMAT,
             "call": self.call,
             "environment": self.environment,
+            **({"identity": identity} if identity else {}),
             "stats": asdict(self.stats),
             "generations": [asdict(item) for item in self._items],
         }
-        Path(path).write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
+        replace(path, [json.dumps(data, ensure_ascii=False, indent=1).encode()])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Generations:
@@ -325,42 +382,94 @@ class Generations(Tabular, Items[Generation]):
             path: the file.
 
         Raises:
-            ValueError: where the file is something else.
+            ValueError: where the file is something else; the message names the place in it.
         """
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not JSON: {error}") from error
+        where = os.fspath(path)
+        data = read_json(path)
         if not isinstance(data, dict) or data.get("format") != _FORMAT:
-            raise ValueError(f"{path} was not written by Generations.save of this version")
-        _number_prompts(data["generations"], data["call"])
-        items = []
-        for fields in data["generations"]:
-            some = fields.get("alternatives")
-            if some is not None:
-                fields["alternatives"] = [[(i, p) for i, p in step] for step in some]
-            steps = fields.get("steps")
-            if steps is not None:
-                fields["steps"] = [Step.restore(step) for step in steps]
-            items.append(Generation(**fields))
-        return cls(items, Stats(**data["stats"]), data["call"], data.get("environment"))
+            raise ValueError(f"{where} was not written by Generations.save of this version")
+        saved = shaped(_SavedRun, data, where)
+        call = saved["call"]
+        items = _numbered(saved["generations"], data["generations"], call)
+        if len(call["streams"]) != len(call["prompts"]):
+            raise ValueError(f"{where}, call.streams: must have one stream for each of the prompts")
+        for index, item in enumerate(items):
+            for name in ("logprobs", "alternatives", "steps"):
+                values = getattr(item, name)
+                if values is not None and len(values) != len(item.token_ids):
+                    raise ValueError(
+                        f"{where}, generations[{index}].{name}: must have one entry for each "
+                        "of the token_ids"
+                    )
+            if item.seed != call["seed"]:
+                raise ValueError(
+                    f"{where}, generations[{index}].seed: must be the seed of the call"
+                )
+        identity = dict(saved.get("identity", {}))
+        return cls(items, saved["stats"], dict(call), saved.get("environment"), identity)
 
 
-def _number_prompts(saved: Sequence[dict[str, Any]], call: Mapping[str, Any]) -> None:
-    """Add the index of its prompt to each saved generation of a file that has none.
+class _SavedCall(TypedDict):
+    """The arguments of a call that every file has."""
+
+    model: str | None
+    revision: str | None
+    dtype: str | None
+    prompts: list[str | list[int]]
+    strategy: dict[str, Any]
+    seed: int
+    streams: list[int]
+    rng: str
+
+
+class SavedCall(_SavedCall, total=False):
+    """The arguments of a call in a file; those that later versions add are kept as they are."""
+
+    engine: str
+    max_new_tokens: int | None
+    max_length: int | None
+    n: int
+    stop: list[str]
+    logprobs: int | None
+    trace: bool
+    batch_size: int
+    eos_token_id: list[int]
+
+
+class _WholeRun(TypedDict):
+    """What every file of a run has."""
+
+    format: str
+    call: SavedCall
+    stats: Stats
+    generations: list[Generation]
+
+
+class _SavedRun(_WholeRun, total=False):
+    """A file of a run."""
+
+    environment: dict[str, Any] | None
+    identity: Identity
+
+
+def _numbered(
+    items: Sequence[Generation], fields: Sequence[Mapping[str, Any]], call: _SavedCall
+) -> list[Generation]:
+    """Generations with the index of their prompt, also those of a file that does not record it.
 
     They are in the order of the prompts; where a prompt occurs twice, its samples start over.
     """
-    keys = list(zip(call.get("prompts", ()), call.get("streams", ()), strict=False))
+    keys = list(zip(call["prompts"], call["streams"], strict=False))
     place = 0
     samples: set[int] = set()
-    for fields in saved:
-        if "prompt_index" in fields:
-            return
-        key = fields["prompt"], fields["stream"]
-        while place < len(keys) and (key != keys[place] or fields["sample"] in samples):
+    numbered = []
+    for item, own in zip(items, fields, strict=True):
+        if "prompt_index" in own:
+            numbered.append(item)
+            continue
+        key = item.prompt, item.stream
+        while place < len(keys) and (key != keys[place] or item.sample in samples):
             place, samples = place + 1, set()
-        if place == len(keys):
-            return
-        samples.add(fields["sample"])
-        fields["prompt_index"] = place
+        samples.add(item.sample)
+        numbered.append(changed(item, prompt_index=place))
+    return numbered

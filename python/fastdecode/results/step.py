@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fastdecode.files.shapes import shaped
 from fastdecode.results.items import summary
-
-if TYPE_CHECKING:
-    from fastdecode.results.trace import Trace
+from fastdecode.results.trace import Trace
 
 # Fields that `repr` shows in short.
 _LONG = ("alternatives", "trace")
@@ -73,14 +72,8 @@ class Step:
 
         Args:
             data: the fields of a step, as `Generations.save` writes them.
-        """
-        from fastdecode.results.trace import Trace
 
-        some, trace = data["alternatives"], data["trace"]
-        return cls(
-            **{
-                **data,
-                "alternatives": None if some is None else [(i, p) for i, p in some],
-                "trace": None if trace is None else Trace.restore(trace),
-            }
-        )
+        Raises:
+            ValueError: for anything else.
+        """
+        return shaped(cls, data, "a saved step")

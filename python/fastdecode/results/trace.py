@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastdecode.display import Column, Table, Tabular
+from fastdecode.files.shapes import shaped
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,12 @@ class Trace(Tabular):
 
     @classmethod
     def restore(cls, data: Mapping[str, Any]) -> Trace:
-        """From plain data, as `Generations.save` writes it."""
-        chances = [Chance(**chance) for chance in data["candidates"]]
-        return cls(**{**data, "candidates": chances})
+        """From plain data, as `Generations.save` writes it.
+
+        Raises:
+            ValueError: for anything else.
+        """
+        return shaped(cls, data, "a saved trace")
 
     def _table(self) -> Table:
         some = self.candidates

@@ -88,6 +88,11 @@ class NativeEngine:
         return self.packed().dtype
 
     @property
+    def definition(self) -> str:
+        """The number of the definition of `dtype`, "int8/1", raised whenever its bits change."""
+        return self._native.definition
+
+    @property
     def bytes_per_token(self) -> int:
         """Memory of one token of one row in the KV cache, in bytes."""
         return self.packed().bytes_per_token

@@ -24,6 +24,9 @@ from fastdecode.models.settings import EndTokens
 # memory of activations and of logits.
 PREFILL_TOKENS = 4096
 SCORING_TOKENS = 1024
+# Raised whenever the same model and tokens are computed in another way, as with another padding;
+# what torch and transformers change is recorded by their versions.
+_DEFINITION = 1
 
 
 class TorchEngine:
@@ -89,6 +92,11 @@ class TorchEngine:
     def dtype(self) -> str:
         """The dtype that the model computes in, such as "float32"."""
         return str(self.model.dtype).removeprefix("torch.")
+
+    @property
+    def definition(self) -> str:
+        """The number of the definition of `dtype`, "float32/1"; see `_DEFINITION`."""
+        return f"{self.dtype}/{_DEFINITION}"
 
     @property
     def bytes_per_token(self) -> int:

@@ -1,0 +1,1 @@
+"""Files that the package writes: read and checked, replaced atomically, and locked."""
