@@ -140,6 +140,13 @@ impl NativeGpt2 {
         self.model.format().name()
     }
 
+    /// The number of the format's definition, "int8/1". Where it is the same, so are the logits of the
+    /// same weights and tokens, to the last bit.
+    #[getter]
+    fn definition(&self) -> &'static str {
+        self.model.format().definition()
+    }
+
     /// The most threads that it runs on.
     #[getter]
     fn threads(&self) -> usize {

@@ -45,6 +45,19 @@ impl Format {
         }
     }
 
+    /// The number of its definition, "int8/1": what is stored and computed in it, to the bit.
+    ///
+    /// Raise it with every change of a bit, that is, whenever a golden digest changes. Saved runs record
+    /// it, so that another result can be put down to another definition.
+    #[must_use]
+    pub fn definition(self) -> &'static str {
+        match self {
+            Self::Float32 => "float32/1",
+            Self::BFloat16 => "bfloat16/1",
+            Self::Int8 => "int8/1",
+        }
+    }
+
     /// Lines of a panel of a matrix with this number of inputs.
     pub(crate) fn panel_lines(self, inputs: usize) -> usize {
         match self {
@@ -164,6 +177,7 @@ mod tests {
     fn names_are_read_back() {
         for format in Format::ALL {
             assert_eq!(format.name().parse::<Format>().unwrap(), format);
+            assert!(format.definition().starts_with(&format!("{}/", format.name())));
         }
         let message = "float8".parse::<Format>().unwrap_err().to_string();
         assert_eq!(message, "dtype=\"float8\"; give \"float32\", \"bfloat16\" or \"int8\"");
