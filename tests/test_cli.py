@@ -377,3 +377,12 @@ def test_a_closed_pipe_is_quiet():
     err = process.stderr.read()
     process.stderr.close()
     assert (process.wait(timeout=120), err) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [("--best-of", ""), ("--eos-token-id", ""), ("--temprature", "; did you mean --temperature?")],
+)
+def test_an_unknown_option_suggests_only_what_is_alike(run, option, hint):
+    code, _, err = run("generate", "Once", option, "3", "-m", "demo")
+    assert (code, err) == (2, f"error: No such option: {option}{hint}\n")

@@ -164,6 +164,9 @@ def test_a_field_that_the_output_has_is_kept_apart(run, tmp_path):
         ('{"prompt": "a", "x": [1e999]}', "x[0] is Infinity, which is not finite"),
         ('{"prompt": "\\ud800"}', "prompt has half of a surrogate pair"),
         ('{"x": ' + "[" * 5000, "column 70: it is nested more than 64 levels deep"),
+        ('{"prompt": "a", "prompt": "b"}', 'the object has "prompt" twice; keep one of them'),
+        ('{"prompt": "a", "x": {"y": 1, "y": 1}}', 'the object has "y" twice'),
+        ('{"prompt": "a", "x": ' + "1" * 5000 + "}", "it has an integer of more than 4300 digits"),
         (" ", "it is empty; give it a prompt, or remove it"),
     ],
 )
@@ -175,6 +178,16 @@ def test_a_bad_line_is_named(run, tmp_path, line, message):
     assert err.startswith(f"error: {path}, line 2")
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["array", "array of strings", "pretty", "pretty array"])
+def test_json_that_is_not_json_lines(run, tmp_path, name):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(LOOKS[name], "utf-8")
+    code, out, err = run("generate", "--file", str(path), "-m", "demo")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {path} is JSON, but not JSON Lines, which has one object a line")
+    assert "jq -c" in err
 
 
 def test_errors_of_the_package_name_the_line(run, tmp_path):

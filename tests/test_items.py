@@ -6,6 +6,7 @@ import json
 import pickle
 
 import fastdecode
+import numpy as np
 import pytest
 from conftest import ragged
 from fastdecode.display import Tabular
@@ -73,6 +74,18 @@ def test_slices_of_generations(decoder, runs):
     found = decoder.generate(TEXTS, num_beams=2, trace=True, max_new_tokens=3)
     assert found[1:2].tree is found.trees[1]
     assert found[::-1].trees == found.trees
+
+
+def test_other_indexes_are_refused_by_the_name_of_the_class(decoder, runs):
+    for items in (runs, decoder.next_token("Once"), decoder.tokens("Once"), decoder.score(TEXTS)):
+        assert items[np.int64(0)] == items[0]
+        with pytest.raises(IndexError, match=f"^index 999 is out of range: there are {len(items)}"):
+            items[999]
+        for wrong in ("a", 1.0, (0, 1)):
+            with pytest.raises(TypeError, match=f"^{type(items).__name__} takes an integer or a s"):
+                items[wrong]
+    with pytest.raises(TypeError, match="indexed by a token id, a text or a slice, not True"):
+        decoder.vocabulary[True]
 
 
 def test_slices_of_comparisons_compare_what_is_left(decoder):

@@ -6,6 +6,7 @@ import pickle
 
 import fastdecode
 import pytest
+from conftest import make_model
 
 OLD = {
     "anomalies": "Surprises",
@@ -40,3 +41,11 @@ def test_results_are_pickled_and_read_back(decoder):
 def test_other_old_names_are_unknown():
     with pytest.raises(ModuleNotFoundError):
         pickle.loads(b"cfastdecode.nowhere\nX\n.")
+
+
+def test_a_closed_decoder_of_objects_is_named_without_its_model(tokenizer):
+    decoder = fastdecode.Decoder(make_model("gpt2"), tokenizer)
+    decoder.close()
+    assert repr(decoder) == "Decoder(closed)"
+    with pytest.raises(ValueError, match=r"^name_or_path is empty; give a folder with a model"):
+        fastdecode.Decoder.from_pretrained("")

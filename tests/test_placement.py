@@ -85,6 +85,11 @@ def test_devices(unread, monkeypatch):
     for device in (f"cuda:{missing}", torch.device("cuda", missing), missing):
         with pytest.raises(ValueError, match=r"is not available here: t.*; leave device out"):
             Decoder.from_pretrained("demo", device=device)
+    if not torch.backends.mps.is_available():
+        with pytest.raises(ValueError, match=r"^device='mps' .*: torch sees no GPU of Apple's; l"):
+            Decoder.from_pretrained("demo", device="mps")
+    with pytest.raises(ValueError, match=f"^device={missing} is not available here"):
+        Decoder.from_pretrained("demo", device=missing)
     assert placement.device_name("cpu") == "cpu"
     assert placement.device_name(torch.device("cpu")) == "cpu"
     assert placement.device_name(None) is None

@@ -110,6 +110,9 @@ REFUSED = [
     (np.array(5), TypeError, r"^prompts must be a string, token ids, or a sequence"),
     ([b"Once"], TypeError, r"^prompts\[0\] must be a string or a list of token ids, not bytes"),
     ([None], TypeError, r"^prompts\[0\] must be a string or a list of token ids, not NoneType"),
+    ({5, 6}, TypeError, r"^prompts is a set, and token ids need an order; give a list"),
+    ({5: "a"}, TypeError, r"^prompts is a dict, and token ids need an order"),
+    ([frozenset((5, 6))], TypeError, r"^prompts\[0\] is a frozenset, and token ids need an order"),
     ({"input_ids": [[5]]}, TypeError, r'^prompts is a dict; give its "input_ids"'),
     ([list(range(64))], ValueError, r"^prompts\[0\] has 64 tokens, but the model's context is 64"),
 ]
@@ -121,6 +124,39 @@ def test_bad_token_ids_are_refused_by_place(decoder, given, error, message):
         decoder.generate(given)
     with pytest.raises(error, match=message):
         decoder.stream(given)
+
+
+def test_a_text_in_an_array_without_dimensions_is_one_text(decoder, ids):
+    text = np.array(TEXTS[0])
+    options = {"temperature": 0.9, "seed": 3, "max_new_tokens": 3}
+    assert decoder.generate(text, **options) == decoder.generate(TEXTS[0], **options)
+    mixed = decoder.generate([text, ids[1]], **options)
+    assert mixed == decoder.generate(TEXTS[:2], **options)
+    assert decoder.logits(text).shape == decoder.logits(TEXTS[0]).shape
+    assert decoder.tokens(text).ids == decoder.tokens(TEXTS[0]).ids
+
+
+def test_decode_says_what_it_takes(decoder):
+    for wrong, message in {
+        5: r"^ids must be a list of token ids, or several, not int \(5\)",
+        (True,): r"^ids\[0\] must be a list of token ids, not bool \(True\)",
+        ((5,), 6): r"^ids\[1\] must be a list of token ids, not int \(6\)",
+        frozenset((5, 6)): r"^ids is a frozenset, and token ids need an order",
+    }.items():
+        with pytest.raises(TypeError, match=message):
+            decoder.decode(wrong)
+
+
+def test_end_tokens_in_arrays(decoder):
+    options = {"temperature": 0.9, "seed": 3, "max_new_tokens": 3}
+    expected = decoder.generate(TEXTS[0], eos_token_id=[5, 6], **options)
+    for given in (np.array([5, 6]), torch.tensor([5, 6]), {5, 6}, iter([5, 6])):
+        assert decoder.generate(TEXTS[0], eos_token_id=given, **options) == expected
+    assert decoder.generate(TEXTS[0], eos_token_id=np.array([], int), **options)
+    with pytest.raises(ValueError, match=r"eos_token_id must be .* not -1; give \[\] for no end"):
+        decoder.generate(TEXTS[0], eos_token_id=np.array(-1))
+    with pytest.raises(TypeError, match=r"eos_token_id must be an integer, not '56'"):
+        decoder.generate(TEXTS[0], eos_token_id="56")
 
 
 def test_one_prompt_is_not_several(decoder):

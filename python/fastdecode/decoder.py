@@ -146,6 +146,10 @@ class Decoder:
         name = os.fspath(name_or_path)
         if not isinstance(name, str):
             raise TypeError(f"name_or_path must be a path in text, not in bytes ({name!r:.40})")
+        if not name:
+            raise ValueError(
+                'name_or_path is empty; give a folder with a model, a hub name, or "demo"'
+            )
         # Before the files are read, so that a change while they are is noticed.
         source = Source(name, revision)
         loaded = open_pretrained(
@@ -167,9 +171,9 @@ class Decoder:
 
     def __repr__(self) -> str:
         """The model, its engine and dtype."""
-        name = self.name or type(self.model).__name__
         if self.closed:
-            return f"Decoder({name!r}, closed)"
+            return f"Decoder({self.name!r}, closed)" if self.name else "Decoder(closed)"
+        name = self.name or type(self.model).__name__
         return f"Decoder({name!r}, engine={self.engine.name!r}, dtype={self.engine.dtype!r})"
 
     def close(self) -> None:

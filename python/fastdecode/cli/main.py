@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from difflib import get_close_matches
 from typing import NoReturn, TextIO
 
 import click
@@ -24,6 +25,8 @@ from fastdecode.cli.tokens import tokens
 _INTERRUPTED = 130
 _CLOSED_PIPE = 1
 _BAD_INPUT = 2
+# How alike two names are, from 0 to 1, if one is a misspelling of the other.
+_ALIKE = 0.8
 
 
 @click.group(
@@ -102,8 +105,10 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, click.NoSuchOption):
         # click's own wording is not the same in all of its versions.
         text = f"No such option: {error.option_name}"
-        if error.possibilities:
-            text += f"; did you mean {' or '.join(sorted(error.possibilities))}?"
+        # click suggests names that are less alike, too.
+        near = get_close_matches(error.option_name, error.possibilities or (), cutoff=_ALIKE)
+        if near:
+            text += f"; did you mean {' or '.join(sorted(near))}?"
     elif isinstance(error, click.ClickException):
         text = error.format_message()
     elif isinstance(error, OSError) and error.strerror and error.filename:

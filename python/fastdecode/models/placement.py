@@ -81,9 +81,10 @@ def device_name(device: Any) -> str | None:
     try:
         torch.empty(1, device=found)
     except Exception as error:
+        given = device if isinstance(device, int) else str(device)
         raise ValueError(
-            f"device={str(device)!r} is not available here: {_why(found.type, error)}; leave "
-            "device out for the CPU"
+            f"device={given!r} is not available here: {_why(found.type, error)}; leave device "
+            "out for the CPU"
         ) from error
     return str(found)
 
@@ -98,4 +99,7 @@ def _why(kind: str, error: Exception) -> str:
         if not torch.cuda.is_available():
             return "torch sees no GPU"
         return f"torch sees {torch.cuda.device_count()} of them, numbered from 0"
-    return " ".join(str(error).split())[:120]
+    if kind == "mps":
+        return "torch sees no GPU of Apple's"
+    reason = str(error).strip().partition("\n")[0].partition(". ")[0]
+    return reason if len(reason) <= 120 else reason[:119] + "…"

@@ -205,11 +205,13 @@ def _check_token_ids(settings: Mapping[str, Any], path: Path, within: str = "") 
             raise ValueError(
                 f"{path}: {within}{name} must be one token id or null, not {shown(settings[name])}"
             )
-        _token_ids(settings.get(name), str(path), within + name)
+        _token_ids(settings.get(name), str(path), within + name, "a token id or null")
 
 
-def _token_ids(value: Any, place: str, name: str) -> tuple[int, ...]:
-    """One id or several as a tuple, without those that mean none."""
+def _token_ids(
+    value: Any, place: str, name: str, wanted: str = "a token id, a list of them, or null"
+) -> tuple[int, ...]:
+    """One id or several as a tuple, without those that mean none; `wanted` is for messages."""
     value = _plain(value)
     several = isinstance(value, list | tuple)
     ids = []
@@ -219,7 +221,7 @@ def _token_ids(value: Any, place: str, name: str) -> tuple[int, ...]:
             continue
         field = f"{name}[{index}]" if several else name
         if isinstance(item, bool) or not isinstance(item, int):
-            expected = "a token id" if several else "a token id, a list of them, or null"
+            expected = "a token id" if several else wanted
             raise ValueError(f"{place}: {field} must be {expected}, not {shown(item)}")
         if not -(2**63) <= item < 2**63:
             raise ValueError(f"{place}: {field} is {shown(item)}, which is beyond any vocabulary")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,12 @@ def read(path: Path, *, unbounded: Collection[str] = ()) -> Any:
 
 
 def parse(
-    text: str, source: str, *, one_line: bool = False, unbounded: Collection[str] = ()
+    text: str,
+    source: str,
+    *,
+    one_line: bool = False,
+    unbounded: Collection[str] = (),
+    unique: bool = False,
 ) -> Any:
     """The value of a JSON text.
 
@@ -48,6 +54,7 @@ def parse(
         source: where it is from, for error messages.
         one_line: whether `source` names the line already.
         unbounded: fields of the outermost object in which numbers may be infinite.
+        unique: whether to refuse objects that have a field twice, of which JSON keeps the last.
 
     Raises:
         ValueError: for what is not JSON, numbers that are not finite, text that is not Unicode,
@@ -67,14 +74,17 @@ def parse(
         )
     too_deep = f"nested more than {MOST_LEVELS} levels deep"
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_unique if unique else None)
     except json.JSONDecodeError as error:
         raise ValueError(f"{at(error.pos)}: it is not JSON ({error.msg})") from None
     except RecursionError:
         raise ValueError(f"{at(_deepest(text))}: it is {too_deep}") from None
-    except ValueError as error:
-        # An integer of more digits than Python converts.
+    except _FieldTwice as error:
         raise ValueError(f"{source}: {error}") from None
+    except ValueError:
+        # Python converts no more digits.
+        most = sys.get_int_max_str_digits()
+        raise ValueError(f"{source}: it has an integer of more than {most} digits") from None
     left: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
     while left:
         path, item = left.pop()
@@ -91,6 +101,20 @@ def parse(
                 f"{source}: {_field(path)} has half of a surrogate pair, which is not text"
             )
     return value
+
+
+class _FieldTwice(ValueError):
+    """An object has a field twice."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose fields have different names."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _FieldTwice(f"the object has {shown(name)} twice; keep one of them")
+        found[name] = value
+    return found
 
 
 def shown(value: Any) -> str:

@@ -168,9 +168,22 @@ def stops(value: Any, name: str = "stop") -> tuple[str, ...]:
 
 
 def eos(value: Any, vocab_size: int) -> tuple[int, ...]:
-    """End-of-sequence tokens: one id or several; an empty sequence is none."""
-    items = list(value) if isinstance(value, Sequence) else [value]
-    return tuple(integer("eos_token_id", item, 0, vocab_size - 1) for item in items)
+    """End-of-sequence tokens: one id or several, also in an array; an empty sequence is none.
+
+    Raises:
+        TypeError: for what is no integer.
+        ValueError: for a token that the model does not have.
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    several = isinstance(value, Iterable) and not isinstance(value, str | bytes)
+    try:
+        return tuple(
+            integer("eos_token_id", item, 0, vocab_size - 1)
+            for item in (value if several else [value])
+        )
+    except ValueError as error:
+        raise ValueError(f"{error}; give [] for no end token") from None
 
 
 def fits(

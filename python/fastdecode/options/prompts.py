@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Integral
 from typing import Any, Protocol
 
@@ -26,6 +26,10 @@ class IdArray(Protocol):
 PromptLike = str | Sequence[int] | IdArray
 # One prompt or several.
 Prompts = PromptLike | Sequence[PromptLike]
+# What a message says that an argument must be.
+_PROMPTS = "a string, token ids, or a sequence of strings or lists of token ids"
+_PROMPT = "a string or a list of token ids"
+_IDS = "a list of token ids, or several"
 # A prompt that has been read.
 Given = str | list[int]
 
@@ -44,10 +48,12 @@ def read(value: Any, vocab_size: int, name: str = "prompts") -> list[Given]:
         TypeError: for anything else.
         ValueError: for a token id that the model does not have, and for an empty list of them.
     """
+    value = _unwrapped(value)
     if isinstance(value, str):
         return [checks.well_formed(f"{name}[0]", value)]
-    items = _items(name, value)
+    items = _items(name, value, _PROMPTS)
     if _begins_with_id(items[:1]):
+        _refuse_unordered(name, value)
         return [_ids(name, items, vocab_size)]
     return [_prompt(f"{name}[{row}]", item, vocab_size) for row, item in enumerate(items)]
 
@@ -59,9 +65,10 @@ def one(value: Any, vocab_size: int, name: str = "prompt") -> Given:
         TypeError: for anything else, and for several prompts.
         ValueError: as for `read`.
     """
+    value = _unwrapped(value)
     if isinstance(value, str):
         return checks.well_formed(name, value)
-    items = _items(name, value)
+    items = _items(name, value, _PROMPTS)
     if tuple(getattr(value, "shape", ()))[:1] == (1,) and isinstance(items[0], list):
         (items,) = items
     if items and not _begins_with_id(items[:1]):
@@ -69,6 +76,7 @@ def one(value: Any, vocab_size: int, name: str = "prompt") -> Given:
             f"{name} must be one string or the token ids of one prompt, "
             f"not {type(value).__name__} ({value!r:.40})"
         )
+    _refuse_unordered(name, value)
     return _ids(name, items, vocab_size)
 
 
@@ -86,38 +94,56 @@ def ids(name: str, value: Any, count: int) -> tuple[list[list[int]], bool]:
     """
     if isinstance(value, str):
         raise TypeError(f"{name} must be token ids, not a string ({value!r:.40})")
-    items = _items(name, value)
+    items = _items(name, value, _IDS)
+    _refuse_unordered(name, value)
     if not items or _begins_with_id(items[:1]):
         return [_checked(name, items, count)], True
     rows = [f"{name}[{row}]" for row in range(len(items))]
     return [
-        _checked(row, _items(row, item), count) for row, item in zip(rows, items, strict=True)
+        _checked(row, _items(row, item, "a list of token ids"), count)
+        for row, item in zip(rows, items, strict=True)
     ], False
 
 
 def is_one(value: Any) -> bool:
     """Whether a value that `read` accepts is a single prompt, not a sequence of them."""
+    value = _unwrapped(value)
     if isinstance(value, str):
         return True
     shape = getattr(value, "shape", None)
     if shape is not None:
         return len(shape) == 1 and _begins_with_id(value.tolist()[:1])
-    return isinstance(value, Sequence) and _begins_with_id(_items("prompts", value[:1]))
+    return isinstance(value, Sequence) and _begins_with_id(_items("prompts", value[:1], _PROMPTS))
 
 
 def _prompt(name: str, value: Any, vocab_size: int) -> Given:
+    value = _unwrapped(value)
     if isinstance(value, str):
         return checks.well_formed(name, value)
     if not isinstance(value, bytes | bytearray | Mapping) and isinstance(value, Iterable):
-        return _ids(name, _items(name, value), vocab_size)
-    raise TypeError(
-        f"{name} must be a string or a list of token ids, not {type(value).__name__} "
-        f"({value!r:.40})"
-    )
+        _refuse_unordered(name, value)
+        return _ids(name, _items(name, value, _PROMPT), vocab_size)
+    raise TypeError(f"{name} must be {_PROMPT}, not {type(value).__name__} ({value!r:.40})")
 
 
-def _items(name: str, value: Any) -> list[Any]:
-    """The entries of a sequence or an array."""
+def _unwrapped(value: Any) -> Any:
+    """A text in an array without dimensions as the text; anything else unchanged."""
+    if getattr(value, "shape", None) == () and hasattr(value, "tolist"):
+        item = value.tolist()
+        return item if isinstance(item, str) else value
+    return value
+
+
+def _refuse_unordered(name: str, value: Any) -> None:
+    """Refuse token ids whose order is not the caller's."""
+    if isinstance(value, Set | Mapping):
+        raise TypeError(
+            f"{name} is a {type(value).__name__}, and token ids need an order; give a list"
+        )
+
+
+def _items(name: str, value: Any, expected: str) -> list[Any]:
+    """The entries of a sequence or an array; `expected` says what it must be."""
     if isinstance(value, Mapping) and "input_ids" in value:
         raise TypeError(
             f'{name} is a {type(value).__name__}; give its "input_ids", each prompt without padding'
@@ -125,10 +151,7 @@ def _items(name: str, value: Any) -> list[Any]:
     if hasattr(value, "tolist") and hasattr(value, "shape"):
         value = value.tolist()
     if isinstance(value, bytes | bytearray) or not isinstance(value, Iterable):
-        raise TypeError(
-            f"{name} must be a string, token ids, or a sequence of strings or lists of token ids, "
-            f"not {type(value).__name__}"
-        )
+        raise TypeError(f"{name} must be {expected}, not {type(value).__name__} ({value!r:.40})")
     # Scalars of NumPy and torch are as good as Python's.
     return [item.tolist() if getattr(item, "shape", None) == () else item for item in value]
 

@@ -29,13 +29,32 @@ class Items(Sequence[T], Generic[T]):
     def __getitem__(self, index: slice) -> Self: ...
     def __getitem__(self, index: int | slice) -> T | Self:
         """One item, or a slice of them with everything else that belongs to the result."""
-        return self._part(self._items[index]) if isinstance(index, slice) else self._items[index]
+        if isinstance(index, slice):
+            return self._part(self._items[index])
+        return at(self, self._items, index)
 
     def _part(self, items: tuple[T, ...]) -> Self:
         """The same result with some of its items."""
         part = copy(self)
         part._items = items
         return part
+
+
+def at(owner: object, items: Sequence[T], index: int) -> T:
+    """The item at a place of `items`, which belong to the result `owner`.
+
+    Raises:
+        IndexError: where there is none.
+        TypeError: for anything but an integer.
+    """
+    try:
+        return items[index]
+    except IndexError:
+        raise IndexError(f"index {index} is out of range: there are {len(items)} items") from None
+    except TypeError:
+        raise TypeError(
+            f"{type(owner).__name__} takes an integer or a slice as index, not {index!r:.40}"
+        ) from None
 
 
 def summary(item: object, **shown: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any, SupportsIndex, overload
 from fastdecode.display import Column, Table, Tabular
 from fastdecode.models.pieces import Pieces
 from fastdecode.options import checks
-from fastdecode.results.items import Items
+from fastdecode.results.items import Items, at
 
 _SHOWN_BYTES = 12
 
@@ -73,7 +73,9 @@ class Tokens(Tabular, Items[Token]):
     def __getitem__(self, index: slice) -> Tokens: ...
     def __getitem__(self, index: int | slice) -> Token | Tokens:
         """One token, or some of them."""
-        return Tokens(self._items[index]) if isinstance(index, slice) else self._items[index]
+        if isinstance(index, slice):
+            return Tokens(self._items[index])
+        return at(self, self._items, index)
 
     @property
     def ids(self) -> list[int]:
@@ -143,7 +145,7 @@ class Vocabulary(Sequence[Token]):
                     f"{index!r} is not one token; tokens({index!r}) shows how it is split"
                 )
             return Token.of(self._pieces, found)
-        if not isinstance(index, slice) and not hasattr(index, "__index__"):
+        if isinstance(index, bool) or not (isinstance(index, slice) or hasattr(index, "__index__")):
             raise TypeError(
                 f"a vocabulary is indexed by a token id, a text or a slice, not {index!r:.40}"
             )

@@ -92,6 +92,8 @@ def read_lines(whole: str, source: str, what: str, kind: str | None) -> list[Lin
         raise ValueError(f"{source} has no {what} in it")
     if kind is None:
         _refuse_other_formats(lines, source)
+    elif kind == "jsonl":
+        _refuse_json(lines, source)
     found = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -107,7 +109,7 @@ def _object(line: str, place: str, what: str) -> Line:
     """The text in a JSON object, and its other fields."""
     names = _FIELDS[what]
     wanted = f'an object with a string "{names[0]}", such as {{"{names[0]}": "Once upon a time"}}'
-    value = strict_json.parse(line, place, one_line=True)
+    value = strict_json.parse(line, place, one_line=True, unique=True)
     if not isinstance(value, dict):
         raise ValueError(f"{place}: it is {strict_json.shown(value)}; give {wanted}")
     name = next((name for name in names if name in value), None)
@@ -141,6 +143,19 @@ def _refuse_other_formats(lines: list[str], source: str) -> None:
                 f"{source} looks like a table with the columns {first}; convert it to JSON Lines "
                 f"(.jsonl), one object a line, as {_CONVERSIONS['.csv']}; {_AS_TEXT}"
             )
+
+
+def _refuse_json(lines: list[str], source: str) -> None:
+    """Refuse JSON whose objects are not one a line."""
+    first = lines[0].strip()
+    if _is_json(first, dict):
+        return
+    whole = "\n".join(lines).strip()
+    if first in ("{", "[", "[{") or (first[:1] in "{[" and _is_json(whole, list, dict)):
+        raise ValueError(
+            f"{source} is JSON, but not JSON Lines, which has one object a line; convert it with "
+            "jq -c '.[]' if it is an array, or with jq -c . if it is objects over several lines"
+        )
 
 
 def _separator(line: str) -> str | None:
