@@ -306,3 +306,10 @@ def test_several_samples_may_be_counted_by_numpy(decoder):
     found = decoder.generate("Once", n=np.int64(3), seed=1, max_new_tokens=4)
     assert found == decoder.generate("Once", n=3, seed=1, max_new_tokens=4)
     assert len(set(found.texts)) > 1
+
+
+def test_the_model_and_the_tokenizer_belong_to_the_decoder(decoder):
+    """transformers needs `tokenizer=` beside its stop strings."""
+    for name in ("model", "tokenizer"):
+        with pytest.raises(TypeError, match=f"has its model and its tokenizer; leave {name} out"):
+            decoder.generate("Once", stop_strings="x", **{name: decoder.tokenizer})

@@ -136,6 +136,25 @@ def test_a_text_in_an_array_without_dimensions_is_one_text(decoder, ids):
     assert decoder.tokens(text).ids == decoder.tokens(TEXTS[0]).ids
 
 
+def test_token_ids_of_an_iterator_are_one_text(decoder, ids):
+    for function in (decoder.logits, decoder.log_probs):
+        assert np.array_equal(function(iter(ids[0])), function(ids[0]))
+        assert len(function(iter(ids))) == len(ids)
+
+
+def test_texts_in_an_array_without_dimensions_are_refused_where_ids_are_none(decoder):
+    text = np.array("Once")
+    for name, call in {
+        "text": lambda: decoder.encode(text),
+        "texts": lambda: decoder.classify(text, ["a", "b"]),
+        "stop": lambda: decoder.generate("Once", stop=text),
+        "context": lambda: decoder.score("Once", context=text),
+    }.items():
+        message = rf"^{name} must be a string or a sequence of strings, not ndarray \(array\('Once'"
+        with pytest.raises(TypeError, match=message):
+            call()
+
+
 def test_decode_says_what_it_takes(decoder):
     for wrong, message in {
         5: r"^ids must be a list of token ids, or several, not int \(5\)",

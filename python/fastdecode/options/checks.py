@@ -41,9 +41,12 @@ def prompts(value: Any, name: str = "prompts") -> list[str]:
     """
     if isinstance(value, str):
         return [well_formed(f"{name}[0]", value)]
-    if isinstance(value, bytes | bytearray) or not isinstance(value, Iterable):
+    # An array without dimensions looks like an iterable, and cannot be iterated over.
+    single = isinstance(value, bytes | bytearray) or getattr(value, "shape", None) == ()
+    if single or not isinstance(value, Iterable):
         raise TypeError(
-            f"{name} must be a string or a sequence of strings, not {type(value).__name__}"
+            f"{name} must be a string or a sequence of strings, not {type(value).__name__} "
+            f"({shown(value)})"
         )
     items = list(value)
     for row, item in enumerate(items):

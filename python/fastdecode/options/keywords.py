@@ -125,6 +125,11 @@ def unknown(name: str) -> str:
     elsewhere = foreign_names.refusal(name)
     if elsewhere is not None:
         return f"unknown keyword {name!r}: {elsewhere}"
+    if name in ("model", "tokenizer"):
+        return (
+            f"unknown keyword {name!r}: a decoder has its model and its tokenizer; leave {name} "
+            "out, or give it to Decoder(model, tokenizer) or fastdecode.generate and its like"
+        )
     if name in OF_A_MODEL:
         return (
             f"unknown keyword {name!r}: a decoder has its model; give {name} to "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ def logits(
     engine: Engine, codec: Codec, text: Any, add_special_tokens: bool
 ) -> NDArray[np.float32] | list[NDArray[np.float32]]:
     """See `Decoder.logits`."""
+    text = _reusable(text)
     found = [_float32(rows) for rows in _all_logits(engine, codec, text, add_special_tokens)]
     return found[0] if prompts.is_one(text) else found
 
@@ -25,6 +27,7 @@ def log_probs(
     engine: Engine, codec: Codec, text: Any, add_special_tokens: bool
 ) -> NDArray[np.float64] | list[NDArray[np.float64]]:
     """See `Decoder.log_probs`."""
+    text = _reusable(text)
     found = [
         core.log_softmax(rows) for rows in _all_logits(engine, codec, text, add_special_tokens)
     ]
@@ -58,6 +61,11 @@ def _all_logits(engine: Engine, codec: Codec, text: Any, add_special_tokens: boo
                 f"{name} has {len(tokens)} tokens, but the model's context is {context}; shorten it"
             )
     return engine.all_logits(sequences)
+
+
+def _reusable(text: Any) -> Any:
+    """An iterator as a list, since it is looked at more than once."""
+    return list(text) if isinstance(text, Iterator) else text
 
 
 def _float32(rows: Any) -> NDArray[np.float32]:
