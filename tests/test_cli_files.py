@@ -211,6 +211,10 @@ LOOKS = {
     "semicolons": CSV.replace(",", ";"),
     "tabs": CSV.replace(",", "\t"),
     "quoted": '"id","text"\n"1","Once, upon"\n',
+    "index of pandas": ",prompt\n0,Once upon\n1,The king\n",
+    "names of several words": "user prompt,label\nOnce upon,tale\n",
+    "quoted names of several words": '"user prompt","label-id","text"\n"Once","1","a"\n',
+    "numbered names": "sentence1\tsentence2\nOnce\tHe\n",
     "commas in texts": "prompt,label\nOnce, upon a time,tale\nAlice, and,tale\n",
 }
 
@@ -258,6 +262,9 @@ def test_files_of_other_names_are_refused(run, tmp_path, ending):
         "text\nprompt\n",
         "Yes, no\nid, ego\n",
         "one,two,three\nfour,five,six\n",
+        "Dear reader,you\nare,here\n",
+        ",and\n,or\n",
+        "12,text\n13,text\n",
         "id,text\n",
         "3\n",
         "null\n",

@@ -36,7 +36,10 @@ _COLUMNS = frozenset(
         *("review", "context", "label", "class", "category", "target", "score"),
     )
 )
-_HEADER = re.compile(r"\"?[A-Za-z_]\w*\"?(?:([,;\t|])\"?[A-Za-z_]\w*\"?)(?:\1\"?[A-Za-z_]\w*\"?)*")
+# The name of a column: up to three words.
+_NAME = r"\"?[A-Za-z_][\w-]*(?: [\w-]+){0,2}\"?"
+# The first column, which numbers the rows, may have no name. Prose has a space after a comma.
+_HEADER = re.compile(rf"(?:{_NAME})?([,;\t|]){_NAME}(?:\1{_NAME})*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ def _separator(line: str) -> str | None:
     if header is None:
         return None
     separator = header[1]
-    names = {name.strip('"').lower() for name in line.split(separator)}
+    names = {name.strip('"').lower().rstrip("0123456789_") for name in line.split(separator)}
     return separator if names & _COLUMNS else None
 
 
