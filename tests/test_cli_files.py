@@ -90,7 +90,7 @@ def test_a_file_resumes_with_its_fields(run, jsonl, tmp_path):
     jsonl.write_text(lines_of(changed), "utf-8")
     code, _, err = run(*call)
     assert code == 2
-    assert "was begun with other prompts (3 then, 3 now)" in err
+    assert "was begun with other prompts or other fields (3 then, 3 now)" in err
 
 
 def test_plain_text_ignores_the_fields(run, jsonl):

@@ -212,7 +212,9 @@ class ResumableFile:
             if name in ("model", "revision") and _same_name(name, before, now, then, identity):
                 continue
             if name in ("prompts", "prompts_digest"):
-                what = f"other prompts ({known['prompts']} then, {settings['prompts']} now)"
+                # The digest is of the prompts and of what is copied to their records.
+                which = "other prompts" if name == "prompts" else "other prompts or other fields"
+                what = f"{which} ({known['prompts']} then, {settings['prompts']} now)"
             else:
                 shown = json.dumps if name == "model" else _short
                 what = f"{name} {shown(before)}, not {shown(now)}"
