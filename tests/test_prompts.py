@@ -182,6 +182,9 @@ def test_one_prompt_is_not_several(decoder):
     for several in (["Once"], [[5, 6], [7]], torch.tensor([[5], [6]])):
         with pytest.raises(TypeError, match=r"^prompt must be one string or the token ids of one"):
             decoder.next_token(several)
+    with pytest.raises(TypeError) as refused:
+        decoder.next_token(np.arange(80).reshape(4, 20))
+    assert "\n" not in str(refused.value)
     with pytest.raises(ValueError, match=r"^prompt\[0\] is 300, but token ids go from 0 to 299"):
         decoder.next_token([300])
     with pytest.raises(ValueError, match=r"^prompt has no token ids"):

@@ -28,7 +28,7 @@ def string(name: str, value: Any) -> str:
         ValueError: for one that is not valid Unicode.
     """
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a string, not {type(value).__name__} ({value!r:.40})")
+        raise TypeError(f"{name} must be a string, not {type(value).__name__} ({shown(value)})")
     return well_formed(name, value)
 
 
@@ -52,7 +52,7 @@ def prompts(value: Any, name: str = "prompts") -> list[str]:
     for row, item in enumerate(items):
         if not isinstance(item, str):
             raise TypeError(
-                f"{name}[{row}] must be a string, not {type(item).__name__} ({item!r:.40})"
+                f"{name}[{row}] must be a string, not {type(item).__name__} ({shown(item)})"
             )
         well_formed(f"{name}[{row}]", item)
     return items

@@ -74,7 +74,7 @@ def one(value: Any, vocab_size: int, name: str = "prompt") -> Given:
     if items and not _begins_with_id(items[:1]):
         raise TypeError(
             f"{name} must be one string or the token ids of one prompt, "
-            f"not {type(value).__name__} ({value!r:.40})"
+            f"not {type(value).__name__} ({checks.shown(value)})"
         )
     _refuse_unordered(name, value)
     return _ids(name, items, vocab_size)
@@ -93,7 +93,7 @@ def ids(name: str, value: Any, count: int) -> tuple[list[list[int]], bool]:
         ValueError: for a token id that does not exist.
     """
     if isinstance(value, str):
-        raise TypeError(f"{name} must be token ids, not a string ({value!r:.40})")
+        raise TypeError(f"{name} must be token ids, not a string ({checks.shown(value)})")
     items = _items(name, value, _IDS)
     _refuse_unordered(name, value)
     if not items or _begins_with_id(items[:1]):
@@ -123,7 +123,7 @@ def _prompt(name: str, value: Any, vocab_size: int) -> Given:
     if not isinstance(value, bytes | bytearray | Mapping) and isinstance(value, Iterable):
         _refuse_unordered(name, value)
         return _ids(name, _items(name, value, _PROMPT), vocab_size)
-    raise TypeError(f"{name} must be {_PROMPT}, not {type(value).__name__} ({value!r:.40})")
+    raise TypeError(f"{name} must be {_PROMPT}, not {type(value).__name__} ({checks.shown(value)})")
 
 
 def _unwrapped(value: Any) -> Any:
@@ -151,7 +151,9 @@ def _items(name: str, value: Any, expected: str) -> list[Any]:
     if hasattr(value, "tolist") and hasattr(value, "shape"):
         value = value.tolist()
     if isinstance(value, bytes | bytearray) or not isinstance(value, Iterable):
-        raise TypeError(f"{name} must be {expected}, not {type(value).__name__} ({value!r:.40})")
+        raise TypeError(
+            f"{name} must be {expected}, not {type(value).__name__} ({checks.shown(value)})"
+        )
     # Scalars of NumPy and torch are as good as Python's.
     return [item.tolist() if getattr(item, "shape", None) == () else item for item in value]
 
@@ -169,7 +171,7 @@ def _checked(name: str, items: Sequence[Any], vocab_size: int) -> list[int]:
         if not _begins_with_id([item]):
             raise TypeError(
                 f"{name}[{place}] must be a token id, an integer, not {type(item).__name__} "
-                f"({item!r:.40})"
+                f"({checks.shown(item)})"
             )
         if not 0 <= item < vocab_size:
             raise ValueError(
