@@ -163,8 +163,11 @@ def test_a_fault_is_named_with_its_place(runs, tmp_path, damage, place):
         (b"", "f, line 1, column 1: it is not JSON: Expecting value"),
         (b'{"a": 1,\n "b": }', "f, line 2, column 7: it is not JSON: Expecting value"),
         (b'{"a":\n\xff', "f, line 2: it is not UTF-8 text (byte 0xff)"),
-        (b'{"a[": \n' + b"[" * 10**5, "f, line 2, column 64: arrays and objects are nested"),
-        (b"\n " + b"9" * 5000, "f, line 2, column 2: it is not JSON: Exceeds the limit"),
+        (
+            b'{"a[": \n' + b"[" * 10**5,
+            "f, line 2, column 64: it is nested more than 64 levels deep",
+        ),
+        (b"\n " + b"9" * 5000, "f, line 2, column 2: it has an integer of more than 4300 digits"),
     ],
 )
 def test_text_that_is_not_json(raw, message):

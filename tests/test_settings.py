@@ -370,8 +370,8 @@ def test_warnings_on_the_command_line_are_one_line(folder, run):
 
 def test_strict_json_of_a_line():
     assert strict_json.parse('{"a": [1, 2.5, null]}', "here") == {"a": [1, 2.5, None]}
-    with pytest.raises(ValueError, match=r"^here, column 2: it is not JSON \(Expecting"):
-        strict_json.parse("{a}", "here", one_line=True)
+    with pytest.raises(ValueError, match=r"^here, column 2: it is not JSON: Expecting"):
+        strict_json.parse("{a}", "here")
     with pytest.raises(ValueError, match=r"^here: \"a b\"\.c is NaN"):
         strict_json.parse('{"a b": {"c": NaN}}', "here")
 

@@ -6,11 +6,15 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 # Deeper than anything the package writes, and far from the interpreter's limit of recursion.
+# Readers in other languages stop at about a hundred levels.
 DEEPEST = 64
+# Makes an object from its fields.
+Pairs = Callable[[list[tuple[str, Any]]], dict[str, Any]]
 _MARK = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
 
 
@@ -25,7 +29,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def parse_json(raw: bytes, where: str, line: int | None = None) -> Any:
-    """The data of JSON text in UTF-8.
+    """The data of JSON text in UTF-8, with or without a byte order mark.
 
     Args:
         raw: the text.
@@ -35,39 +39,81 @@ def parse_json(raw: bytes, where: str, line: int | None = None) -> Any:
     Raises:
         ValueError: where it is something else; the message names the file, the line and the column.
     """
-    first = 1 if line is None else line
+    place = Place(where, line or 1)
+    return parse_text(decoded(raw, place).removeprefix("\ufeff"), place)
+
+
+class Place:
+    """Names places in a text.
+
+    Attributes:
+        where: the file.
+        first: the number of the text's first line; None where `where` names the line.
+    """
+
+    def __init__(self, where: str, first: int | None = 1) -> None:
+        """Name places in the text of `where`."""
+        self.where = where
+        self.first = first
+
+    def line(self, before: int) -> str:
+        """The line after that many line ends."""
+        return self.where if self.first is None else f"{self.where}, line {self.first + before}"
+
+    def at(self, text: str, position: int) -> str:
+        """The line and the column of a character."""
+        column = position - text.rfind("\n", 0, position)
+        return f"{self.line(text.count(chr(10), 0, position))}, column {column}"
+
+
+def decoded(raw: bytes, place: Place) -> str:
+    """Bytes in UTF-8 as text.
+
+    Raises:
+        ValueError: where they are not UTF-8; the message names the line.
+    """
     try:
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        before = error.object[: error.start]
-        number = first + before.count(b"\n")
-        raise ValueError(
-            f"{where}, line {number}: it is not UTF-8 text (byte {error.object[error.start]:#04x})"
-        ) from None
+        line = place.line(raw.count(b"\n", 0, error.start))
+        raise ValueError(f"{line}: it is not UTF-8 text (byte {raw[error.start]:#04x})") from None
+
+
+def parse_text(text: str, place: Place, pairs: Pairs | None = None) -> Any:
+    """The data of JSON text.
+
+    Args:
+        text: the text.
+        place: for messages.
+        pairs: makes an object from its fields; None is `dict`.
+
+    Raises:
+        ValueError: where it is something else; the message names the place.
+    """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=pairs)
     except json.JSONDecodeError as error:
         position, problem = error.pos, f"it is not JSON: {error.msg}"
     except RecursionError:
-        position = _deep(text)
-        problem = f"arrays and objects are nested more than {DEEPEST} deep"
-    except ValueError as error:
-        # Python converts no integer of more digits than this.
-        digits = re.search(rf"\d{{{sys.get_int_max_str_digits() + 1},}}", text)
-        position, problem = (digits.start() if digits else 0), f"it is not JSON: {error}"
-    number = first + text.count("\n", 0, position)
-    column = position - text.rfind("\n", 0, position)
-    raise ValueError(f"{where}, line {number}, column {column}: {problem}")
+        raise too_deep(text, place) from None
+    except ValueError:
+        # Python converts no more digits.
+        most = sys.get_int_max_str_digits()
+        digits = re.search(rf"\d{{{most + 1},}}", text)
+        position = digits.start() if digits else 0
+        problem = f"it has an integer of more than {most} digits"
+    raise ValueError(f"{place.at(text, position)}: {problem}")
 
 
-def _deep(text: str) -> int:
-    """Where arrays and objects are nested deeper than in any file of the package."""
-    depth = 0
+def too_deep(text: str, place: Place) -> ValueError:
+    """The error for arrays and objects that are nested more than `DEEPEST` levels deep."""
+    depth = position = 0
     for found in _MARK.finditer(text):
         if found[0] in ("[", "{"):
             depth += 1
             if depth > DEEPEST:
-                return found.start()
+                position = found.start()
+                break
         elif found[0] in ("]", "}"):
             depth -= 1
-    return 0
+    return ValueError(f"{place.at(text, position)}: it is nested more than {DEEPEST} levels deep")

@@ -1,19 +1,17 @@
-"""Strict JSON: texts and files as Python values, with errors that name the place."""
+"""Strict JSON, for files that people write: no byte order mark, and only finite numbers."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-# Files that people write have a few levels; readers in other languages stop at about a hundred.
-MOST_LEVELS = 64
+from fastdecode.files.reading import DEEPEST, Pairs, Place, decoded, parse_text, too_deep
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 _NAME = re.compile(r"\w+")
 
 
@@ -28,82 +26,57 @@ def read(path: Path, *, unbounded: Collection[str] = ()) -> Any:
         ValueError: where it is not JSON as `parse` takes it; the message begins with the path.
         OSError: where the file cannot be read.
     """
-    raw = path.read_bytes()
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}, line {line}: it is not UTF-8 text (byte {raw[error.start]:#04x})"
-        ) from None
-    return parse(text, str(path), unbounded=unbounded)
+    place = Place(str(path))
+    return _checked(decoded(path.read_bytes(), place), place, unbounded)
 
 
-def parse(
-    text: str,
-    source: str,
-    *,
-    one_line: bool = False,
-    unbounded: Collection[str] = (),
-    unique: bool = False,
-) -> Any:
-    """The value of a JSON text.
+def parse(text: str, source: str, *, unique: bool = False) -> Any:
+    """The value of one line of JSON.
 
     Args:
-        text: the text.
-        source: where it is from, for error messages.
-        one_line: whether `source` names the line already.
-        unbounded: fields of the outermost object in which numbers may be infinite.
+        text: the line.
+        source: the file and the number of the line, for error messages.
         unique: whether to refuse objects that have a field twice, of which JSON keeps the last.
 
     Raises:
-        ValueError: for what is not JSON, numbers that are not finite, text that is not Unicode,
-            and nesting deeper than `MOST_LEVELS`; the message names source and place.
+        ValueError: for what is not JSON, a byte order mark, numbers that are not finite, text that
+            is not Unicode, and nesting deeper than `DEEPEST` levels; the message names source and
+            place.
     """
-
-    def at(position: int) -> str:
-        column = position - text.rfind("\n", 0, position)
-        if one_line:
-            return f"{source}, column {column}"
-        return f"{source}, line {text.count(chr(10), 0, position) + 1}, column {column}"
-
-    if text.startswith("\ufeff"):
-        raise ValueError(
-            f"{at(0)}: it begins with a byte order mark, which JSON does not have; save it as "
-            "UTF-8 without one"
-        )
-    too_deep = f"nested more than {MOST_LEVELS} levels deep"
     try:
-        value = json.loads(text, object_pairs_hook=_unique if unique else None)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{at(error.pos)}: it is not JSON ({error.msg})") from None
-    except RecursionError:
-        raise ValueError(f"{at(_deepest(text))}: it is {too_deep}") from None
+        return _checked(text, Place(source, None), pairs=_unique if unique else None)
     except _FieldTwice as error:
         raise ValueError(f"{source}: {error}") from None
-    except ValueError:
-        # Python converts no more digits.
-        most = sys.get_int_max_str_digits()
-        raise ValueError(f"{source}: it has an integer of more than {most} digits") from None
+
+
+def _checked(
+    text: str, place: Place, unbounded: Collection[str] = (), pairs: Pairs | None = None
+) -> Any:
+    if text.startswith("\ufeff"):
+        raise ValueError(
+            f"{place.at(text, 0)}: it begins with a byte order mark, which JSON does not have; "
+            "save it as UTF-8 without one"
+        )
+    value = parse_text(text, place, pairs)
     left: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
     while left:
         path, item = left.pop()
         if isinstance(item, dict | list):
-            if len(path) >= MOST_LEVELS:
-                raise ValueError(f"{at(_deepest(text))}: it is {too_deep}")
+            if len(path) >= DEEPEST:
+                raise too_deep(text, place)
             entries = item.items() if isinstance(item, dict) else enumerate(item)
             left += [((*path, key), entry) for key, entry in entries]
         bounded = not (path and path[0] in unbounded)
         if isinstance(item, float) and not math.isfinite(item) and bounded:
-            raise ValueError(f"{source}: {_field(path)} is {shown(item)}, which is not finite")
+            raise ValueError(f"{place.where}: {_field(path)} is {shown(item)}, which is not finite")
         if not _is_unicode(item) or (path and not _is_unicode(path[-1])):
             raise ValueError(
-                f"{source}: {_field(path)} has half of a surrogate pair, which is not text"
+                f"{place.where}: {_field(path)} has half of a surrogate pair, which is not text"
             )
     return value
 
 
-class _FieldTwice(ValueError):
+class _FieldTwice(Exception):
     """An object has a field twice."""
 
 
@@ -142,17 +115,3 @@ def _field(path: tuple[str | int, ...]) -> str:
 
 def _is_unicode(value: Any) -> bool:
     return not isinstance(value, str) or value.isascii() or not _SURROGATE.search(value)
-
-
-def _deepest(text: str) -> int:
-    """Where the nesting first exceeds `MOST_LEVELS`."""
-    depth = 0
-    for found in _BRACKET.finditer(text):
-        bracket = found[0]
-        if bracket in "[{":
-            depth += 1
-            if depth > MOST_LEVELS:
-                return found.start()
-        elif bracket in "]}":
-            depth -= 1
-    return 0

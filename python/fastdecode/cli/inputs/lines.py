@@ -112,7 +112,7 @@ def _object(line: str, place: str, what: str) -> Line:
     """The text in a JSON object, and its other fields."""
     names = _FIELDS[what]
     wanted = f'an object with a string "{names[0]}", such as {{"{names[0]}": "Once upon a time"}}'
-    value = strict_json.parse(line, place, one_line=True, unique=True)
+    value = strict_json.parse(line, place, unique=True)
     if not isinstance(value, dict):
         raise ValueError(f"{place}: it is {strict_json.shown(value)}; give {wanted}")
     name = next((name for name in names if name in value), None)
