@@ -27,7 +27,7 @@ ADDED = {"environment", "identity"}
 # What of a run's environment cannot move a bit of the native engine.
 HARMLESS = {"fastdecode", "python", "threads"}
 # How far log-probabilities may move, in nats, where torch multiplies in 16 bits: each processor
-# rounds such products in its own way, and a saved run does not name the processor.
+# rounds such products in its own way, and a run of 0.1.0 does not name the processor.
 ROUNDING = {"bfloat16": 0.1, "float16": 0.02}
 
 
