@@ -159,6 +159,7 @@ def test_parts_and_numbers(sample, prompt, seed, dtype):
     wanted = {"raw_logprobs": True, "processed_logprobs": True, "alternatives": 4}
     step = state.draw(rows, **wanted)
     place = {**one.key, "positions": [len(prompt)], "histories": [prompt]}
+    place["prompt_lengths"] = [len(prompt)]
     draws = core.sample(rows, sample, **place, ledger=True, alternatives=10)
     assert step.tokens == draws.tokens
     np.testing.assert_array_equal(step.raw_logprobs, core.token_logprobs(rows, step.tokens))
