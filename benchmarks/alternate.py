@@ -33,6 +33,17 @@ VOCABULARY = 50257
 QUANTILES = {1: 12.71, 2: 4.303, 4: 2.776, 6: 2.447, 10: 2.228, 20: 2.086, 30: 2.042, 60: 2.0}
 
 
+def on_lines(rows):
+    """A copy that begins at a cache line: where malloc puts it would move a short call by 30%."""
+    import numpy as np
+
+    room = np.empty(rows.nbytes + 64, dtype=np.uint8)
+    start = -room.ctypes.data % 64
+    copy = room[start : start + rows.nbytes].view(rows.dtype).reshape(rows.shape)
+    copy[:] = rows
+    return copy
+
+
 def core_cells(threads):
     """Name to the seconds of one call over a batch of rows."""
     import numpy as np
@@ -53,6 +64,7 @@ def core_cells(threads):
         ranks = rng.permuted(np.tile(np.arange(1, VOCABULARY + 1), (batch, 1)), axis=1)
         zipf = (-1.5 * np.log(ranks) + rng.normal(size=ranks.shape) * 0.3).astype(np.float32)
         for kind, rows in (("normal", normal), ("zipf", zipf)):
+            rows = on_lines(rows)
             for name, parameters in settings.items():
                 if kind == "normal" and name not in ("plain", "top-k 50", "top-p 0.9"):
                     continue
