@@ -63,7 +63,7 @@ SMALL: dict[str, Any] = {
     **dict.fromkeys(["query_pre_attn_scalar", "hidden_size_per_layer_input"], 8),
     **dict.fromkeys(["q_lora_rank", "kv_lora_rank"], 16),
     "rotary_dim": 4,
-    # So many that no key has the score 0 at all of them: ties would be broken by the shape.
+    # Enough that no key has the score 0 at all of them: ties would be broken by the shape.
     "index_n_heads": 16,
     "index_head_dim": 16,
     # States.

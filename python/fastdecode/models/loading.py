@@ -102,7 +102,7 @@ def _native(
         if folder is None:
             return None
         try:
-            # The tokenizer is read first: the weights would be for nothing where it is refused.
+            # The tokenizer is read first: if it is refused, the weights need not be loaded.
             tokenizer = None if required else _tokenizer(folder)
             found = NativeEngine.from_folder(folder, dtype)
             return LoadedModel(found, tokenizer or _tokenizer(folder))

@@ -120,9 +120,7 @@ def tokenizer_settings(folder: Path) -> dict[str, Any]:
         ValueError: as for `check`.
         OSError: where it cannot be read.
     """
-    settings = read_object(folder / _TOKENIZER)
-    _check_fields(settings, _TOKENIZER_FIELDS, folder / _TOKENIZER)
-    return settings
+    return _of_tokenizer(folder / _TOKENIZER)
 
 
 def special_tokens(folder: Path) -> dict[str, Any]:
@@ -132,22 +130,29 @@ def special_tokens(folder: Path) -> dict[str, Any]:
         ValueError: as for `check`.
         OSError: where it cannot be read.
     """
-    found = read_object(folder / _SPECIAL_TOKENS)
-    _check_fields(found, _TOKENIZER_FIELDS, folder / _SPECIAL_TOKENS)
+    return _of_tokenizer(folder / _SPECIAL_TOKENS)
+
+
+def _of_tokenizer(path: Path) -> dict[str, Any]:
+    found = read_object(path)
+    _check_fields(found, _TOKENIZER_FIELDS, path)
     return found
 
 
-def chat_template(folder: Path) -> Any:
+def chat_template(folder: Path, settings: Mapping[str, Any]) -> Any:
     """The chat template of a tokenizer, a text or several by name; None where it has none.
 
+    Args:
+        folder: where the tokenizer's files are.
+        settings: its `tokenizer_settings`.
+
     Raises:
-        ValueError: as for `check`.
         OSError: where a file cannot be read.
     """
     path = folder / "chat_template.jinja"
     if path.is_file():
         return path.read_text("utf-8", errors="replace")
-    return tokenizer_settings(folder).get("chat_template")
+    return settings.get("chat_template")
 
 
 def _file(folder: Any, name: str) -> str | None:

@@ -31,8 +31,8 @@ class FileTokenizer:
         Raises:
             ValueError: where they are missing or damaged, or need transformers.
         """
-        self.chat_template = chat_template(folder)
         files = TokenizerFiles(folder)
+        self.chat_template = chat_template(folder, files.settings)
         self._tokenizer = files.tokenizer()
         self.bos_token_id: int | None = files.special("bos_token", self._tokenizer)
         self.eos_token_id: int | None = files.special("eos_token", self._tokenizer)

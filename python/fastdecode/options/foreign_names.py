@@ -1,4 +1,4 @@
-"""The keywords of transformers, vLLM, llama.cpp and OpenAI, and what becomes of each here.
+"""The keywords of transformers, vLLM, llama.cpp and OpenAI, and how each is treated here.
 
 transformers' keywords work. Those that fastdecode does not have are accepted with a value that
 changes nothing, so that a saved generation config can be passed on, and refused otherwise. The

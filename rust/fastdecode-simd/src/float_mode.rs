@@ -93,7 +93,7 @@ mod register {
     }
 }
 
-/// Elsewhere the mode cannot be changed by safe means, and is not looked at.
+/// On other processors, and under Miri, the mode is neither read nor set.
 #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod register {
     pub type Mode = ();

@@ -64,7 +64,7 @@ class Fingerprint:
     Where the hashes are equal, so is what was hashed.
 
     Attributes:
-        weights: of the weights; None where they cannot be seen, as behind an `Engine` object.
+        weights: of the weights; None where they cannot be seen, as inside an `Engine` object.
         config: of the model's configuration, such as the number of layers; None where it is part
             of the weights file.
         tokenizer: of the tokenizer; None where it cannot be seen, or is part of the weights file.

@@ -32,7 +32,7 @@ _holders: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 class Signature:
-    """What the forward pass of a model takes, behind any wrappers.
+    """The arguments of the forward pass of a model, inside any wrappers.
 
     Attributes:
         complete: whether the names of the signature are all that it takes. In a subclass that
@@ -189,7 +189,7 @@ def _release(module: Any, inputs: Any) -> None:
 
 
 def unwrapped(model: Any) -> Any:
-    """The module whose forward pass has the signature: behind torch.compile and PEFT."""
+    """The module with the signature, which torch.compile and PEFT wrap."""
     while True:
         if "_orig_mod" in getattr(model, "_modules", ()):
             model = model._orig_mod

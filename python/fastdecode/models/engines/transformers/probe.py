@@ -1,7 +1,7 @@
 """Finds out, with a few tokens, how a model must be called and what its batches can do.
 
-A model's forward pass is not trusted to have understood its arguments: one that does not know
-`past_key_values` may drop it without a word, and padding that a model does not number or mask
+A model's forward pass may ignore arguments that it does not know: one that does not know
+`past_key_values` may drop it silently, and padding that a model does not number or mask
 changes its logits. So each way to call it is compared with plain passes without a cache.
 
 Nothing is random: the tokens are fixed, and the state of torch's generators is restored.
@@ -89,7 +89,7 @@ def examine(model: Any) -> Findings:
     devices = [model.device] if model.device.type == "cuda" else []
     generators = torch.random.fork_rng(devices=devices)
     with generators, uncompiled(model), warnings.catch_warnings():
-        # Trials that fail are of no interest to the caller.
+        # Warnings of trials that fail mean nothing to the caller.
         warnings.simplefilter("ignore")
         return _Probe(model).run()
 
@@ -98,7 +98,7 @@ class _Probe:
     """The trials of one model.
 
     Each trial is made with a second set of tokens where it fails with the first, because a mixture
-    of experts may, by a rounding, send a token to another expert.
+    of experts may send a token to another expert because of a rounding difference.
     """
 
     def __init__(self, model: Any) -> None:

@@ -21,8 +21,8 @@ _PREFILL, _STEPS = 5, 3
 _LONGEST_WINDOW = 40
 # A model with a shorter context is not probed.
 LEAST = 2 + _STEPS
-# A comparison fails beyond so many times the noise, but never below the floor, in roundings of the
-# model's dtype, and always beyond the cap. All are relative to the spread of a row of logits.
+# A comparison fails beyond this many times the noise, but never below the floor, in roundings of
+# the model's dtype, and always beyond the cap. All are relative to the spread of a row of logits.
 # Formats of 16 bits have little room between noise and error.
 _TIMES_NOISE, _FLOOR = {True: 16.0, False: 4.0}, {True: 32.0, False: 1.0}
 _CAP = 0.25
@@ -191,7 +191,7 @@ def _jitter(model: Any, *, rows: int) -> Iterator[None]:
 
 
 def _tokens(model: Any, count: int, salt: int) -> list[int]:
-    """`count` fixed tokens, all different and none special where the vocabulary has so many."""
+    """`count` fixed tokens, all different and none special where the vocabulary has that many."""
     config = limits.text_config(model)
     sizes = [getattr(config, "vocab_size", None)]
     with suppress(AttributeError, NotImplementedError):

@@ -60,5 +60,5 @@ def cannot_run(model: Any, error: Exception) -> ValueError:
 
 
 def name_of(model: Any) -> str:
-    """The class of the model, behind wrappers."""
+    """The class of the model inside any wrappers."""
     return type(unwrapped(model)).__name__
