@@ -62,7 +62,7 @@ impl<'a> Past<'a> {
         }
         if let Some(known) = known {
             for (token, count) in known.iter() {
-                if counts.is_empty() || !counts.contains_key(&token) {
+                if !counts.contains_key(&token) {
                     visit(token, count);
                 }
             }
