@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 from time import perf_counter
@@ -13,8 +12,16 @@ import pytest
 pytestmark = pytest.mark.xdist_group("timed")
 
 LIMIT = 0.3
-RUNS = 5
-HEAVY = ("torch", "transformers", "huggingface_hub", "pandas", "hypothesis", "fastdecode.testing")
+RUNS = 7
+HEAVY = (
+    "numpy",
+    "torch",
+    "transformers",
+    "huggingface_hub",
+    "pandas",
+    "hypothesis",
+    "fastdecode.testing",
+)
 COMMANDS = {
     "import": ["-c", "import fastdecode"],
     "help": ["-m", "fastdecode", "--help"],
@@ -22,30 +29,30 @@ COMMANDS = {
 }
 
 
-def median_seconds(arguments: list[str]) -> tuple[float, float]:
-    """Wall and processor time of a whole process, the interpreter's own start included."""
-    wall, processor = [], []
+def least_seconds(arguments: list[str]) -> float:
+    """The time of a whole process, the interpreter's own start included.
+
+    Of wall and processor time the shorter counts, and of several runs the quickest: other processes on
+    the machine only ever add to them.
+    """
+    seconds = []
     for _ in range(RUNS):
         start, before = perf_counter(), os.times()
         subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+        seconds.append(perf_counter() - start)
         after = os.times()
-        wall.append(perf_counter() - start)
-        processor.append(
-            after.children_user
-            + after.children_system
-            - before.children_user
-            - before.children_system
-        )
-    return statistics.median(wall), statistics.median(processor)
+        user = after.children_user - before.children_user
+        system = after.children_system - before.children_system
+        # Windows does not count the time of child processes.
+        if user + system > 0:
+            seconds.append(user + system)
+    return min(seconds)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_takes_under_0_3_seconds(name):
-    wall, processor = median_seconds(COMMANDS[name])
-    if wall < LIMIT:
-        return
-    # Other processes may have had the machine; then the time that was ours decides.
-    assert 0 < processor < LIMIT, f"{name}: {wall:.3f} s, of which {processor:.3f} s our own"
+    seconds = least_seconds(COMMANDS[name])
+    assert seconds < LIMIT, f"{name}: {seconds:.3f} s"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -11,7 +11,7 @@ use numpy::{Element, PyArray1, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::PyClass;
 use pyo3::exceptions::{PyException, PyIndexError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyIterator, PyList};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyIterator, PyList, PyTuple};
 
 /// The most characters of a value that a message shows.
 const SHOWN: usize = 80;
@@ -226,7 +226,9 @@ impl<T: Argument> Argument for Option<T> {
 
 impl<T: Argument> Argument for Vec<T> {
     fn read(value: &Bound<'_, PyAny>, name: Name<'_>) -> PyResult<Self> {
-        if let Some(entries) = T::array(value) {
+        // A cast to an array imports NumPy, which takes longer than all else that the help needs.
+        let is_array = !(value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyList>());
+        if is_array && let Some(entries) = T::array(value) {
             return entries;
         }
         if let Some(entries) = T::all(value) {
