@@ -32,8 +32,8 @@ COMMANDS = {
 def least_seconds(arguments: list[str]) -> float:
     """The time of a whole process, the interpreter's own start included.
 
-    Of wall and processor time the shorter counts, and of several runs the quickest: other processes on
-    the machine only ever add to them.
+    Of wall and processor time the shorter counts, and of several runs the quickest: other processes
+    on the machine only ever add to them.
     """
     seconds = []
     for _ in range(RUNS):
