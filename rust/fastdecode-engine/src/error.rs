@@ -19,6 +19,14 @@ pub enum Error {
         /// The reason.
         source: io::Error,
     },
+    /// A file that another program has changed or cut since it was opened.
+    #[error(
+        "{path} was changed or cut while it was read; load the model again once nothing writes to it"
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A configuration that is not JSON, or lacks a number.
     #[error("{path} is no configuration of a GPT-2: {source}")]
     Json {
@@ -182,7 +190,8 @@ impl Error {
             Self::In { source, .. } => source.kind(),
             Self::Memory { .. } => ErrorKind::Memory,
             Self::Row { .. } => ErrorKind::Index,
-            Self::Json { .. }
+            Self::Changed { .. }
+            | Self::Json { .. }
             | Self::Config { .. }
             | Self::Format(_)
             | Self::Missing(_)
@@ -197,6 +206,11 @@ impl Error {
             | Self::Length { .. }
             | Self::Setting(_) => ErrorKind::Value,
         }
+    }
+
+    /// What a failed read of a file is: memory may be refused for its contents.
+    pub(crate) fn file(path: &Path, source: io::Error) -> Self {
+        Self::File { path: path.to_owned(), source }
     }
 
     /// The same error with the file that has the contents it is about, where it has none yet.

@@ -4,7 +4,7 @@ use crate::cache::{Reserved, Sequence, Shape, Slabs};
 use crate::error::{Error, Result};
 use crate::models::{Config, Network, Pass};
 use crate::ops::{Run, sweep};
-use crate::weights::{Format, Packing, Tensors, Weights};
+use crate::weights::{Format, Packing, Tensors, Weights, WeightsFile};
 use crate::workspace::Workspace;
 use fastdecode_simd::{Level, Pool, settings};
 use std::path::Path;
@@ -40,18 +40,15 @@ impl Model {
     /// `format`.
     ///
     /// # Errors
-    /// If a file cannot be read, is damaged, or belongs to a model that this engine cannot run.
+    /// If a file cannot be read, is damaged, is changed while it is read, or belongs to a model that this
+    /// engine cannot run; or if the system refuses memory.
     pub fn from_folder(folder: &Path, format: Format) -> Result<Self> {
-        let at = |path: std::path::PathBuf| move |source| Error::File { path, source };
         let path = folder.join("config.json");
-        let text = std::fs::read(&path).map_err(at(path.clone()))?;
+        let text = std::fs::read(&path).map_err(|source| Error::file(&path, source))?;
         let config = Config::from_json(&text, &path).map_err(|error| error.within(&path))?;
         let path = folder.join("model.safetensors");
-        let file = std::fs::File::open(&path).map_err(at(path.clone()))?;
-        // SAFETY: the mapping is read while the weights are packed, and then dropped. Another process that
-        // truncates the file meanwhile would end this one, as it would any reader of a mapping.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(at(path.clone()))?;
-        let tensors = Tensors::from_map(&map).map_err(|error| error.within(&path))?;
+        let file = WeightsFile::open(&path)?;
+        let tensors = Tensors::from_file(&file).map_err(|error| error.within(&path))?;
         Self::new(config, &tensors, format).map_err(|error| error.within(&path))
     }
 

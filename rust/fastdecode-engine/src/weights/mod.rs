@@ -1,14 +1,18 @@
 //! A model's weights: how tensors are read, packed and kept.
 
+mod elements;
+mod file;
 mod format;
 mod packing;
 mod store;
 mod tensors;
 
+pub use elements::{Elements, Encoding};
+pub use file::WeightsFile;
 pub use format::Format;
 #[cfg(test)]
 pub(crate) use format::pack;
 pub(crate) use format::{ACROSS, CHAIN, PANEL, QUAD, ZERO, element, scale_of};
 pub(crate) use packing::{Orientation, Packing};
 pub(crate) use store::{Matrix, MatrixView, Table, Vector, Weights};
-pub use tensors::{Elements, Tensor, Tensors};
+pub use tensors::{Tensor, Tensors};

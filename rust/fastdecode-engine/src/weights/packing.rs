@@ -1,13 +1,16 @@
 //! Packs tensors into memory: all are found and checked first, then packed in parallel.
 
+use super::elements::Elements;
+use super::file::WeightsFile;
 use super::format::{ACROSS, Format, PANEL, pack};
 use super::store::{Matrix, Table, Vector, Weights};
 use super::tensors::{Tensor, Tensors};
 use crate::arena::Arena;
 use crate::error::{Error, Result};
+use crate::memory;
 use fastdecode_simd::{DisjointSlice, LANES, Line, Session};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The tensors of a model, in the order in which a pass reads them: places are given out one after the
 /// other, and a panel is followed in memory by the one that is read next.
@@ -116,7 +119,7 @@ impl<'a> Packing<'a> {
     /// If the system refuses memory, or a value is not finite.
     pub fn finish(self, session: &mut Session<'_>) -> Result<Weights> {
         let mut arena = Arena::new(self.lines)?;
-        copy_all(self.tensors, &self.copies, arena.lines_mut(), session)?;
+        copy_all(&self.copies, arena.lines_mut(), session)?;
         Ok(Weights::new(arena))
     }
 
@@ -146,32 +149,38 @@ impl<'a> Packing<'a> {
 
 /// Lines of a task of the copy, roughly.
 const STRIP: usize = 1 << 12;
-/// Strips that are copied before the pages that they came from are released, so that the file is never
-/// wholly in memory beside the arena.
-const WAVE: usize = 16;
 
 /// Some whole rows or panels of a copy.
-struct Strip<'c, 'a> {
-    index: usize,
-    copy: &'c Copy<'a>,
+struct Strip {
     /// Lines of a row or panel.
     unit: usize,
     units: Range<usize>,
 }
 
-fn copy_all(
-    tensors: &Tensors<'_>,
-    copies: &[Copy<'_>],
-    lines: &mut [Line],
-    session: &mut Session<'_>,
-) -> Result<()> {
-    let strips: Vec<Strip> =
-        copies.iter().enumerate().flat_map(|(index, copy)| strips_of(index, copy)).collect();
-    let broken: Vec<AtomicBool> = copies.iter().map(|_| AtomicBool::new(false)).collect();
+/// What a task needs memory for; it is reused.
+#[derive(Default)]
+struct Scratch {
+    bytes: Vec<u8>,
+    unit: Vec<f32>,
+    column: Vec<f32>,
+}
+
+/// Packs tensor by tensor, so that no more than one of them is in memory beside the arena.
+fn copy_all(copies: &[Copy<'_>], lines: &mut [Line], session: &mut Session<'_>) -> Result<()> {
     let lines = DisjointSlice::new(lines);
-    for wave in strips.chunks(WAVE) {
-        session.run(wave.len(), |task| {
-            let Strip { index, copy, unit, units } = &wave[task];
+    let mut whole = Vec::new();
+    let most = copies.iter().filter(|copy| copy.form.is_strided()).map(|copy| copy.tensor.elements);
+    memory::room(&mut whole, most.map(Elements::bytes_in_file).max().unwrap_or(0))?;
+    let scratches = Mutex::new(Vec::new());
+    let copied = copies.iter().try_for_each(|copy| {
+        let mut elements = copy.tensor.elements;
+        if copy.form.is_strided() {
+            elements = elements.all_in_memory(&mut whole, session)?;
+        }
+        let strips: Vec<Strip> = strips_of(copy).collect();
+        let failure = Mutex::new(None);
+        session.run(strips.len(), |task| {
+            let Strip { unit, units } = &strips[task];
             let start = copy.to.start + units.start * unit;
             // SAFETY: strips do not overlap, and each is one task's.
             let to = unsafe { lines.part(start..start + units.len() * unit) };
@@ -182,21 +191,29 @@ fn copy_all(
             };
             // SAFETY: scales lie apart from weights, and those of a panel belong to its strip.
             let scales = unsafe { lines.part(scales) };
-            if !copy_units(copy, *unit, units.clone(), to, scales) {
-                broken[*index].store(true, Ordering::Relaxed);
+            let mut scratch = locked(&scratches).pop().unwrap_or_default();
+            let done = copy_units(copy, elements, &strips[task], to, scales, &mut scratch);
+            locked(&scratches).push(scratch);
+            if let Err(error) = done {
+                memory::keep_first(&failure, error);
             }
         });
-        for copy in &copies[wave[0].index..=wave[wave.len() - 1].index] {
-            tensors.forget(copy.tensor);
-        }
-    }
-    match broken.iter().position(|b| b.load(Ordering::Relaxed)) {
-        Some(index) => Err(Error::NotFinite { name: copies[index].name.clone() }),
-        None => Ok(()),
-    }
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    });
+    // Before any other complaint: what is wrong with the contents may be what was written meanwhile.
+    let files = copies.iter().filter_map(|copy| copy.tensor.elements.file());
+    let mut files: Vec<&WeightsFile> = files.collect();
+    files.dedup_by(|a, b| std::ptr::eq(*a, *b));
+    files.into_iter().try_for_each(WeightsFile::check_unchanged)?;
+    copied
 }
 
-fn strips_of<'c, 'a>(index: usize, copy: &'c Copy<'a>) -> impl Iterator<Item = Strip<'c, 'a>> {
+/// The lock, even after a panic of another task.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn strips_of(copy: &Copy<'_>) -> impl Iterator<Item = Strip> {
     let (unit, units) = match copy.form {
         // One row for a vector, whose remaining lines are padding.
         Form::Rows { width } => {
@@ -207,27 +224,27 @@ fn strips_of<'c, 'a>(index: usize, copy: &'c Copy<'a>) -> impl Iterator<Item = S
         }
     };
     let step = (STRIP / unit).max(1);
-    (0..units).step_by(step).map(move |first| Strip {
-        index,
-        copy,
-        unit,
-        units: first..units.min(first + step),
-    })
+    (0..units).step_by(step).map(move |first| Strip { unit, units: first..units.min(first + step) })
 }
 
-/// Packs some rows or panels. Returns whether all of their values are finite.
+/// Packs some rows or panels of a tensor with these elements.
 fn copy_units(
     copy: &Copy<'_>,
-    unit: usize,
-    units: Range<usize>,
+    elements: Elements<'_>,
+    strip: &Strip,
     to: &mut [Line],
     scales: &mut [Line],
-) -> bool {
-    let mut x = Vec::new();
+    scratch: &mut Scratch,
+) -> Result<()> {
     let mut finite = true;
     let mut scales = scales.chunks_exact_mut(ACROSS);
-    for (n, to) in units.zip(to.chunks_exact_mut(unit)) {
-        read_unit(copy, n, &mut x);
+    let Scratch { bytes, unit: x, column } = scratch;
+    let (elements, units) = match copy.form.together(&strip.units) {
+        Some(range) => (elements.part(range).in_memory(bytes)?, 0..strip.units.len()),
+        None => (elements, strip.units.clone()),
+    };
+    for (n, to) in units.zip(to.chunks_exact_mut(strip.unit)) {
+        let x = read_unit(copy.form, elements, n, x, column)?;
         finite &= x.iter().copied().all(f32::is_finite);
         match copy.form {
             Form::Rows { .. } => {
@@ -236,39 +253,70 @@ fn copy_units(
                 }
             }
             Form::Panels { format, .. } => {
-                pack(format, &x, to, scales.next().unwrap_or_default());
+                pack(format, x, to, scales.next().unwrap_or_default());
             }
         }
     }
-    finite
+    if finite { Ok(()) } else { Err(Error::NotFinite { name: copy.name.clone() }) }
 }
 
-/// Row `n` of a tensor, or its panel `n`: 32 outputs for each input.
-fn read_unit(copy: &Copy<'_>, n: usize, to: &mut Vec<f32>) {
-    let elements = copy.tensor.elements;
-    to.clear();
-    match copy.form {
+impl Form {
+    /// Whether the elements of a row or panel lie apart in the tensor.
+    fn is_strided(self) -> bool {
+        matches!(self, Self::Panels { orientation: Orientation::InputsByOutputs, .. })
+    }
+
+    /// The elements of some rows or panels, if they lie together.
+    fn together(self, units: &Range<usize>) -> Option<Range<usize>> {
+        match self {
+            Self::Rows { width } => Some(units.start * width..units.end * width),
+            Self::Panels { orientation: Orientation::InputsByOutputs, .. } => None,
+            Self::Panels { inputs, outputs, .. } => {
+                let end = outputs.min(units.end * PANEL);
+                Some(units.start * PANEL * inputs..end * inputs)
+            }
+        }
+    }
+}
+
+/// Row `n` of these elements, or their panel `n`: 32 outputs for each input.
+fn read_unit<'x>(
+    form: Form,
+    elements: Elements<'_>,
+    n: usize,
+    to: &'x mut Vec<f32>,
+    column: &mut Vec<f32>,
+) -> Result<&'x [f32]> {
+    match form {
         Form::Rows { width } => {
-            to.resize(width, 0.0);
+            let to = memory::room(to, width)?;
             elements.read(n * width, to);
+            Ok(to)
         }
         Form::Panels { orientation: Orientation::InputsByOutputs, inputs, outputs, .. } => {
-            to.resize(inputs * PANEL, 0.0);
+            let to = memory::room(to, inputs * PANEL)?;
             let first = n * PANEL;
             let width = PANEL.min(outputs - first);
             for (k, row) in to.chunks_exact_mut(PANEL).enumerate() {
                 elements.read(k * outputs + first, &mut row[..width]);
+                row[width..].fill(0.0);
             }
+            Ok(to)
         }
-        Form::Panels { orientation: Orientation::OutputsByInputs, inputs, outputs, .. } => {
-            to.resize(inputs * PANEL, 0.0);
-            let mut column = vec![0.0; inputs];
-            for j in 0..PANEL.min(outputs - n * PANEL) {
-                elements.read((n * PANEL + j) * inputs, &mut column);
-                for (row, &x) in to.chunks_exact_mut(PANEL).zip(&column) {
+        Form::Panels { orientation: Orientation::OutputsByInputs, inputs, .. } => {
+            let to = memory::room(to, inputs * PANEL)?;
+            let column = memory::room(column, inputs)?;
+            let width = PANEL.min(elements.len() / inputs - n * PANEL);
+            if width < PANEL {
+                to.fill(0.0);
+            }
+            for j in 0..width {
+                elements.read((n * PANEL + j) * inputs, column);
+                for (row, &x) in to.chunks_exact_mut(PANEL).zip(&*column) {
                     row[j] = x;
                 }
             }
+            Ok(to)
         }
     }
 }

@@ -1,67 +1,12 @@
 //! Named tensors, borrowed from wherever they are: a safetensors file, or a model loaded in Python.
 
+use super::elements::{Elements, Encoding};
+use super::file::WeightsFile;
 use crate::error::{Error, Result};
-use half::{bf16, f16};
-use memmap2::Mmap;
-use safetensors::SafeTensors;
-use safetensors::tensor::Dtype as Stored;
+use crate::memory;
+use safetensors::SafeTensorError;
+use safetensors::tensor::{Dtype as Stored, Metadata, TensorInfo};
 use std::collections::HashMap;
-
-/// A tensor's elements, row-major. All formats are widened to float32 exactly.
-#[derive(Debug, Clone, Copy)]
-pub enum Elements<'a> {
-    /// float32
-    F32(&'a [f32]),
-    /// float16
-    F16(&'a [f16]),
-    /// bfloat16, as its bits
-    BF16(&'a [u16]),
-    /// Little-endian float32, anywhere in memory.
-    F32Bytes(&'a [[u8; 4]]),
-    /// Little-endian float16, anywhere in memory.
-    F16Bytes(&'a [[u8; 2]]),
-    /// Little-endian bfloat16, anywhere in memory.
-    BF16Bytes(&'a [[u8; 2]]),
-}
-
-impl<'a> Elements<'a> {
-    /// The bytes, if they belong to a file.
-    fn bytes(self) -> &'a [u8] {
-        match self {
-            Self::F32Bytes(x) => x.as_flattened(),
-            Self::F16Bytes(x) | Self::BF16Bytes(x) => x.as_flattened(),
-            _ => &[],
-        }
-    }
-
-    fn len(self) -> usize {
-        match self {
-            Self::F32(x) => x.len(),
-            Self::F16(x) => x.len(),
-            Self::BF16(x) => x.len(),
-            Self::F32Bytes(x) => x.len(),
-            Self::F16Bytes(x) | Self::BF16Bytes(x) => x.len(),
-        }
-    }
-
-    /// Elements `start..start + to.len()` as float32.
-    #[inline]
-    pub(crate) fn read(self, start: usize, to: &mut [f32]) {
-        fn widen<T: Copy>(from: &[T], start: usize, to: &mut [f32], one: impl Fn(T) -> f32) {
-            for (to, from) in to.iter_mut().zip(&from[start..]) {
-                *to = one(*from);
-            }
-        }
-        match self {
-            Self::F32(x) => to.copy_from_slice(&x[start..start + to.len()]),
-            Self::F16(x) => widen(x, start, to, f16::to_f32),
-            Self::BF16(x) => widen(x, start, to, |x| bf16::from_bits(x).to_f32()),
-            Self::F32Bytes(x) => widen(x, start, to, f32::from_le_bytes),
-            Self::F16Bytes(x) => widen(x, start, to, |x| f16::from_le_bytes(x).to_f32()),
-            Self::BF16Bytes(x) => widen(x, start, to, |x| bf16::from_le_bytes(x).to_f32()),
-        }
-    }
-}
 
 /// One tensor, borrowed.
 #[derive(Debug, Clone)]
@@ -80,8 +25,12 @@ pub struct Tensors<'a> {
     by_name: HashMap<String, Tensor<'a>>,
     /// The types of tensors that this engine cannot read.
     unread: HashMap<String, String>,
-    map: Option<&'a Mmap>,
 }
+
+/// Bytes before the header of a safetensors file: its length.
+const BEFORE: u64 = 8;
+/// The longest header, in bytes, that readers of safetensors accept.
+const LONGEST: u64 = 100_000_000;
 
 impl<'a> Tensors<'a> {
     /// From the bytes of a safetensors file. Nothing is copied.
@@ -89,52 +38,68 @@ impl<'a> Tensors<'a> {
     /// # Errors
     /// If the bytes are not a whole safetensors file.
     pub fn from_safetensors(bytes: &'a [u8]) -> Result<Self> {
-        let file = SafeTensors::deserialize(bytes).map_err(|e| Error::Format(e.to_string()))?;
+        let length = header_length(bytes, bytes.len() as u64)?;
+        let (header, data) = bytes[BEFORE as usize..].split_at(length);
+        Self::from_header(header, data.len() as u64, |encoding, info| {
+            let (start, end) = info.data_offsets;
+            Elements::Bytes(encoding, &data[start..end])
+        })
+    }
+
+    /// From an open safetensors file. Its header is read now, and each tensor when it is packed.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is not a whole safetensors file.
+    pub fn from_file(file: &'a WeightsFile) -> Result<Self> {
+        let mut length = [0; BEFORE as usize];
+        let present = file.length().min(BEFORE) as usize;
+        file.read(0, &mut length[..present])?;
+        let length = header_length(&length[..present], file.length())?;
+        let mut header = Vec::new();
+        let header = memory::room(&mut header, length)?;
+        file.read(BEFORE, header)?;
+        let first = BEFORE + length as u64;
+        Self::from_header(header, file.length() - first, |encoding, info| {
+            let (start, end) = info.data_offsets;
+            let (start, count) = (first + start as u64, (end - start) / encoding.size());
+            Elements::File { file, encoding, start, count }
+        })
+    }
+
+    /// From a header, and the length of the data after it.
+    fn from_header(
+        header: &[u8],
+        data: u64,
+        elements: impl Fn(Encoding, &TensorInfo) -> Elements<'a>,
+    ) -> Result<Self> {
+        let text = std::str::from_utf8(header)
+            .map_err(|error| damaged(&SafeTensorError::InvalidHeader(error)))?;
+        // This checks that each tensor has the bytes of its shape, one tensor right after the other.
+        let header: Metadata = serde_json::from_str(text).map_err(|error| {
+            if error.is_data() {
+                Error::Format(error.to_string())
+            } else {
+                damaged(&SafeTensorError::InvalidHeaderDeserialization(error))
+            }
+        })?;
+        if header.data_len() as u64 != data {
+            return Err(damaged(&SafeTensorError::MetadataIncompleteBuffer));
+        }
         let mut tensors = Self::default();
-        for (name, view) in file.iter() {
-            // Whole elements: the parser has checked sizes.
-            let elements = match view.dtype() {
-                Stored::F32 => Elements::F32Bytes(view.data().as_chunks().0),
-                Stored::F16 => Elements::F16Bytes(view.data().as_chunks().0),
-                Stored::BF16 => Elements::BF16Bytes(view.data().as_chunks().0),
+        for (name, info) in header.tensors() {
+            let encoding = match info.dtype {
+                Stored::F32 => Encoding::F32,
+                Stored::F16 => Encoding::F16,
+                Stored::BF16 => Encoding::BF16,
                 other => {
-                    tensors.unread.insert(name.to_owned(), format!("{other:?}"));
+                    tensors.unread.insert(name, format!("{other:?}"));
                     continue;
                 }
             };
-            tensors.insert(name, Tensor { shape: view.shape().to_vec(), elements });
+            let elements = elements(encoding, info);
+            tensors.by_name.insert(name, Tensor { shape: info.shape.clone(), elements });
         }
         Ok(tensors)
-    }
-
-    /// From a mapped safetensors file, whose pages need not stay in memory once they have been read.
-    ///
-    /// # Errors
-    /// As [`Self::from_safetensors`].
-    pub fn from_map(map: &'a Mmap) -> Result<Self> {
-        Ok(Self { map: Some(map), ..Self::from_safetensors(map)? })
-    }
-
-    /// Notes that `tensor` has been read, so that the pages of the file that it lies on may leave this
-    /// process's memory.
-    pub(crate) fn forget(&self, tensor: &Tensor<'_>) {
-        let bytes = tensor.elements.bytes();
-        #[cfg(unix)]
-        if let Some(map) = self.map
-            && let Some(offset) = bytes.as_ptr().addr().checked_sub(map.as_ptr().addr())
-            && offset + bytes.len() <= map.len()
-            && !bytes.is_empty()
-        {
-            // SAFETY: the mapping is shared with the file and only read, so a page that is read again comes
-            // back with the same bytes.
-            let advised = unsafe {
-                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, bytes.len())
-            };
-            // A system that refuses this keeps the pages in memory.
-            drop(advised);
-        }
-        #[cfg(not(unix))]
-        let _ = (self.map, bytes);
     }
 
     /// Adds a tensor.
@@ -162,4 +127,23 @@ impl<'a> Tensors<'a> {
         }
         Ok(tensor)
     }
+}
+
+/// The length of the header of a safetensors file that begins with `first` and has `length` bytes.
+fn header_length(first: &[u8], length: u64) -> Result<usize> {
+    let Some(header) = first.first_chunk() else {
+        return Err(damaged(&SafeTensorError::HeaderTooSmall));
+    };
+    let header = u64::from_le_bytes(*header);
+    if header > LONGEST {
+        return Err(damaged(&SafeTensorError::HeaderTooLarge));
+    }
+    if header > length - BEFORE {
+        return Err(damaged(&SafeTensorError::InvalidHeaderLength));
+    }
+    Ok(header as usize)
+}
+
+fn damaged(error: &SafeTensorError) -> Error {
+    Error::Format(error.to_string())
 }

@@ -2,10 +2,11 @@
 
 use crate::small::{Named, config, config_json, file, weights};
 use fastdecode_engine::Level;
-use fastdecode_engine::{Config, Elements, Error, Format, Model, Tensor, Tensors};
+use fastdecode_engine::{Config, Elements, Error, Format, Model, Tensor, Tensors, WeightsFile};
 use half::{bf16, f16};
 use proptest::prelude::*;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn load(bytes: &[u8]) -> Result<Model, Error> {
     Model::with(config(), &Tensors::from_safetensors(bytes)?, Format::Float32, Level::detect(), 1)
@@ -125,10 +126,107 @@ fn other_types_are_refused_and_half_ones_are_widened() {
     assert!(text.ends_with(" is I32; this engine reads float32, float16 and bfloat16"), "{text}");
 }
 
+/// A new folder.
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("fastdecode-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+#[test]
+fn a_file_gives_the_model_of_its_bytes() {
+    let folder = folder("same");
+    let path = folder.join("model.safetensors");
+    let bytes = file(&weights(), "transformer.");
+    std::fs::write(&path, &bytes).unwrap();
+    let opened = WeightsFile::open(&path).unwrap();
+    for format in Format::ALL {
+        for threads in [1, 3] {
+            let model = |tensors: &Tensors<'_>| {
+                Model::with(config(), tensors, format, Level::detect(), threads).unwrap()
+            };
+            let stored = model(&Tensors::from_file(&opened).unwrap());
+            let held = model(&Tensors::from_safetensors(&bytes).unwrap());
+            let row = crate::small::tokens(2, 40);
+            assert_eq!(crate::small::logits(&stored, &row), crate::small::logits(&held, &row));
+        }
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_file_that_is_cut_or_written_to_while_it_is_read() {
+    let folder = folder("changed");
+    let path = folder.join("model.safetensors");
+    let bytes = file(&weights(), "");
+    let mut other = bytes.clone();
+    let last = other.len() - 1;
+    other[last] ^= 1;
+    let mut unusable = bytes.clone();
+    unusable[last - 3..].fill(0xFF);
+    let longer = [bytes.as_slice(), b"more"].concat();
+    let cuts = [0, 7, 100, bytes.len() / 2, last].map(|length| &bytes[..length]);
+    for new in cuts.into_iter().chain([other.as_slice(), &unusable, &longer]) {
+        // In place, so that it is the open file that changes, after its header was read.
+        std::fs::write(&path, &bytes).unwrap();
+        let opened = WeightsFile::open(&path).unwrap();
+        let tensors = Tensors::from_file(&opened).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::write(&path, new).unwrap();
+        let error = Model::with(config(), &tensors, Format::Float32, Level::detect(), 2).err();
+        let error = error.unwrap().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "{} was changed or cut while it was read; load the model again once nothing \
+                 writes to it",
+                path.display()
+            )
+        );
+    }
+    // Cut before the header was read.
+    std::fs::write(&path, &bytes).unwrap();
+    let opened = WeightsFile::open(&path).unwrap();
+    for length in [100, 4, 0] {
+        std::fs::write(&path, &bytes[..length]).unwrap();
+        let error = Tensors::from_file(&opened).unwrap_err().to_string();
+        assert!(error.contains("was changed or cut while it was read"), "{error}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_file_that_another_thread_keeps_cutting() {
+    let folder = folder("cut");
+    let path = folder.join("model.safetensors");
+    let bytes = file(&weights(), "");
+    std::fs::write(folder.join("config.json"), config_json()).unwrap();
+    std::fs::write(&path, &bytes).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for length in (0..bytes.len()).step_by(997).cycle() {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                std::fs::write(&path, &bytes[..length]).unwrap();
+                std::fs::write(&path, &bytes).unwrap();
+            }
+        });
+        for _ in 0..200 {
+            if let Err(error) = Model::from_folder(&folder, Format::Int8) {
+                let error = error.to_string();
+                assert!(error.contains("model.safetensors"), "{error}");
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 #[test]
 fn folders_without_their_files() {
-    let folder = std::env::temp_dir().join(format!("fastdecode-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
+    let folder = folder("files");
     let message =
         || Model::from_folder(&folder, Format::Float32).err().map(|error| error.to_string());
     assert!(message().unwrap().contains("config.json cannot be read: "));
