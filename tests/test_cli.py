@@ -13,7 +13,7 @@ import sys
 import fastdecode
 import pytest
 from fastdecode import cli
-from fastdecode.cli import sinks
+from fastdecode.cli.sinks import printed
 
 FRESH_SEED = 123
 
@@ -273,7 +273,7 @@ def test_ctrl_c_gives_what_there_is(fake, run):
 
 
 def test_a_terminal_gets_headings_and_no_control_characters(fake, run, monkeypatch):
-    monkeypatch.setattr(sinks, "sink", sinks.Terminal)
+    monkeypatch.setattr(printed, "sink", printed.Terminal)
     fake.steps = [
         step(" [bold]red\x1b[31m :smile:", 0, 0, 1, "eos"),
         step(" b\n\tc", 0, 1, 1, "eos"),

@@ -23,7 +23,7 @@ REWORDED: list[tuple[str, str]] = [
     ('"environment": {', '"model": {}, "note": null, "environment": {'),
 ]
 # What later releases record in the settings of a resumable run, beside what the first one did.
-ADDED = {"environment", "identity"}
+ADDED = {"command", "environment", "identity"}
 # What of a run's environment cannot move a bit of the native engine.
 HARMLESS = {"fastdecode", "python", "threads"}
 # How far log-probabilities may move, in nats, where torch multiplies in 16 bits: each processor

@@ -11,14 +11,16 @@ import sys
 import fastdecode
 import pytest
 from fastdecode import Sample
-from fastdecode.jobs.resumable import open_run
+from fastdecode.jobs.questions.continuations import Continuations
+from fastdecode.jobs.resumable import open_job
 from folders import copy_of_demo, other_weights
 
 PROMPTS = ["Once upon a time", "The king", "Alice was"]
 
 
-def start(path, decoder, **arguments):
-    return open_run(path, decoder, PROMPTS, strategy=Sample(top_p=0.9), n=2, **arguments)
+def start(path, decoder, *, name="path", **arguments):
+    question = Continuations(decoder, PROMPTS, strategy=Sample(top_p=0.9), n=2, **arguments)
+    return open_job(path, question, name=name)
 
 
 @pytest.mark.parametrize("engine", ["native", "transformers"])
@@ -28,13 +30,13 @@ def test_a_run_is_resumed(tmp_path, capsys, engine):
     whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
     with start(whole, decoder, seed=7, max_new_tokens=4) as run:
         assert (run.done, run.resumed, run.whole) == (0, 0, 6)
-        assert len(list(run.generate())) == 6
+        assert len(list(run.run())) == 6
     with start(cut, decoder, seed=7, max_new_tokens=4) as run:
-        first = list(itertools.islice(run.generate(), 2))
+        first = list(itertools.islice(run.run(), 2))
         assert run.done == 2
     with start(cut, decoder, max_new_tokens=4) as run:
         assert (run.done, run.resumed, run.seed) == (2, 2, 7)
-        rest = list(run.generate())
+        rest = list(run.run())
         assert run.done == run.whole
     keys = [(record["stream"], record["sample"]) for record in first + rest]
     assert sorted(keys) == [(stream, sample) for stream in range(3) for sample in range(2)]
@@ -63,7 +65,7 @@ def test_other_tokens_and_texts_are_other_runs(tmp_path):
     path = tmp_path / "texts.jsonl"
     options = {"stop_token_ids": [11], "max_new_tokens": 3, "seed": 7}
     with start(path, decoder, **options) as run:
-        assert len(list(run.generate())) == 6
+        assert len(list(run.run())) == 6
     for other in (
         {"stop_token_ids": [13]},
         {"stop_token_ids": None},
@@ -82,8 +84,8 @@ def test_prompts_may_be_token_ids(tmp_path):
     decoder = fastdecode.Decoder.from_pretrained("demo")
     ids = decoder.encode(PROMPTS)
     options = {"strategy": Sample(top_p=0.9), "seed": 7, "max_new_tokens": 3}
-    with open_run(tmp_path / "ids.jsonl", decoder, ids, **options) as run:
-        found = {record["stream"]: record for record in run.generate()}
+    with open_job(tmp_path / "ids.jsonl", Continuations(decoder, ids, **options)) as run:
+        found = {record["stream"]: record for record in run.run()}
     expected = decoder.generate(PROMPTS, top_p=0.9, seed=7, max_new_tokens=3)
     assert [found[i]["token_ids"] for i in range(3)] == [g.token_ids for g in expected]
     assert found[1]["prompt"] == ids[1]
@@ -93,13 +95,13 @@ def begun(path, model, count=2, **more):
     """A run that is interrupted after `count` texts."""
     decoder = fastdecode.Decoder.from_pretrained(str(model), **more)
     with start(path, decoder, seed=7, max_new_tokens=4) as run:
-        return list(itertools.islice(run.generate(), count))
+        return list(itertools.islice(run.run(), count))
 
 
 def resumed(path, model, **more):
     decoder = fastdecode.Decoder.from_pretrained(str(model), **more)
     with start(path, decoder, max_new_tokens=4) as run:
-        list(run.generate())
+        list(run.run())
         return run
 
 
@@ -227,7 +229,7 @@ def test_a_start_that_was_killed_leaves_nothing_of_its_seed(tmp_path):
         beside.write_bytes(left)
         decoder = fastdecode.Decoder.from_pretrained("demo")
         with start(path, decoder, seed=9, max_new_tokens=4) as run:
-            assert len(list(run.generate())) == 6
+            assert len(list(run.run())) == 6
         assert {json.loads(line)["seed"] for line in path.read_bytes().splitlines()} == {9}
         path.unlink()
     path.write_bytes(b"")
@@ -245,7 +247,7 @@ def test_a_link_and_permissions_are_kept(tmp_path):
     decoder = fastdecode.Decoder.from_pretrained("demo")
     link.symlink_to("real.jsonl")
     with start(link, decoder, seed=7, max_new_tokens=4, batch_size=4) as run:
-        list(run.generate())
+        list(run.run())
         real.chmod(0o600)
     assert link.is_symlink()
     assert real.stat().st_mode & 0o777 == 0o600
@@ -256,15 +258,17 @@ def test_a_link_and_permissions_are_kept(tmp_path):
 
 START = """
 import sys, fastdecode
-from fastdecode.jobs.resumable import open_run
+from fastdecode.jobs.questions.continuations import Continuations
+from fastdecode.jobs.resumable import open_job
 decoder = fastdecode.Decoder.from_pretrained("demo")
 print(flush=True)
 sys.stdin.readline()
 prompts = ["Once upon a time", "The king", "Alice was"]
 strategy = fastdecode.Sample(top_p=0.9)
+question = Continuations(decoder, prompts, strategy=strategy, max_new_tokens=4)
 try:
-    with open_run(sys.argv[1], decoder, prompts, strategy=strategy, max_new_tokens=4) as run:
-        list(run.generate())
+    with open_job(sys.argv[1], question) as run:
+        list(run.run())
         print(run.seed)
 except ValueError as error:
     print(error)

@@ -14,7 +14,8 @@ import pytest
 from damage import broken, damaged, deep
 from fastdecode.files.reading import parse_json
 from fastdecode.files.shapes import shaped
-from fastdecode.jobs.resumable import open_run
+from fastdecode.jobs.questions.continuations import Continuations
+from fastdecode.jobs.resumable import open_job
 
 PROMPTS = ["Once upon a time", "The king"]
 COUNT = 300
@@ -68,7 +69,7 @@ def lines_of(path):
 
 def start(path, decoder, **more):
     more = {"strategy": fastdecode.Sample(top_p=0.9), "max_new_tokens": 3, **more}
-    return open_run(path, decoder, PROMPTS, n=2, **more)
+    return open_job(path, Continuations(decoder, PROMPTS, n=2, **more))
 
 
 @pytest.mark.parametrize("what", ["lines", "manifest"])
@@ -76,7 +77,7 @@ def test_files_of_a_resumable_run(demo, tmp_path, what):
     rng, path = random.Random(1), tmp_path / "texts.jsonl"
     beside = path.with_name("texts.jsonl.run.json")
     with start(path, demo, seed=5, logprobs=1) as run:
-        assert len(list(run.generate())) == 4
+        assert len(list(run.run())) == 4
     lines, manifest = lines_of(path), beside.read_bytes()
     refused = 0
     for _ in range(COUNT):
@@ -95,7 +96,7 @@ def test_files_of_a_resumable_run(demo, tmp_path, what):
             path.write_bytes(b"".join(some))
         try:
             with start(path, demo, logprobs=1) as run:
-                list(run.generate())
+                list(run.run())
             assert run.done == run.whole
         except ValueError as error:
             refused += 1

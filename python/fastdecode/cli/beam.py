@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import fastdecode
-from fastdecode.cli.generate import record, stop_option
-from fastdecode.cli.inputs.texts import read
+from fastdecode.cli.generate import stop_option
+from fastdecode.cli.inputs.texts import file_option, prompts_argument, read
 from fastdecode.cli.options.model import model_options, opened
 from fastdecode.cli.options.parameters import EPILOG, beam_parameter_options, given
 from fastdecode.cli.options.sections import Command
 from fastdecode.cli.output import emit, json_option, printable, save_option, show, tolerant
+from fastdecode.cli.sinks.file import answer, out_option, refuse_beside_out
+from fastdecode.jobs.records import of_generation
 
 if TYPE_CHECKING:
     from fastdecode.results.beam_tree import BeamTree
@@ -24,8 +26,9 @@ _EARLY_STOPPING: dict[str, Any] = {"no": False, "yes": True, "never": "never"}
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@click.argument("prompt")
+@prompts_argument
 @model_options
+@file_option
 @click.option("--max-new-tokens", type=int, default=20, help="Maximum new tokens of each sequence.")
 @click.option("--num-beams", "-k", type=int, default=4, help="Sequences kept at each step.")
 @click.option("-n", type=int, default=1, help="Sequences to return, best first.")
@@ -56,12 +59,15 @@ _EARLY_STOPPING: dict[str, Any] = {"no": False, "yes": True, "never": "never"}
 )
 @json_option
 @save_option
+@out_option
 @beam_parameter_options
 def beam(
-    prompt: str,
+    prompts: Sequence[str],
     model: str,
     engine: str,
     dtype: str | None,
+    file: str | None,
+    kind: str | None,
     max_new_tokens: int,
     num_beams: int,
     n: int,
@@ -76,9 +82,10 @@ def beam(
     drawing: str,
     as_json: bool,
     save: str | None,
+    out: str | None,
     **parameters: Any,
 ) -> None:
-    """Search for the likeliest continuations of PROMPT.
+    """Search for the likeliest continuations of each PROMPT.
 
     With temperature or a truncation, the beams are drawn from the distribution that they leave
     (beam sampling). A PROMPT of - is read from standard input.
@@ -97,18 +104,28 @@ def beam(
         sample=fastdecode.Sample(**truncations) if truncations else None,
         **processors,
     )
-    inputs = read([prompt], None, "prompt")
-    with inputs.named():
-        found = fastdecode.generate(
-            inputs.texts,
-            model=opened(model, engine, dtype),
-            strategy=strategy,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            stop=list(stop) or None,
-            logprobs=0,
-            trace=tree,
+    if save is not None and out is not None:
+        raise ValueError("--save and --out are two ways to keep a run; give one of the two")
+    refuse_beside_out(out, {"--tree": tree})
+    inputs = read(prompts, file, "prompt", kind)
+    if tree and len(inputs.texts) > 1:
+        raise ValueError(
+            f"--tree shows the search of one prompt, and there are {len(inputs.texts)}"
         )
+    call: dict[str, Any] = {
+        "strategy": strategy,
+        "max_new_tokens": max_new_tokens,
+        "seed": seed,
+        "stop": list(stop) or None,
+    }
+    with inputs.named():
+        decoder = opened(model, engine, dtype)
+        if out is not None:
+            from fastdecode.jobs.questions.beams import Beams
+
+            answer(out, Beams(decoder, inputs.texts, **call), inputs)
+            return
+        found = fastdecode.generate(inputs.texts, model=decoder, logprobs=0, trace=tree, **call)
     if save is not None:
         found.save(save)
     if (stochastic or truncations) and seed is None:
@@ -117,7 +134,8 @@ def beam(
         _show(found.tree, drawing)
     elif as_json:
         for item in found:
-            emit(record(item))
+            # The streams of a run are the indices of its prompts.
+            emit(inputs.record(item.stream, of_generation(item)))
     else:
         _list(found)
 

@@ -13,6 +13,8 @@ from fastdecode.cli.options.escapes import ESCAPES, unescaped
 from fastdecode.cli.options.model import model_options, opened
 from fastdecode.cli.options.sections import Command
 from fastdecode.cli.output import emit, json_option, show
+from fastdecode.cli.sinks.file import answer, out_option
+from fastdecode.jobs.records import of_classification
 
 
 @click.command(cls=Command)
@@ -46,6 +48,7 @@ from fastdecode.cli.output import emit, json_option, show
 )
 @click.option("--eos/--no-eos", default=False, help="Score the EOS token at the end.")
 @json_option
+@out_option
 def classify(
     texts: Sequence[str],
     model: str,
@@ -61,6 +64,7 @@ def classify(
     bos: bool | None,
     eos: bool,
     as_json: bool,
+    out: str | None,
 ) -> None:
     """Find the label of each TEXT, by p(label | text).
 
@@ -85,20 +89,23 @@ def classify(
         prompts = prompt[0]
     _check(names, prompts, priors)
     decoder = opened(model, engine, dtype)
+    call: dict[str, Any] = {
+        "prompts": prompts,
+        "priors": priors,
+        "separator": separator,
+        "bos": bos,
+        "eos": eos,
+    }
     with inputs.named():
-        found = decoder.classify(
-            inputs.texts,
-            names.texts,
-            prompts=prompts,
-            priors=priors,
-            separator=separator,
-            bos=bos,
-            eos=eos,
-        )
+        if out is not None:
+            from fastdecode.jobs.questions.scores import Labels
+
+            answer(out, Labels(decoder, inputs.texts, names.texts, **call), inputs)
+            return
+        found = decoder.classify(inputs.texts, names.texts, **call)
     if as_json:
         for index, item in enumerate(found):
-            record = {"text": item.text, "label": item.label, "posterior": item.posterior}
-            emit(inputs.record(index, record))
+            emit(inputs.record(index, of_classification(item)))
     else:
         show(found[0] if len(found) == 1 else found)
 

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 import fastdecode
-from fastdecode.cli import sinks
 from fastdecode.cli.inputs.texts import Inputs, file_option, prompts_argument, read
 from fastdecode.cli.options.escapes import ESCAPES, unescaped
 from fastdecode.cli.options.model import model_options, opened
 from fastdecode.cli.options.parameters import EPILOG, TRUNCATION, given, parameter_options, typed
 from fastdecode.cli.options.sections import Command
 from fastdecode.cli.output import emit, json_option, printable, save_option, tolerant
+from fastdecode.cli.sinks import printed
+from fastdecode.cli.sinks.file import answer, out_option
+from fastdecode.jobs.records import of_generation
 from fastdecode.results.step import Step
-
-if TYPE_CHECKING:
-    from fastdecode.results.generations import Generation
 
 _INTERRUPTED = 130
 
@@ -59,12 +58,7 @@ stop_option = click.option(
 @click.option("--batch-size", type=int, help="Maximum number of texts at a time.")
 @json_option
 @save_option
-@click.option(
-    "--out",
-    "-o",
-    metavar="FILE",
-    help="Write JSON lines to FILE; after an interruption, the same command resumes the run.",
-)
+@out_option
 @parameter_options
 def generate(
     prompts: Sequence[str],
@@ -119,7 +113,10 @@ def generate(
     keywords_given = {k: v for k, v in call.items() if v is not None or k == "seed"} | strategy
     with inputs.named():
         if out is not None:
-            _resume(out, opened(model, engine, dtype), inputs, chosen, call)
+            from fastdecode.jobs.questions.continuations import Continuations
+
+            decoder = opened(model, engine, dtype)
+            answer(out, Continuations(decoder, inputs.texts, strategy=chosen, **call), inputs)
         elif save is not None:
             _save(save, inputs, opened(model, engine, dtype), keywords_given, as_json)
         else:
@@ -131,12 +128,12 @@ def _stream(
     inputs: Inputs, decoder: Any, call: Mapping[str, Any], as_json: bool, report: bool
 ) -> None:
     """Print each text as it grows."""
-    n = call["n"]
-    sink = sinks.Json(inputs, call.get("logprobs")) if as_json else sinks.sink(len(inputs.texts), n)
-    shown = sinks.InOrder(sink, inputs.texts, n)
+    n, count = call["n"], len(inputs.texts)
+    sink = printed.Json(inputs, call.get("logprobs")) if as_json else printed.sink(count, n)
+    shown = printed.InOrder(sink, inputs.texts, n)
     try:
         steps = fastdecode.stream(inputs.texts, model=decoder, **call)
-        shown.run(_counted(steps, len(inputs.texts), n))
+        shown.run(_counted(steps, count, n))
         shown.finish(None)
     except KeyboardInterrupt:
         shown.finish("interrupted")
@@ -162,39 +159,6 @@ def _counted(steps: Iterable[Step], prompts: int, n: int) -> Iterator[Step]:
             meter.close()
 
 
-def _resume(
-    path: str, decoder: Any, inputs: Inputs, strategy: Any, call: Mapping[str, Any]
-) -> None:
-    """Generate the texts that the file lacks, and print the progress of the run."""
-    from fastdecode.display.progress import progress_bar
-    from fastdecode.jobs.resumable import open_run
-
-    code = 0
-    prompts, fields = inputs.texts, inputs.fields
-    with open_run(
-        path, decoder, prompts, strategy=strategy, fields=fields, name="--out", **call
-    ) as run:
-        for note in run.notes:
-            print(f"note: {printable(note)}", file=sys.stderr)
-        meter = progress_bar(None, len(prompts), "generate", each=call["n"])
-        try:
-            if meter is not None:
-                meter.update(run.resumed)
-            for _ in run.generate():
-                if meter is not None:
-                    meter.update()
-        except KeyboardInterrupt:
-            code = _INTERRUPTED
-        finally:
-            if meter is not None:
-                meter.close()
-        of = "" if run.done == run.whole else f"{run.done:,} of "
-        before = f", {run.resumed:,} of them from before" if run.resumed else ""
-        print(f"{path}: {of}{run.whole:,} texts{before}, seed {run.seed}", file=sys.stderr)
-    if code:
-        raise click.exceptions.Exit(code)
-
-
 def _save(path: str, inputs: Inputs, decoder: Any, call: Mapping[str, Any], as_json: bool) -> None:
     """Generate all texts, save the run, then print them."""
     code = 0
@@ -207,7 +171,7 @@ def _save(path: str, inputs: Inputs, decoder: Any, call: Mapping[str, Any], as_j
     for place, item in enumerate(found):
         if as_json:
             # The streams of a run are the indices of its prompts.
-            emit(inputs.record(item.stream, record(item)))
+            emit(inputs.record(item.stream, of_generation(item)))
         else:
             whole = item.prompt + item.text
             print(end="\n" if place else "")
@@ -216,11 +180,3 @@ def _save(path: str, inputs: Inputs, decoder: Any, call: Mapping[str, Any], as_j
     print(f"{path}: {texts}, seed {found.seed}", file=sys.stderr)
     if code:
         raise click.exceptions.Exit(code)
-
-
-def record(item: Generation) -> dict[str, Any]:
-    """A generation as one JSON object, without the fields that it does not have."""
-    names = ("prompt", "text", "token_ids", "finish_reason", "seed", "stream", "sample")
-    fields = {name: getattr(item, name) for name in names}
-    more = ("logprobs", "alternatives", "score", "inclusion")
-    return fields | {n: getattr(item, n) for n in more if getattr(item, n) is not None}

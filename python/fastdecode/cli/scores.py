@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,9 +11,8 @@ from fastdecode.cli.inputs.texts import file_option, read, texts_argument
 from fastdecode.cli.options.model import model_options, opened
 from fastdecode.cli.options.sections import Command, combined
 from fastdecode.cli.output import emit, json_option, show
-
-if TYPE_CHECKING:
-    from fastdecode.results.scores import Score
+from fastdecode.cli.sinks.file import answer, out_option, refuse_beside_out
+from fastdecode.jobs.records import of_score, of_surprise
 
 condition_options = combined(
     click.option(
@@ -41,6 +40,7 @@ stride_option = click.option(
 @stride_option
 @click.option("--tokens", is_flag=True, help="Show each text, coloured, and its tokens.")
 @json_option
+@out_option
 def score(
     texts: Sequence[str],
     model: str,
@@ -51,19 +51,26 @@ def score(
     stride: int | None,
     tokens: bool,
     as_json: bool,
+    out: str | None,
     **condition: Any,
 ) -> None:
     """Compute the log-probability of each TEXT.
 
     Shows its sum and mean over the tokens, and the perplexity.
     """
+    refuse_beside_out(out, {"--tokens": tokens})
     inputs = read(texts, file, "text", kind)
     decoder = opened(model, engine, dtype)
     with inputs.named():
+        if out is not None:
+            from fastdecode.jobs.questions.scores import Likelihoods
+
+            answer(out, Likelihoods(decoder, inputs.texts, stride=stride, **condition), inputs)
+            return
         found = decoder.score(inputs.texts, stride=stride, **condition)
     if as_json:
         for index, item in enumerate(found):
-            emit(inputs.record(index, _record(item)))
+            emit(inputs.record(index, of_score(item)))
     elif tokens:
         from fastdecode.results.scores import TokenRows
 
@@ -105,7 +112,7 @@ def compare(
     for item in found:
         record = {
             "index": item.index,
-            **_record(item.score),
+            **of_score(item.score),
             "difference": item.difference,
             "probability": item.probability,
             "deciding": item.deciding,
@@ -121,6 +128,7 @@ def compare(
 @stride_option
 @click.option("--top", type=int, metavar="N", help="Show only the N most surprising.")
 @json_option
+@out_option
 def surprising(
     texts: Sequence[str],
     model: str,
@@ -131,36 +139,28 @@ def surprising(
     stride: int | None,
     top: int | None,
     as_json: bool,
+    out: str | None,
     **condition: Any,
 ) -> None:
-    """Rank TEXTs by surprisal per token, the most surprising first."""
+    """Rank TEXTs by surprisal per token, the most surprising first.
+
+    With --out, FILE has all of them, in their own order.
+    """
+    refuse_beside_out(out, {"--top": top})
     inputs = read(texts, file, "text", kind)
     if top is not None and top < 1:
         raise ValueError(f"--top must be at least 1, not {top}")
     decoder = opened(model, engine, dtype)
     with inputs.named():
+        if out is not None:
+            from fastdecode.jobs.questions.scores import Surprisals
+
+            answer(out, Surprisals(decoder, inputs.texts, stride=stride, **condition), inputs)
+            return
         found = decoder.surprising(inputs.texts, stride=stride, **condition)
     if not as_json:
         show(found if top is None else found.top(top))
         return
     for item in found[:top]:
-        record = {
-            "index": item.index,
-            "place": inputs.place(item.index),
-            "surprisal": item.surprisal,
-            "token": item.token,
-            "text": item.score.text,
-        }
+        record = of_surprise(item, place=inputs.place(item.index))
         emit(inputs.record(item.index, record))
-
-
-def _record(item: Score) -> dict[str, Any]:
-    return {
-        "text": item.text,
-        "logprob": item.logprob,
-        "mean": item.mean,
-        "perplexity": item.perplexity,
-        "token_ids": item.token_ids,
-        "token_logprobs": item.token_logprobs,
-        "ranks": item.ranks,
-    }

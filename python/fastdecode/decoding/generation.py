@@ -39,11 +39,7 @@ def generate(
     done: list[TokenSequence] = []
     interrupted = False
     bar = progress_bar(progress, len(request.prompts), "generate", each=request.n)
-    run = (
-        BeamSearch(engine, request, request.strategy, timer, bool(call.record["trace"]))
-        if isinstance(request.strategy, Beam)
-        else Decoding(engine, request, timer)
-    )
+    run = _run(engine, call, timer)
     try:
         for sequences in run:
             ended = [sequence for sequence in sequences if sequence.reason is not None]
@@ -69,6 +65,14 @@ def generate(
     return generations
 
 
+def finished(engine: Engine, call: CheckedCall) -> Iterator[Generation]:
+    """The generations of a checked call, each when it ends."""
+    for sequences in _run(engine, call, Timer()):
+        for sequence in sequences:
+            if sequence.reason is not None:
+                yield _generation(sequence, call)
+
+
 def stream(engine: Engine, request: Request) -> Iterator[Step]:
     """A step for each token; for a beam search, for each token of the settled prefix.
 
@@ -80,6 +84,14 @@ def stream(engine: Engine, request: Request) -> Iterator[Step]:
         return _settled_steps(engine, request, request.strategy)
     steps = Decoding(engine, request, Timer())
     return (_step(sequence, request) for sequences in steps for sequence in sequences)
+
+
+def _run(engine: Engine, call: CheckedCall, timer: Timer) -> BeamSearch | Decoding:
+    """The decode of a checked call; iterate over it to run it."""
+    request = call.request
+    if isinstance(request.strategy, Beam):
+        return BeamSearch(engine, request, request.strategy, timer, bool(call.record["trace"]))
+    return Decoding(engine, request, timer)
 
 
 def _settled_steps(engine: Engine, request: Request, beam: Beam) -> Iterator[Step]:

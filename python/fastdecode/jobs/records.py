@@ -1,17 +1,22 @@
-"""Records: generated texts as JSON lines."""
+"""Records: results as JSON lines."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from fastdecode.results.step import Step
+if TYPE_CHECKING:
+    from fastdecode.results.classification import Classification
+    from fastdecode.results.generations import Generation
+    from fastdecode.results.scores import Score
+    from fastdecode.results.step import Step
+    from fastdecode.results.surprises import Surprise
 
 
 class Line(TypedDict):
-    """What every line has, beside fields of the input."""
+    """What the line of a generated text has, beside fields of the input."""
 
     prompt: str | list[int]
     text: str
@@ -34,6 +39,47 @@ class LineWithAlternatives(LineWithLogprobs):
     alternatives: list[list[tuple[int, float]]]
 
 
+class BeamLine(LineWithLogprobs):
+    """What the line of a sequence of a beam search has."""
+
+    score: float | None
+
+
+class DrawnBeamLine(BeamLine):
+    """The same of a stochastic beam search."""
+
+    inclusion: float | None
+
+
+class ScoreLine(TypedDict):
+    """What the line of a scored text has."""
+
+    text: str
+    logprob: float | None
+    mean: float | None
+    perplexity: float | None
+    token_ids: list[int]
+    token_logprobs: list[float | None]
+    ranks: list[int | None]
+
+
+class SurpriseLine(TypedDict):
+    """What the line of a text has that is ranked by its surprisal."""
+
+    index: int
+    surprisal: float | None
+    token: str
+    text: str
+
+
+class ClassLine(TypedDict):
+    """What the line of a classified text has."""
+
+    text: str
+    label: str
+    posterior: dict[str, float]
+
+
 def line(record: dict[str, Any]) -> str:
     """A record as one line of JSON, in ASCII, so that no reader finds a line end inside it.
 
@@ -52,6 +98,31 @@ def joined(fields: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, An
         both["input"] = fields["input"]
     own = {name: value for name, value in fields.items() if name not in both}
     return own | ({"input": both} if both else {}) | dict(record)
+
+
+def of_generation(item: Generation) -> dict[str, Any]:
+    """A generation as one JSON object, without the fields that it does not have."""
+    names = ("prompt", "text", "token_ids", "finish_reason", "seed", "stream", "sample")
+    fields = {name: getattr(item, name) for name in names}
+    more = ("logprobs", "alternatives", "score", "inclusion")
+    return fields | {n: getattr(item, n) for n in more if getattr(item, n) is not None}
+
+
+def of_score(item: Score) -> dict[str, Any]:
+    """The score of a text as one JSON object."""
+    names = ("text", "logprob", "mean", "perplexity", "token_ids", "token_logprobs", "ranks")
+    return {name: getattr(item, name) for name in names}
+
+
+def of_surprise(item: Surprise, **more: Any) -> dict[str, Any]:
+    """The surprisal of a text as one JSON object, with `more` after its index."""
+    own = {"surprisal": item.surprisal, "token": item.token, "text": item.score.text}
+    return {"index": item.index, **more, **own}
+
+
+def of_classification(item: Classification) -> dict[str, Any]:
+    """The label of a text as one JSON object."""
+    return {"text": item.text, "label": item.label, "posterior": item.posterior}
 
 
 class Record:

@@ -1,73 +1,45 @@
-"""Resumable runs of `generate`: texts are written to a file as they end.
+"""Resumable jobs: the same question to many inputs, answered into a file of JSON lines.
 
-On the native engine a text does not depend on the other texts of its batch, so only the missing
-texts are generated. On other engines the last bit of a forward pass may depend on the batch:
-prompts are generated in slices of a fixed size, and an incomplete slice is generated again as a
-whole, in the same batches as in an uninterrupted run.
+What is asked is a `Question`, one class for each command; all else is the same for all of them.
 
-A run is not resumed with another model: the fingerprints of weights, configuration and tokenizer
+On the native engine an answer does not depend on the other inputs of its batch, so only the missing
+answers are computed. On other engines the last bit of a forward pass may depend on the batch:
+inputs are answered in parts of a fixed size, and an incomplete part is answered again as a whole,
+in the same batches as in an uninterrupted job.
+
+A job is not resumed with another model: the fingerprints of weights, configuration and tokenizer
 and the definition of the number format are recorded beside the file and compared.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fastdecode import core
-from fastdecode.jobs.records import Record, joined
-from fastdecode.jobs.resumable_file import Key, ResumableFile
+from fastdecode.jobs.questions.base import Question
+from fastdecode.jobs.resumable_file import ResumableFile
 from fastdecode.models.environment import environment
-from fastdecode.options import checks
-from fastdecode.options.prompts import Given
-from fastdecode.options.strategies import Strategy, describe
-
-if TYPE_CHECKING:
-    from fastdecode.decoder import Decoder
-    from fastdecode.results.step import Step
-
-# Prompts that are generated again together where an engine's last bits depend on the batch.
-_SLICE = 256
-# Arguments that determine the texts, besides the strategy; None is not given.
-_ARGUMENTS = (
-    "n",
-    "max_new_tokens",
-    "stop",
-    "logprobs",
-    "stop_token_ids",
-    "add_special_tokens",
-    "skip_special_tokens",
-)
 
 
-class ResumableRun:
-    """A run of `generate` into a file.
+class Job:
+    """A question that is answered into a file.
 
     Attributes:
-        seed: the seed of the run.
-        whole: the number of texts when the run is complete.
-        resumed: the number of texts that were there when the file was opened.
+        seed: the seed of the job; None where its question has none.
+        whole: the largest number of answers that there can be.
+        resumed: the number of answers that were there when the file was opened.
         notes: what the user should know about the resumption, in sentences without their period.
     """
 
-    def __init__(
-        self,
-        file: ResumableFile,
-        decoder: Decoder,
-        prompts: Sequence[Given],
-        fields: Sequence[Mapping[str, Any]] | None,
-        arguments: Mapping[str, Any],
-    ) -> None:
-        """Hold the settings of the run; see `open_run`."""
+    def __init__(self, question: Question, file: ResumableFile) -> None:
+        """Answer `question` into `file`; see `open_job`."""
+        self._question = question
         self._file = file
-        self._decoder = decoder
-        self._prompts = prompts
-        self._fields = fields
-        self._arguments = arguments
         self.seed = file.seed
         self.whole = file.whole
         self.resumed = file.resumed
@@ -75,130 +47,92 @@ class ResumableRun:
 
     @property
     def done(self) -> int:
-        """The number of texts in the file."""
+        """The number of answers in the file."""
         return len(self._file)
 
-    def generate(self) -> Iterator[dict[str, Any]]:
-        """Generate the missing texts, and yield each one's record when it is in the file."""
-        for key, found in self._texts():
-            if key not in self._file:
-                record = found if self._fields is None else joined(self._fields[key[0]], found)
-                self._file.add(key, record)
-                yield record
+    @property
+    def is_complete(self) -> bool:
+        """Whether every input is answered, be it with fewer answers than `whole` counts."""
+        return self._file.is_complete
 
-    def _texts(self) -> Iterator[tuple[Key, dict[str, Any]]]:
-        """The missing texts, as they end, and perhaps some that are not missing."""
-        prompts, n = self._prompts, self._arguments["n"]
+    def run(self) -> Iterator[dict[str, Any]]:
+        """Find the missing answers, and yield each one's record when it is in the file.
 
-        def missing(index: int) -> bool:
-            return any((index, sample) not in self._file for sample in range(n))
-
-        slices = [list(filter(missing, range(len(prompts))))]
-        if self._decoder.engine.name != "native":
-            starts = range(0, len(prompts), _SLICE)
-            spans = (range(start, min(start + _SLICE, len(prompts))) for start in starts)
-            slices = [list(span) for span in spans if any(map(missing, span))]
-        for indices in filter(None, slices):
-            some = [prompts[index] for index in indices]
-            steps = self._decoder.stream(some, seed=self.seed, streams=indices, **self._arguments)
-            yield from _ended(steps, some, self._arguments.get("logprobs"))
+        Raises:
+            OSError: where the file cannot be written; the answers before are kept.
+        """
+        question, file = self._question, self._file
+        alone = question.decoder.engine.name == "native"
+        for part in question.parts():
+            missing = [index for index in part if not file.is_answered(index)]
+            if not missing:
+                continue
+            for key, record in question.answers(missing if alone else part, self.seed):
+                if key not in file:
+                    yield file.add(key, record)
+            file.answered(missing)
 
 
 @contextmanager
-def open_run(
+def open_job(
     path: str | os.PathLike[str],
-    decoder: Decoder,
-    prompts: Sequence[Given],
+    question: Question,
     *,
-    strategy: Strategy,
     fields: Sequence[Mapping[str, Any]] | None = None,
-    n: int = 1,
-    seed: int | None = None,
     name: str = "path",
-    **arguments: Any,
-) -> Iterator[ResumableRun]:
-    """Open the run whose texts are in `path`, or start it.
+) -> Iterator[Job]:
+    """Open the job whose answers are in `path`, or start it.
 
-    When the run is complete, leaving the context puts the file in the order of the prompts.
+    When every input is answered, leaving the context puts the file in the order of the inputs.
 
     Args:
         path: the file of JSON lines.
-        decoder: the model.
-        prompts: all prompts of the run.
-        strategy: how a token is chosen.
-        fields: fields of each prompt, as JSON data, that its records begin with.
-        n: samples of each prompt.
-        seed: the seed; None is the one that the run was started with, or a fresh one.
+        question: what is asked of which inputs; its arguments have been checked.
+        fields: fields of each input, as JSON data, that its records begin with.
         name: what the caller calls `path`, for error messages.
-        **arguments: other arguments of a run, as `Decoder.stream` takes them, such as `stop`.
 
     Raises:
-        ValueError: for a bad prompt or argument, before the file is touched; where the file belongs
-            to another run or was begun with another model, the message names what differs.
+        ValueError: where the file belongs to another job or was begun with another model, the
+            message names what differs; where another process is writing to it, and where it or its
+            manifest is damaged.
+        OSError: where it cannot be written.
     """
-    n = checks.integer("n", n, 1, checks.U32)
-    call = {**arguments, "n": n, "seed": seed}
-    settings = _settings(decoder, prompts, fields, strategy, call)
-    given = {key: value for key, value in arguments.items() if value is not None}
-    given |= {"n": n, "strategy": strategy}
-    # `stream` checks every prompt and argument when it is called, before it generates anything.
-    decoder.stream(prompts, seed=seed, **given)
+    fields = fields if any(fields or ()) else None
+    decoder = question.decoder
     # The end tokens are those of the model's files, and determine where a text ends.
     identity = {**decoder.identity(), "eos_token_id": list(decoder.engine.eos_ids)}
     with ResumableFile(
         path,
-        settings,
+        question,
+        _settings(question, fields),
+        fields=fields,
         identity=identity,
         environment=environment(decoder.engine),
-        prompts=prompts,
-        n=n,
         name=name,
     ) as file:
         try:
-            yield ResumableRun(file, decoder, prompts, fields, given)
-        finally:
-            file.finish()
+            yield Job(question, file)
+        except BaseException:
+            with contextlib.suppress(OSError, ValueError):
+                file.sync()
+            raise
+        file.finish()
 
 
-def _settings(
-    decoder: Decoder,
-    prompts: Sequence[Given],
-    fields: Sequence[Mapping[str, Any]] | None,
-    strategy: Strategy,
-    call: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What determines the texts of a run and their records, as JSON data."""
-    described = describe(strategy)
-    # Prompts without fields have the digest that they always had.
-    content: Any = list(prompts) if not any(fields or ()) else [list(prompts), list(fields or ())]
+def _settings(question: Question, fields: Sequence[Mapping[str, Any]] | None) -> Mapping[str, Any]:
+    """What determines the answers and their records, as JSON data."""
+    decoder, what, inputs = question.decoder, question.what, list(question.inputs)
+    # Inputs without fields have the digest that they always had.
+    content: Any = inputs if fields is None else [inputs, list(fields)]
     settings = {
+        "command": question.command,
         "model": decoder.name,
         "revision": decoder.revision,
         "engine": decoder.engine.name,
         "dtype": decoder.engine.dtype,
-        "prompts": len(prompts),
-        "prompts_digest": hashlib.sha256(json.dumps(content).encode()).hexdigest(),
-        "strategy": described.pop("name"),
-        **described,
-        **{name: call.get(name) for name in _ARGUMENTS},
-        # In batches of another size torch may round differently.
-        "batch_size": call.get("batch_size") if decoder.engine.name != "native" else None,
-        "rng": core.RNG_VERSION,
-        "seed": None if call["seed"] is None else checks.seed(call["seed"]),
+        what: len(inputs),
+        f"{what}_digest": hashlib.sha256(json.dumps(content).encode()).hexdigest(),
+        **question.settings(),
     }
     plain: dict[str, Any] = json.loads(json.dumps(settings))
     return plain
-
-
-def _ended(
-    steps: Iterator[Step], prompts: Sequence[Given], logprobs: int | None
-) -> Iterator[tuple[Key, dict[str, Any]]]:
-    """Key and record of each text when it ends."""
-    growing: dict[Key, Record] = {}
-    for step in steps:
-        key = step.stream, step.sample
-        if key not in growing:
-            growing[key] = Record(prompts[step.prompt_index], step, logprobs)
-        growing[key].step(step)
-        if step.finish_reason is not None:
-            yield key, growing.pop(key).ended(step.finish_reason)

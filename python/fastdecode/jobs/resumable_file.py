@@ -1,120 +1,104 @@
-"""A file of JSON lines that a run fills, and that the same run resumes after an interruption.
+"""A file of JSON lines that a job fills, and that the same job resumes after an interruption.
 
-Each record is appended as one line in one write, so after a crash at most the last line is
-incomplete; it is cut off, and its text is generated again. What determines the records is kept
-beside the file, in the manifest `FILE.run.json`; a run with other settings or another model is
-refused. When every record is there, the lines are put in the order of their keys, atomically.
-
-The manifest is locked as long as the run lasts, and complete before the file exists: of two
-processes that start at the same time one wins, and a file never has lines of two runs.
+Each record is appended as one line, so after a crash at most the last line is incomplete; it is cut
+off, and its record is made again. What determines the records is kept beside the file, in its
+`Manifest`; a job with another question or another model is refused. When every record is there, the
+lines are put in the order of their keys, atomically.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, TypedDict
+from typing import Any, BinaryIO, get_type_hints
 
-from fastdecode.files.locking import lock
+from fastdecode.files.locking import is_at, lock
 from fastdecode.files.reading import parse_json
 from fastdecode.files.shapes import shaped
-from fastdecode.files.writing import replace, settle
-from fastdecode.jobs.model_changes import changes, uncertain
-from fastdecode.jobs.records import Line, LineWithAlternatives, LineWithLogprobs, line
-from fastdecode.models.identity.source import Identity, differences, same_model, unknown
+from fastdecode.files.writing import remove_leftovers, replace, settle, write_all
+from fastdecode.jobs.manifest import Manifest
+from fastdecode.jobs.questions.base import Key, Question
+from fastdecode.jobs.records import joined, line
 from fastdecode.options import checks
-from fastdecode.options.prompts import Given
 
-_FORMAT = "fastdecode lines v1"
-# How often the manifest may vanish between its opening and its locking.
-_TRIES = 10
-
-# The place of a text in its run: stream and sample.
-Key = tuple[int, int]
-
-
-class _Manifest(TypedDict):
-    """What a manifest has whatever the settings are."""
-
-    format: str
-    seed: int
-    prompts: int
-
-
-class _WholeManifest(_Manifest, total=False):
-    """A manifest; those of version 0.1 lack what is named here."""
-
-    environment: dict[str, Any]
-    identity: Identity
+# Seconds between two writes to the disk: what a power failure may take away.
+_SYNC = 1.0
 
 
 class ResumableFile:
-    """The file of a run, with the records that it has so far.
+    """The file of a job, with the records that it has so far.
 
     Attributes:
-        seed: the seed that the run was started with.
-        whole: the number of records when the run is complete.
+        seed: the seed that the job was started with; None where its question has none.
+        whole: the largest number of records that the job can have when it is complete.
         resumed: the number of records that were there when the file was opened.
-        notes: what the user should know about the resumption, in sentences.
+        notes: what the user should know about the resumption, in sentences without their period.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
+        question: Question,
         settings: Mapping[str, Any],
         *,
+        fields: Sequence[Mapping[str, Any]] | None,
         identity: Mapping[str, Any],
         environment: Mapping[str, Any],
-        prompts: Sequence[Given],
-        n: int,
         name: str = "path",
     ) -> None:
-        """Open the file of this run, or start it.
+        """Open the file of this job, or start it.
 
         Args:
             path: the file of JSON lines.
+            question: what is asked.
             settings: everything that determines the records, as JSON data. `"seed"` may be None:
                 the seed that the file was started with, or a fresh one.
+            fields: what the records of each input begin with, as JSON data.
             identity: what the model is; see `fastdecode.models.identity.source`.
             environment: what else might change a bit on an engine that is not the native one.
-            prompts: the prompts; their streams are their indices.
-            n: samples of each prompt.
             name: what the caller calls `path`, for error messages.
 
         Raises:
-            ValueError: where the file belongs to another run, has been changed, or another process
+            ValueError: where the file belongs to another job, has been changed, or another process
                 is writing to it.
+            OSError: where it cannot be written.
         """
         self._path = Path(path)
-        self._manifest_path = self._path.with_name(self._path.name + ".run.json")
-        self._advice = f"choose another {name}, or remove {self._path}"
-        self._prompts = prompts
-        self._n = n
-        logprobs = settings.get("logprobs")
-        self._kind: type[Line] = LineWithAlternatives if logprobs else LineWithLogprobs
-        if logprobs is None:
-            self._kind = Line
+        self._question = question
+        self._fields = fields
+        self._file: BinaryIO
+        self._own = tuple(get_type_hints(question.line))
         self._places: dict[Key, tuple[int, int]] = {}
-        self.whole = len(prompts) * n
-        self.notes: list[str] = []
-        self._opened = contextlib.ExitStack()
+        self._complete: set[int] = set()
+        self._synced = time.monotonic()
+        self.whole = len(question.inputs) * question.each
+        advice = f"choose another {name}, or remove {self._path}"
+        if self._path.exists() and not self._path.is_file():
+            raise ValueError(
+                f"{self._path} is no regular file, so a run could not be resumed in it; choose "
+                f"another {name}"
+            )
         with contextlib.ExitStack() as opened:
-            manifest = opened.enter_context(self._locked_manifest())
+            manifest = opened.enter_context(Manifest(self._path, advice))
             if self._path.exists():
-                self.seed = self._seed_of_same_run(manifest, settings, identity, environment)
+                what = question.what
+                self.seed = manifest.compare(settings, identity, environment, what=what)
+                self._file = opened.enter_context(self._path.open("a+b", buffering=0))
             else:
-                self.seed = checks.seed(settings["seed"])
-                whole = {"format": _FORMAT, **settings, "seed": self.seed}
-                whole |= {"environment": dict(environment), "identity": dict(identity)}
-                manifest.truncate(0)
-                manifest.write(json.dumps(whole, indent=1).encode())
-                os.fsync(manifest.fileno())
-            self._file = opened.enter_context(self._path.open("a+b", buffering=0))
-            settle(self._path.parent)
+                settings = dict(settings)
+                if "seed" in settings:
+                    settings["seed"] = checks.seed(settings["seed"])
+                self.seed = settings.get("seed")
+                manifest.begin(settings, identity, environment)
+                self._file = opened.enter_context(self._new(manifest, advice))
+                settle(self._path.parent)
+            self._lock()
+            self.notes = manifest.notes
+            remove_leftovers(self._path)
             self._read()
             self._opened = opened.pop_all()
         self.resumed = len(self)
@@ -140,189 +124,157 @@ class ResumableFile:
         """Whether it has the record with this key."""
         return key in self._places
 
-    def add(self, key: Key, record: dict[str, Any]) -> None:
-        """Append a record."""
-        raw = line(record).encode() + b"\n"
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has every record of every input."""
+        return len(self._complete) == len(self._question.inputs)
+
+    def is_answered(self, index: int) -> bool:
+        """Whether it is known to have every record of an input."""
+        return index in self._complete
+
+    def answered(self, indices: Iterable[int]) -> None:
+        """Note that it has every record of these inputs, even where they are fewer than usual."""
+        self._complete.update(indices)
+
+    def add(self, key: Key, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Append a record after the fields of its input, and return it with them.
+
+        Raises:
+            OSError: where it cannot be written; the records before it are in the file.
+        """
+        whole = joined(self._fields[key[0]], record) if self._fields else dict(record)
+        raw = line(whole).encode() + b"\n"
         place = self._file.seek(0, os.SEEK_END)
-        if self._file.write(raw) != len(raw):
-            raise OSError(f"{self._path}: no room for another line")
+        try:
+            write_all(self._file, raw)
+            if time.monotonic() - self._synced > _SYNC:
+                self.sync()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(place)
+            raise self._failed(error) from error
         self._places[key] = place, len(raw)
+        return whole
+
+    def sync(self) -> None:
+        """Let what has been written survive a power failure.
+
+        Raises:
+            ValueError: where the file has been removed, or another one put in its place.
+            OSError: where it cannot be written.
+        """
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
+        if not is_at(self._file.fileno(), self._path):
+            raise ValueError(
+                f"{self._path} was removed or replaced while this run was writing to it; what it "
+                "has written since is lost, so run the same command again"
+            )
 
     def finish(self) -> None:
-        """Put the lines in the order of their keys, where all of them are there."""
-        os.fsync(self._file.fileno())
-        places = [self._places[key] for key in sorted(self._places)]
-        if len(places) == self.whole and places != sorted(places):
-            replace(self._path, self._lines(places))
+        """Put the lines in the order of their keys, where all of them are there.
+
+        Raises:
+            ValueError: where the file has been removed, or another one put in its place.
+            OSError: where it cannot be written; the lines are in the file.
+        """
+        try:
+            self.sync()
+            places = [self._places[key] for key in sorted(self._places)]
+            if self.is_complete and places != sorted(places):
+                replace(self._path, self._lines(places), in_place=False)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> OSError:
+        """An error of the system with what became of the run."""
+        if self.is_complete:
+            kept = "all results are there, and the same command puts them in order"
+        else:
+            kept = f"{len(self):,} of {self.whole:,} results are kept, and the same command resumes"
+        return OSError(error.errno, f"{error.strerror}; {kept}", os.fspath(self._path))
+
+    def _new(self, manifest: Manifest, advice: str) -> BinaryIO:
+        """The file, which did not exist before."""
+        # Opening a new file exclusively does not follow a link.
+        target = os.path.realpath(self._path)
+        try:
+            descriptor = os.open(target, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
+        except OSError as error:
+            manifest.discard()
+            if isinstance(error, FileExistsError):
+                raise ValueError(
+                    f"{self._path} has just been made by another process; {advice}"
+                ) from None
+            raise OSError(error.errno, error.strerror, os.fspath(self._path)) from error
+        return open(descriptor, "a+b", buffering=0)
+
+    def _lock(self) -> None:
+        """Keep away whoever reaches the same file by another name, with another manifest."""
+        if not lock(self._file.fileno()) or not is_at(self._file.fileno(), self._path):
+            raise ValueError(f"{self._path}: another run is writing to it; wait for that one")
 
     def _lines(self, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
         for place, length in places:
             self._file.seek(place)
             yield self._file.read(length)
-        # Windows refuses to replace an open file. The manifest stays locked.
-        self._file.close()
-
-    def _locked_manifest(self) -> BinaryIO:
-        """The manifest, locked; a new one is empty."""
-        for _ in range(_TRIES):
-            if self._path.exists() and not self._manifest_path.exists():
-                raise self._foreign()
-            manifest = self._manifest_path.open("a+b", buffering=0)
-            try:
-                if not lock(manifest.fileno()):
-                    raise ValueError(
-                        f"{self._path}: another run is writing to it; wait for that one"
-                    )
-                with contextlib.suppress(FileNotFoundError):
-                    if os.path.samestat(os.fstat(manifest.fileno()), self._manifest_path.stat()):
-                        return manifest
-            except BaseException:
-                manifest.close()
-                raise
-            # Somebody has removed it in the meantime.
-            manifest.close()
-        raise ValueError(f"{self._manifest_path}: another process removes it; {self._advice}")
-
-    def _foreign(self) -> ValueError:
-        return ValueError(
-            f"{self._path} exists, and {self._manifest_path.name} beside it, which would say "
-            f"what run it belongs to, is missing or something else; {self._advice}"
-        )
-
-    def _seed_of_same_run(
-        self,
-        manifest: BinaryIO,
-        settings: Mapping[str, Any],
-        identity: Mapping[str, Any],
-        environment: Mapping[str, Any],
-    ) -> int:
-        """The seed of the run that the file belongs to, which must be this one.
-
-        Raises:
-            ValueError: where it is another; the message names what differs.
-        """
-        known = self._known(manifest)
-        then = known.get("identity")
-        for name in [*settings, *known]:
-            if name in ("format", "environment", "identity"):
-                continue
-            before, now = known.get(name), settings.get(name)
-            if before == now or (name == "seed" and now is None):
-                continue
-            if name in ("model", "revision") and _same_name(name, before, now, then, identity):
-                continue
-            if name in ("prompts", "prompts_digest"):
-                # The digest is of the prompts and of what is copied to their records.
-                which = "other prompts" if name == "prompts" else "other prompts or other fields"
-                what = f"{which} ({known['prompts']} then, {settings['prompts']} now)"
-            else:
-                shown = json.dumps if name == "model" else _short
-                what = f"{name} {shown(before)}, not {shown(now)}"
-            raise ValueError(
-                f"{self._path} was begun with {what}; use the settings it was begun with, "
-                f"{self._advice}"
-            )
-        if then is None:
-            self.notes.append(
-                f"{self._path} was begun by a version of fastdecode that recorded no fingerprint "
-                "of the model, so it is not known whether the model is the same"
-            )
-        else:
-            self._compare_models(then, identity)
-        if settings["engine"] != "native":
-            self._compare_environments(known.get("environment", {}), environment)
-        return known["seed"]
-
-    def _known(self, manifest: BinaryIO) -> _WholeManifest:
-        """What the manifest says."""
-        manifest.seek(0)
-        raw = manifest.read()
-        where = os.fspath(self._manifest_path)
-        if not raw.strip():
-            with contextlib.suppress(OSError):
-                self._manifest_path.unlink()
-            raise self._foreign()
-        try:
-            data = parse_json(raw, where)
-            ours = isinstance(data, dict) and data.get("format") == _FORMAT
-            known = shaped(_WholeManifest, data, where) if ours else None
-        except ValueError as error:
-            raise ValueError(f"{error}; mend it, {self._advice}") from None
-        if known is None:
-            raise self._foreign()
-        return known
-
-    def _compare_models(self, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        said = changes(differences(then, now), "the run")
-        missing = unknown(then, now)
-        if missing:
-            said.append(uncertain(missing, "their fingerprints are of different kinds"))
-        if said:
-            raise ValueError(
-                f"{self._path} was begun with another model: {'; '.join(said)}; use the model it "
-                f"was begun with, {self._advice}"
-            )
-
-    def _compare_environments(self, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        names = ("torch", "transformers", "device", "machine", "level", "threads")
-        differing = [
-            f"{name} {then[name]} then, {now[name]} now"
-            for name in names
-            if name in then and name in now and then[name] != now[name]
-        ]
-        if differing:
-            self.notes.append(
-                f"{self._path} was begun in another environment ({'; '.join(differing)}), in which "
-                "torch may have rounded differently"
-            )
+        if os.name == "nt":
+            # Windows refuses to replace an open file. The manifest stays locked.
+            self._file.close()
 
     def _read(self) -> None:
         """Find the complete lines, and cut off an incomplete one."""
         self._file.seek(0)
         place = number = 0
+        counts: dict[int, int] = {}
         with open(self._file.fileno(), "rb", closefd=False) as reader:
             for raw in reader:
                 number += 1
                 if not raw.endswith(b"\n"):
                     break
-                self._places[self._key(raw, number)] = place, len(raw)
+                key = self._key(raw, number)
+                self._places[key] = place, len(raw)
+                counts[key[0]] = counts.get(key[0], 0) + 1
                 place += len(raw)
         self._file.truncate(place)
+        each = self._question.each
+        self.answered(index for index, count in counts.items() if count == each)
 
     def _key(self, raw: bytes, number: int) -> Key:
-        """The key of a line, which must be one of this run."""
+        """The key of a line, which must be one of this job."""
         where = f"{self._path}, line {number}"
         try:
-            record = shaped(self._kind, parse_json(raw, os.fspath(self._path), number), where)
+            data = parse_json(raw, os.fspath(self._path), number)
+            record: Mapping[str, Any] = shaped(self._question.line, data, where)
         except ValueError as error:
             raise ValueError(f"{error}; mend or remove the file") from None
-        key = record["stream"], record["sample"]
-        wrong = None
-        if key[0] >= len(self._prompts) or key[1] >= self._n:
-            wrong = f"the run has no stream {key[0]} and sample {key[1]}"
-        elif record["seed"] != self.seed:
-            wrong = f"its seed is {record['seed']}, and that of the run {self.seed}"
-        elif record["prompt"] != self._prompts[key[0]]:
-            wrong = f"its prompt is not prompts[{key[0]}]"
-        elif key in self._places:
-            wrong = f"stream {key[0]} and sample {key[1]} are there already"
+        key = self._question.key(record, number)
+        wrong = self._wrong(key, record)
         if wrong is not None:
             raise ValueError(
                 f"{where}: this run did not write it: {wrong}; mend or remove the file"
             )
         return key
 
-
-def _same_name(
-    name: str, then: Any, now: Any, known: Mapping[str, Any] | None, identity: Mapping[str, Any]
-) -> bool:
-    """Whether a model of another name or revision is the same model."""
-    if known is not None:
-        return same_model(known, identity)
-    # Version 0.1 recorded a folder as it was given.
-    return name == "model" and isinstance(then, str) and os.path.abspath(then) == now
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    def _wrong(self, key: Key, record: Mapping[str, Any]) -> str | None:
+        """Why a line is none of this job, or None."""
+        question = self._question
+        index, sample = key
+        if index >= len(question.inputs) or sample >= question.each:
+            return f"the run has no {question.place(key)}"
+        if self.seed is not None and record["seed"] != self.seed:
+            return f"its seed is {record['seed']}, and that of the run {self.seed}"
+        if record[question.field] != question.inputs[index]:
+            return f"its {question.field} is not {question.what}[{index}]"
+        if key in self._places:
+            return f"{question.place(key)} are there already"
+        fields = self._fields[index] if self._fields else {}
+        # As a line of JSON, since that is what has been read.
+        expected = parse_json(line(joined(fields, dict.fromkeys(self._own))).encode(), "")
+        if any(
+            record.get(name) != expected.get(name)
+            for name in {*record, *expected}.difference(self._own)
+        ):
+            return f"its other fields are not those of {question.what}[{index}]"
+        return question.wrong(index, record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,70 @@ from fastdecode.models.codec import Codec
 from fastdecode.models.engines.base import Engine
 from fastdecode.options import checks, prompts
 from fastdecode.options.prompts import Given, PromptLike, Prompts
-from fastdecode.results.classification import Classification, Classifications, read_labels
+from fastdecode.results.classification import Classification, Classifications, Label, read_labels
 from fastdecode.results.comparison import Comparison
 from fastdecode.results.generations import Generation
 from fastdecode.results.scores import Score, Scores
 from fastdecode.results.surprises import Surprises
 from fastdecode.scoring import windows
 from fastdecode.scoring.windows import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Texts that have been checked and split into tokens, to be scored all at once or in parts.
+
+    Attributes:
+        engine: the model.
+        codec: its tokenizer.
+        texts: the text of each task.
+        tasks: the tokens to score.
+        stride: as for `Decoder.score`; so is `alternatives`.
+    """
+
+    engine: Engine
+    codec: Codec
+    texts: Sequence[str]
+    tasks: Sequence[Task]
+    stride: int | None = None
+    alternatives: int = 0
+
+    def scores(
+        self, rows: Iterable[int] | None = None, progress: bool | None = False
+    ) -> Iterator[Score]:
+        """The score of each task.
+
+        Args:
+            rows: the indices of the tasks; None is all of them.
+            progress: as for `Decoder.score`.
+        """
+        wanted = list(range(len(self.tasks)) if rows is None else rows)
+        tasks = [self.tasks[row] for row in wanted]
+        meter = progress_bar(progress, len(tasks), "score")
+        done: Callable[[], object] = meter.update if meter is not None else lambda: None
+        try:
+            found = windows.run(
+                self.engine, tasks, stride=self.stride, alternatives=self.alternatives, done=done
+            )
+        finally:
+            if meter is not None:
+                meter.close()
+        readable = self.codec.pieces.readable
+        for row, task, item in zip(wanted, tasks, found, strict=True):
+            yield Score.of(
+                self.texts[row],
+                list(task.tokens),
+                item.logprobs,
+                item.ranks,
+                [readable(token) for token in task.tokens],
+                [
+                    None if some is None else [Alternative(i, readable(i), p) for i, p in some]
+                    for some in item.alternatives
+                ]
+                if self.alternatives
+                else None,
+                item.entropies,
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +116,95 @@ class TextScorer:
                 for row, (before, item) in enumerate(zip(befores, generations, strict=True))
             ]
             shown = [item.text for item in generations]
+            prepared = self._prepared(shown, tasks, stride, alternatives)
         else:
-            items = prompts.read(texts, self.engine.vocab_size, "texts")
-            contexts = _contexts(context, len(items))
-            tasks = self._tasks(contexts, items, bos=bos, eos=eos, bounded=stride is None)
-            shown = self._shown(items)
-        return Scores(self._scores(shown, tasks, stride, alternatives, progress))
+            prepared = self.prepared(
+                texts,
+                context=context,
+                bos=bos,
+                eos=eos,
+                stride=stride,
+                alternatives=alternatives,
+            )
+        return Scores(prepared.scores(progress=progress))
+
+    def prepared(
+        self,
+        texts: Any,
+        *,
+        context: str | Sequence[str],
+        bos: bool | None,
+        eos: bool | None,
+        stride: int | None,
+        alternatives: int = 0,
+    ) -> Prepared:
+        """The texts of `score` before they are scored; every argument has been checked.
+
+        Raises:
+            TypeError: as `Decoder.score`.
+            ValueError: as `Decoder.score`.
+        """
+        items = prompts.read(texts, self.engine.vocab_size, "texts")
+        contexts = _contexts(context, len(items))
+        tasks = self._tasks(contexts, items, bos=bos, eos=eos, bounded=stride is None)
+        return self._prepared(self._shown(items), tasks, stride, alternatives)
+
+    def rankable(
+        self,
+        texts: Sequence[PromptLike],
+        *,
+        context: str | Sequence[str],
+        bos: bool | None,
+        eos: bool | None,
+        stride: int | None,
+        alternatives: int = 0,
+    ) -> Prepared:
+        """The same for `surprising`, in which every text has a token that can be scored.
+
+        Raises:
+            TypeError: as `Decoder.surprising`.
+            ValueError: as `Decoder.surprising`.
+        """
+        prepared = self.prepared(
+            self._filled(texts),
+            context=context,
+            bos=bos,
+            eos=eos,
+            stride=stride,
+            alternatives=alternatives,
+        )
+        for task in prepared.tasks:
+            if len(task.tokens) == task.unscored:
+                raise ValueError(
+                    f"{task.name} has one token and nothing before it, so there is nothing to "
+                    "score; use bos=True or eos=True"
+                )
+        return prepared
+
+    def labelled(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[Label],
+        *,
+        separator: str,
+        bos: bool | None,
+        eos: bool,
+    ) -> Prepared:
+        """The texts of `classify` before they are scored: each after the prompt of every label.
+
+        Raises:
+            TypeError: as `Decoder.classify`.
+            ValueError: as `Decoder.classify`.
+        """
+        checks.string("separator", separator)
+        tasks = self._tasks(
+            [label.prompt for _ in texts for label in labels],
+            [separator + item for item in texts for _ in labels],
+            bos=bos,
+            eos=bool(eos),
+            names=[f"texts[{row}]" for row in range(len(texts)) for _ in labels],
+        )
+        return self._prepared([item for item in texts for _ in labels], tasks, None, 0)
 
     def compare(
         self,
@@ -83,7 +223,7 @@ class TextScorer:
         if len(items) < 2:
             raise ValueError(f"texts has {len(items)} entries; give at least two to compare")
         tasks = self._tasks(_contexts(context, len(items)), items, bos=bos, eos=eos)
-        scores = self._scores(self._shown(items), tasks, None, alternatives, False)
+        scores = self._prepared(self._shown(items), tasks, None, alternatives).scores()
         return Comparison(list(scores), per_token=per_token)
 
     def classify(
@@ -100,17 +240,9 @@ class TextScorer:
     ) -> Classification | Classifications:
         """See `Decoder.classify`."""
         known = read_labels(labels, prompts, priors)
-        checks.string("separator", separator)
         items = checks.filled("texts" if not isinstance(texts, str) else "text", texts)
-        tasks = self._tasks(
-            [label.prompt for _ in items for label in known],
-            [separator + item for item in items for _ in known],
-            bos=bos,
-            eos=bool(eos),
-            names=[f"texts[{row}]" for row in range(len(items)) for _ in known],
-        )
-        shown = [item for item in items for _ in known]
-        scores = list(self._scores(shown, tasks, None, 0, progress))
+        prepared = self.labelled(items, known, separator=separator, bos=bos, eos=eos)
+        scores = list(prepared.scores(progress=progress))
         count = len(known)
         found = [
             Classification(item, known, scores[row * count : (row + 1) * count])
@@ -130,17 +262,10 @@ class TextScorer:
         progress: bool | None,
     ) -> Surprises:
         """See `Decoder.surprising`."""
-        items = self._filled(texts)
-        contexts = _contexts(context, len(items))
-        tasks = self._tasks(contexts, items, bos=bos, eos=eos, bounded=stride is None)
-        for task in tasks:
-            if len(task.tokens) == task.unscored:
-                raise ValueError(
-                    f"{task.name} has one token and nothing before it, so there is nothing to "
-                    "score; use bos=True or eos=True"
-                )
-        shown = self._shown(items)
-        return Surprises(list(self._scores(shown, tasks, stride, alternatives, progress)))
+        prepared = self.rankable(
+            texts, context=context, bos=bos, eos=eos, stride=stride, alternatives=alternatives
+        )
+        return Surprises(list(prepared.scores(progress=progress)))
 
     def _filled(self, texts: Any) -> list[Given]:
         """Texts and token ids, of which none is empty."""
@@ -181,49 +306,21 @@ class TextScorer:
             for name, (before, ids) in zip(names, self.codec.joined(contexts, texts), strict=True)
         ]
 
-    def _scores(
+    def _prepared(
         self,
         texts: Sequence[str],
         tasks: Sequence[Task],
         stride: int | None,
         alternatives: int,
-        progress: bool | None,
-    ) -> Iterator[Score]:
-        """The score of each task, whose text is the one of `texts` at its place.
-
-        Every argument is checked before any work.
-        """
+    ) -> Prepared:
+        """The tasks, whose texts are those of `texts`, checked before any work."""
         alternatives = checks.integer("alternatives", alternatives, 0, self.engine.vocab_size)
         if stride is not None:
             stride = checks.integer("stride", stride, 1)
         for task in tasks:
             checks.known(task.name, [*task.before, *task.tokens], self.engine.vocab_size)
         windows.check(tasks, self.engine.context, stride)
-        meter = progress_bar(progress, len(tasks), "score")
-        done: Callable[[], object] = meter.update if meter is not None else lambda: None
-        try:
-            found = windows.run(
-                self.engine, tasks, stride=stride, alternatives=alternatives, done=done
-            )
-        finally:
-            if meter is not None:
-                meter.close()
-        readable = self.codec.pieces.readable
-        for text, task, item in zip(texts, tasks, found, strict=True):
-            yield Score.of(
-                text,
-                list(task.tokens),
-                item.logprobs,
-                item.ranks,
-                [readable(token) for token in task.tokens],
-                [
-                    None if some is None else [Alternative(i, readable(i), p) for i, p in some]
-                    for some in item.alternatives
-                ]
-                if alternatives
-                else None,
-                item.entropies,
-            )
+        return Prepared(self.engine, self.codec, texts, tasks, stride, alternatives)
 
 
 def _generations(texts: Any) -> list[Generation]:

@@ -1,0 +1,1 @@
+"""Sinks: where the results of a command go, besides the tables that results have themselves."""
