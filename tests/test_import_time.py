@@ -20,6 +20,7 @@ HEAVY = (
     "huggingface_hub",
     "pandas",
     "hypothesis",
+    "jinja2",
     "fastdecode.testing",
 )
 COMMANDS = {

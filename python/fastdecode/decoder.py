@@ -16,9 +16,12 @@ from fastdecode.models.pieces import Pieces
 from fastdecode.models.placement import device_name, dtype_name
 from fastdecode.options import checks
 from fastdecode.options.keyword_types import (
+    ChatArguments,
+    ChatKeywords,
     GenerateArguments,
     StrategyKeywords,
     StreamArguments,
+    StreamChatArguments,
 )
 from fastdecode.options.signatures import documented
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fastdecode.models.chat.messages import Conversation, Messages
     from fastdecode.models.identity.fingerprint import Fingerprint
     from fastdecode.options.prompts import IdArray, PromptLike, Prompts
     from fastdecode.options.strategies import Strategy
@@ -482,6 +486,113 @@ class Decoder:
             arguments["logprobs"] = 0
         call = check_call(self.engine, self.codec, prompt, arguments, text_by_step=True)
         return stream(self.engine, call.request)
+
+    @documented(ChatArguments, add_special_tokens=False)
+    def chat(self, messages: Messages, **arguments: Unpack[ChatArguments]) -> Generations:
+        """Reply to a conversation, written as the model's chat template has it.
+
+        The prompt is that of `chat_prompt`, and the template has written the special tokens, so
+        none are added. A reply ends with the end tokens of the model or the tokenizer's EOS token.
+
+        Args:
+            messages: the messages so far, each a dictionary such as
+                `{"role": "user", "content": "Hello"}`; a string is one message of the user. A
+                sequence of conversations is a batch.
+            **arguments: a strategy by transformers' names, as for `generate`.
+
+        Returns:
+            Generations in the order of the conversations, then of the samples. `text` is the reply,
+            `prompt` the conversation as the model has read it.
+
+        Raises:
+            TypeError: for a wrong type or an unknown keyword.
+            ValueError: for a bad value, a message without role or content, a conversation without
+                room in the context, a model without a chat template, and a template that is
+                invalid, fails, or refuses the messages; the message names its file and line.
+            Interrupted: as for `generate`.
+
+        Example:
+            >>> decoder.chat([{"role": "user", "content": "What is the capital of France?"}])
+        """
+        from fastdecode.models.chat.replies import of_conversations, reply_arguments, split
+
+        template, rest = split(arguments)
+        prompts, single = self._chat_prompts(messages, template)
+        with of_conversations(single):
+            return self.generate(prompts, **reply_arguments(self.engine, self.tokenizer, rest))
+
+    @documented(StreamChatArguments, add_special_tokens=False)
+    def stream_chat(
+        self, messages: Messages, **arguments: Unpack[StreamChatArguments]
+    ) -> Iterator[Step]:
+        """Yield a `Step` for each token of the reply to a conversation, as it is generated.
+
+        The tokens are those of `chat` with the same arguments.
+
+        Args:
+            messages: one conversation or several, as for `chat`.
+            **arguments: a strategy by transformers' names, as for `generate`.
+
+        Raises:
+            TypeError: at the call, as for `chat`.
+            ValueError: at the call, as for `chat` and `stream`.
+        """
+        from fastdecode.models.chat.replies import of_conversations, reply_arguments, split
+
+        template, rest = split(arguments)
+        prompts, single = self._chat_prompts(messages, template)
+        with of_conversations(single):
+            return self.stream(prompts, **reply_arguments(self.engine, self.tokenizer, rest))
+
+    @overload
+    def chat_prompt(  # type: ignore[overload-overlap]
+        self, messages: Conversation, **keywords: Unpack[ChatKeywords]
+    ) -> str: ...
+    @overload
+    def chat_prompt(
+        self, messages: Sequence[Conversation], **keywords: Unpack[ChatKeywords]
+    ) -> list[str]: ...
+    @documented(ChatKeywords)
+    def chat_prompt(self, messages: Messages, **keywords: Unpack[ChatKeywords]) -> str | list[str]:
+        """The prompt that a conversation becomes by the model's chat template.
+
+        It is the text of transformers' `apply_chat_template(..., tokenize=False)`, and has the
+        special tokens that the template writes. So it is encoded without others: with
+        `add_special_tokens=False` in `generate`, `stream`, `next_token`, `logits` and `encode`; as
+        the `context` of `score` it is anyway.
+
+        A template is a program that comes with the model. It runs in Jinja's sandbox, without
+        access to files, and is stopped after 10 seconds of computing, and at 8 million characters
+        of text.
+
+        Args:
+            messages: one conversation or several, as for `chat`.
+            **keywords: how it is written.
+
+        Returns:
+            A string; a list of strings for several conversations.
+
+        Raises:
+            TypeError: for a wrong type or an unknown keyword.
+            ValueError: as for `chat`.
+            OSError: where `chat_template` is a file that cannot be read.
+
+        Example:
+            >>> prompt = decoder.chat_prompt("What is the capital of France?")
+            >>> decoder.next_token(prompt, add_special_tokens=False)
+        """
+        for name in keywords:
+            if name not in ChatKeywords.__annotations__:
+                raise TypeError(f"chat_prompt() got an unexpected keyword argument {name!r}")
+        prompts, single = self._chat_prompts(messages, keywords)
+        return prompts[0] if single else prompts
+
+    def _chat_prompts(
+        self, messages: Messages, keywords: Mapping[str, Any]
+    ) -> tuple[list[str], bool]:
+        from fastdecode.models.chat.prompts import prompts
+
+        return prompts(self.tokenizer, messages, **keywords)
 
     @documented(StrategyKeywords)
     def next_token(

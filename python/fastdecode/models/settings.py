@@ -139,22 +139,6 @@ def _of_tokenizer(path: Path) -> dict[str, Any]:
     return found
 
 
-def chat_template(folder: Path, settings: Mapping[str, Any]) -> Any:
-    """The chat template of a tokenizer, a text or several by name; None where it has none.
-
-    Args:
-        folder: where the tokenizer's files are.
-        settings: its `tokenizer_settings`.
-
-    Raises:
-        OSError: where a file cannot be read.
-    """
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        return path.read_text("utf-8", errors="replace")
-    return settings.get("chat_template")
-
-
 def _file(folder: Any, name: str) -> str | None:
     """The file of a folder that a model was loaded from, if there is one."""
     if isinstance(folder, str) and folder and (Path(folder) / name).is_file():

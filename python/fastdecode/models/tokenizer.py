@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from fastdecode.models.settings import chat_template
+from fastdecode.models.chat.templates import ChatTemplates
 from fastdecode.models.tokenizer_files import TokenizerFiles
 
 
@@ -19,7 +19,9 @@ class FileTokenizer:
     Attributes:
         bos_token_id: the token that begins a text, or None.
         eos_token_id: the token that ends a text, or None.
-        chat_template: the template of a conversation, or None.
+        chat_template: the template of conversations, several by name, or None.
+        chat_templates: the same with the places in the files.
+        special_tokens_map: the special tokens by name, such as "bos_token".
     """
 
     # As in transformers: it knows where each token is in the text.
@@ -32,10 +34,12 @@ class FileTokenizer:
             ValueError: where they are missing or damaged, or need transformers.
         """
         files = TokenizerFiles(folder)
-        self.chat_template = chat_template(folder, files.settings)
+        self.chat_templates = ChatTemplates.of_folder(folder, files.settings)
+        self.chat_template = self.chat_templates.value()
         self._tokenizer = files.tokenizer()
         self.bos_token_id: int | None = files.special("bos_token", self._tokenizer)
         self.eos_token_id: int | None = files.special("eos_token", self._tokenizer)
+        self.special_tokens_map = files.named_tokens()
 
     def __call__(
         self,

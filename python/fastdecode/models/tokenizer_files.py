@@ -119,6 +119,10 @@ class TokenizerFiles:
         token = self._specials.get(name)
         return None if token is None else tokenizer.token_to_id(_content(token))
 
+    def named_tokens(self) -> dict[str, str]:
+        """The special tokens that have a name, such as "bos_token", as text."""
+        return {name: _content(self._specials[name]) for name in _NAMED if name in self._specials}
+
     def _path(self, name: str) -> Path:
         return self._folder / name
 

@@ -6,7 +6,8 @@ checkers refuse unknown names and wrong types. At run time `keywords.read` check
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from fastdecode.options.sampling_keywords import SamplingKeywords
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_MODEL",
     "BeamKeywords",
+    "ChatArguments",
+    "ChatKeywords",
     "GenerateArguments",
     "GenerateCall",
     "IgnoredKeywords",
@@ -28,6 +31,7 @@ __all__ = [
     "StrategyKeywords",
     "StreamArguments",
     "StreamCall",
+    "StreamChatArguments",
     "TransformersKeywords",
     "TransformersRunArguments",
     "UnavailableKeywords",
@@ -118,6 +122,25 @@ class GenerateArguments(RunArguments, StrategyKeywords, total=False):
     progress: bool | None
 
 
+class ChatKeywords(TypedDict, total=False):
+    """Keywords that say how a conversation becomes a prompt, most by transformers' names."""
+
+    tools: Sequence[Any] | None
+    documents: Sequence[Mapping[str, Any]] | None
+    add_generation_prompt: bool | None
+    continue_final_message: bool | str
+    chat_template: str | os.PathLike[str] | None
+    chat_template_kwargs: Mapping[str, Any] | None
+
+
+class ChatArguments(ChatKeywords, GenerateArguments, total=False):
+    """The keyword arguments of `chat`."""
+
+
+class StreamChatArguments(ChatKeywords, StreamArguments, total=False):
+    """The keyword arguments of `stream_chat`."""
+
+
 class StreamCall(ModelArguments, StreamArguments, total=False):
     """The keyword arguments of the function `stream`: the model's and the method's."""
 
@@ -136,6 +159,7 @@ DEFAULTS: dict[str, Any] = {
     "add_special_tokens": True,
     "skip_special_tokens": True,
     "trace": False,
+    "continue_final_message": False,
     "model": DEFAULT_MODEL,
     "engine": "auto",
 }

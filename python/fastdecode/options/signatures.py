@@ -26,8 +26,8 @@ dtype: a torch dtype, its name, or "int8"; see `Decoder.from_pretrained`. None i
 device: a torch device, such as "cuda" or "cuda:1"; None is the CPU.
 revision: a hub revision: a branch, a tag or a commit; None is the newest.
 strategy: `Greedy()`, `Sample(...)` or `Beam(...)`; None: built from the keywords.
-max_new_tokens: the maximum number of new tokens, at least 1; None is 20, or what `max_length`
-    leaves.
+max_new_tokens: the maximum number of new tokens, at least 1; None is 20, for the reply to a
+    conversation 256, or what `max_length` leaves.
 n: samples of each prompt.
 seed: 0..2**64-1; None takes a fresh one, which the result reports.
 streams: the random stream of each prompt, 0..2**32-1; None: the prompts' indices. Prompts
@@ -56,6 +56,16 @@ eos_token_id: tokens that end a text; None: those of the model. An empty sequenc
 stop_strings: transformers' name for `stop`.
 logits_processor: not available in this version.
 progress: a progress bar on stderr: True, False, or None for many prompts on a terminal.
+tools: functions that the model may call, each as a JSON schema (a dictionary), or as a Python
+    function with type hints and a docstring, which transformers describes (and is imported for).
+documents: texts that the reply may draw on, each a dictionary, as a rule with "title" and "text".
+add_generation_prompt: whether the prompt ends where a reply begins. None: unless
+    `continue_final_message` is given.
+continue_final_message: whether the prompt ends within the last message, which the model then
+    continues; or the name of the field of that message that it continues.
+chat_template: a Jinja template, the name of one of the model's templates, or a `pathlib.Path` of a
+    file with one; None: the model's own, and the one named "tool_use" where there are tools.
+chat_template_kwargs: further variables of the template, such as `{"enable_thinking": False}`.
 """
 
 # Accepted, but of no use to a reader of a signature.
@@ -68,7 +78,7 @@ _UNLISTED = {
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def documented(arguments: type) -> Callable[[_Function], _Function]:
+def documented(arguments: type, **defaults: Any) -> Callable[[_Function], _Function]:
     """List the keyword arguments that a function's `**` parameter takes.
 
     The signature lists all of them. The docstring describes those of a model and of a run before
@@ -76,6 +86,7 @@ def documented(arguments: type) -> Callable[[_Function], _Function]:
 
     Args:
         arguments: the typed dict that the parameter unpacks.
+        **defaults: the values of arguments that are left out, where this function has its own.
     """
     names = arguments.__annotations__
 
@@ -86,7 +97,7 @@ def documented(arguments: type) -> Callable[[_Function], _Function]:
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=DEFAULTS.get(name),
+                default=defaults.get(name, DEFAULTS.get(name)),
                 annotation=getattr(kind, "__forward_arg__", kind),
             )
             for name, kind in names.items()

@@ -1,0 +1,1 @@
+"""Conversations as prompts: messages, and the Jinja template that comes with a model."""
