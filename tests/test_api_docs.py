@@ -11,6 +11,7 @@ import pytest
 from fastdecode import core, testing
 from fastdecode.options import keywords
 from fastdecode.options.keyword_types import (
+    ChatKeywords,
     GenerateArguments,
     ModelArguments,
     RunArguments,
@@ -18,6 +19,8 @@ from fastdecode.options.keyword_types import (
 )
 from fastdecode.options.signatures import DESCRIPTIONS
 
+RUNS = ["generate", "stream"]
+RUNS += [f"Decoder.{name}" for name in ("generate", "stream", "chat", "stream_chat")]
 PAGES = Path(__file__).resolve().parent.parent / "docs" / "api"
 # `core` has a page of its own, and so has `testing`.
 NAMES = [name for name in fastdecode.__all__ if name not in ("core", "__version__")]
@@ -89,7 +92,7 @@ def test_docstrings_describe_every_parameter(name):
     assert not missing
 
 
-@pytest.mark.parametrize("name", ["generate", "stream", "Decoder.generate", "Decoder.stream"])
+@pytest.mark.parametrize("name", RUNS)
 def test_the_arguments_of_a_run_are_described_and_listed(name):
     function = FUNCTIONS[name]
     listed = inspect.signature(function).parameters
@@ -124,7 +127,8 @@ def test_the_typed_arguments_are_the_known_keywords():
 def test_descriptions_are_of_arguments():
     described = re.findall(r"^(\w+):", DESCRIPTIONS, re.MULTILINE)
     of_a_run = {*RunArguments.__annotations__, "logits_processor", "progress"}
-    assert set(described) == {*ModelArguments.__annotations__, *of_a_run}
+    of_chats = ChatKeywords.__annotations__
+    assert set(described) == {*ModelArguments.__annotations__, *of_a_run, *of_chats}
 
 
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if f"Decoder.{name}" in FUNCTIONS])

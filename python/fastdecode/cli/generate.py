@@ -12,7 +12,7 @@ import fastdecode
 from fastdecode.cli.inputs.texts import Inputs, file_option, prompts_argument, read
 from fastdecode.cli.options.escapes import ESCAPES, unescaped
 from fastdecode.cli.options.model import model_options, opened
-from fastdecode.cli.options.parameters import EPILOG, TRUNCATION, given, parameter_options, typed
+from fastdecode.cli.options.parameters import EPILOG, TRUNCATION, chosen, parameter_options
 from fastdecode.cli.options.sections import Command
 from fastdecode.cli.output import emit, json_option, printable, save_option, tolerant
 from fastdecode.cli.sinks import printed
@@ -86,22 +86,14 @@ def generate(
     """
     from fastdecode.options import keywords
 
-    sampling = given(parameters)
-    _, truncations = keywords.split(sampling)
-    if sample is False and truncations:
-        raise ValueError(
-            f"--greedy takes the likeliest token, so {typed(truncations)} would do nothing"
-        )
-    if sample is None:
-        sample = bool(truncations) or seed is not None or n > 1
+    strategy = chosen(parameters, sample, drawn=seed is not None or n > 1)
     if save is not None and out is not None:
         raise ValueError("--save and --out are two ways to keep a run; give one of the two")
     if logprobs is not None and not (as_json or save or out):
         raise ValueError("--logprobs are noted in --json, --out or --save; give one of these")
     inputs = read(prompts, file, "prompt", kind)
-    strategy = {**sampling, "do_sample": sample}
     # A bad value is refused before a model is loaded.
-    chosen = keywords.read(strategy, None, n).strategy
+    checked = keywords.read(strategy, None, n).strategy
     call: dict[str, Any] = {
         "max_new_tokens": max_new_tokens,
         "n": n,
@@ -116,11 +108,11 @@ def generate(
             from fastdecode.jobs.questions.continuations import Continuations
 
             decoder = opened(model, engine, dtype)
-            answer(out, Continuations(decoder, inputs.texts, strategy=chosen, **call), inputs)
+            answer(out, Continuations(decoder, inputs.texts, strategy=checked, **call), inputs)
         elif save is not None:
             _save(save, inputs, opened(model, engine, dtype), keywords_given, as_json)
         else:
-            report = sample and seed is None and not as_json
+            report = strategy["do_sample"] and seed is None and not as_json
             _stream(inputs, opened(model, engine, dtype), keywords_given, as_json, report)
 
 

@@ -13,6 +13,7 @@ import click
 import fastdecode
 from fastdecode.cli.beam import beam
 from fastdecode.cli.bench import bench
+from fastdecode.cli.chat import chat
 from fastdecode.cli.classify import classify
 from fastdecode.cli.generate import generate
 from fastdecode.cli.next import next_token
@@ -46,6 +47,7 @@ def app(context: click.Context) -> None:
 
 for command in (
     generate,
+    chat,
     beam,
     next_token,
     score,

@@ -63,6 +63,30 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value not in (None, ())}
 
 
+def chosen(options: Mapping[str, Any], sample: bool | None, *, drawn: bool) -> dict[str, Any]:
+    """The keywords of a strategy: the parameters that are given, and whether tokens are drawn.
+
+    Args:
+        options: the parameters on the command line.
+        sample: --sample or --greedy; None where neither is given.
+        drawn: whether another option asks for draws.
+
+    Raises:
+        ValueError: where --greedy leaves nothing for a parameter to do.
+    """
+    from fastdecode.options import keywords
+
+    sampling = given(options)
+    _, truncations = keywords.split(sampling)
+    if sample is False and truncations:
+        raise ValueError(
+            f"--greedy takes the likeliest token, so {typed(truncations)} would do nothing"
+        )
+    if sample is None:
+        sample = bool(truncations) or drawn
+    return {**sampling, "do_sample": sample}
+
+
 def _option(parameter: Parameter) -> Decorator:
     repeated = parameter.kind in _REPEATED
     text = _help(parameter)

@@ -15,13 +15,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-# Characters of a text, and entries of a list, nested ones included. The longest contexts of models
-# are a fifth of it.
+# Characters of a text, or of all texts in a list. The longest contexts of models are a fifth of it.
 MOST = 2**23
+# Entries of a list, nested ones included.
+_MOST_ENTRIES = 2**20
 # Characters and entries that all operations of a template make together.
 MOST_IN_ALL = 2**28
 # Seconds of processor time.
 LONGEST = 10.0
+_SCALARS = frozenset((int, float, bool, type(None)))
 # Bits of an integer.
 _MOST_BITS = 2**16
 # Operations between two looks at the clock.
@@ -43,7 +45,7 @@ class _Budget:
 
     def spend(self, size: int) -> None:
         if size > MOST:
-            raise Exceeded(f"it makes a text or a list of more than {MOST:,} elements")
+            raise Exceeded(f"it makes a value of more than {MOST:,} characters or entries")
         self._left -= size
         if self._left < 0:
             raise Exceeded(f"it makes more than {MOST_IN_ALL:,} characters in all")
@@ -84,22 +86,31 @@ def weigh(value: Any, times: int = 1) -> int:
     Raises:
         Exceeded: where they are too many.
     """
-    total, waiting = 0, [value]
+    characters = entries = 0
+    waiting = [value]
     while waiting:
         item = waiting.pop()
-        if isinstance(item, str | bytes):
-            total += len(item)
-        elif isinstance(item, Mapping):
-            waiting += item.keys()
-            waiting += item.values()
-        elif isinstance(item, list | tuple | set | frozenset | KeysView | ValuesView | ItemsView):
+        kind = type(item)
+        entries += 1
+        if kind is str:
+            characters += len(item)
+        elif kind is list or kind is tuple:
             waiting += item
-        total += 1
-        if total * times > MOST or len(waiting) > MOST:
+        elif kind not in _SCALARS:
+            if isinstance(item, str | bytes):
+                characters += len(item)
+            elif isinstance(item, Mapping):
+                waiting += item.keys()
+                waiting += item.values()
+            elif isinstance(item, list | tuple | set | KeysView | ValuesView | ItemsView):
+                waiting += item
+        if entries + len(waiting) > _MOST_ENTRIES:
+            raise Exceeded(
+                f"it makes lists of more than {_MOST_ENTRIES:,} entries, nested ones too"
+            )
+        if (characters + entries) * times > MOST:
             spend(MOST + 1)
-        if total % 4096 == 0:
-            spend()
-    return total * times
+    return (characters + entries) * times
 
 
 def made(value: Any) -> Any:

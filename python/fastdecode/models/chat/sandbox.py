@@ -65,7 +65,6 @@ def render(template: str, variables: Mapping[str, Any]) -> str:
             pieces, size = [], 0
             for piece in _compiled(template).generate(variables):
                 size += len(piece)
-                limits.made(piece)
                 if size > limits.MOST:
                     limits.spend(size)
                 pieces.append(piece)

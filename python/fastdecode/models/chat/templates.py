@@ -86,7 +86,7 @@ class ChatTemplates(dict[str, ChatTemplate]):
         if isinstance(known, cls):
             return known
         value = getattr(tokenizer, "chat_template", None)
-        return cls.of_value(value or None, "the tokenizer's chat_template")
+        return cls.of_value(value, "the tokenizer's chat_template")
 
     def value(self) -> str | dict[str, str] | None:
         """As tokenizers of transformers have them: a text, several by name, or None."""
@@ -98,8 +98,8 @@ class ChatTemplates(dict[str, ChatTemplate]):
         """The template of a call.
 
         Args:
-            given: what the caller gave: a template, the name of one of these, the path of a file,
-                or None.
+            given: what the caller gave: a template, also as this class has it, the name of one of
+                these, the path of a file, or None.
             tools: whether the call has tools, for which there may be a template of its own.
 
         Raises:
@@ -108,8 +108,10 @@ class ChatTemplates(dict[str, ChatTemplate]):
             OSError: where the file cannot be read.
         """
         names = ", ".join(map(repr, sorted(self)))
+        if isinstance(given, ChatTemplate):
+            return given
         if isinstance(given, os.PathLike):
-            return _of_file(Path(given))
+            return read_template(Path(given))
         if given is not None and not isinstance(given, str):
             raise TypeError(
                 "chat_template must be a Jinja template, the name of one of the model's or a Path, "
@@ -138,8 +140,13 @@ class ChatTemplates(dict[str, ChatTemplate]):
         return self[name]
 
 
-def _of_file(path: Path) -> ChatTemplate:
-    """The template in a file of its own, or in the `chat_template` of a JSON file."""
+def read_template(path: Path) -> ChatTemplate:
+    """The template in a file of its own, or in the `chat_template` of a JSON file.
+
+    Raises:
+        ValueError: where the file is not UTF-8, or JSON without a template.
+        OSError: where it cannot be read.
+    """
     if path.suffix != ".json":
         return ChatTemplate(_read(path), str(path))
     settings = read_json(path)
