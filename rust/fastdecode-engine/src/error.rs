@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::gguf;
 use thiserror::Error;
 
 /// Why the engine refuses a call, before any work is done or memory taken.
@@ -158,6 +159,9 @@ pub enum Error {
         /// The number of sequences.
         sequences: usize,
     },
+    /// A GGUF file that is damaged, or that this engine cannot use.
+    #[error(transparent)]
+    Gguf(gguf::Error),
     /// An environment variable with a value that cannot be used.
     #[error(transparent)]
     Setting(#[from] fastdecode_simd::SettingError),
@@ -204,6 +208,7 @@ impl Error {
             | Self::Repeats { .. }
             | Self::Context { .. }
             | Self::Length { .. }
+            | Self::Gguf(_)
             | Self::Setting(_) => ErrorKind::Value,
         }
     }
@@ -211,6 +216,19 @@ impl Error {
     /// What a failed read of a file is: memory may be refused for its contents.
     pub(crate) fn file(path: &Path, source: io::Error) -> Self {
         Self::File { path: path.to_owned(), source }
+    }
+
+    /// An error of the GGUF file at `path`.
+    #[must_use]
+    pub fn gguf(error: gguf::Error, path: &Path) -> Self {
+        match error {
+            gguf::Error::Read { source, .. } => Self::File { path: path.to_owned(), source },
+            gguf::Error::Memory { bytes } => {
+                let source = io::ErrorKind::OutOfMemory.into();
+                Self::Memory { bytes: usize::try_from(bytes).unwrap_or(usize::MAX), source }
+            }
+            error => Self::Gguf(error).within(path),
+        }
     }
 
     /// The same error with the file that has the contents it is about, where it has none yet.
@@ -222,6 +240,7 @@ impl Error {
             | Self::Shape { .. }
             | Self::Dtype { .. }
             | Self::UnknownDtype { .. }
+            | Self::Gguf(_)
             | Self::NotFinite { .. } => Self::In { path: path.to_owned(), source: Box::new(self) },
             _ => self,
         }

@@ -12,6 +12,7 @@ mod arena;
 mod batch;
 mod cache;
 mod error;
+pub mod gguf;
 mod memory;
 mod model;
 mod models;

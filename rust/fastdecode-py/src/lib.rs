@@ -10,6 +10,7 @@ mod draws;
 mod engine;
 mod errors;
 mod functions;
+mod gguf;
 mod listing;
 mod params;
 mod requests;
@@ -37,6 +38,8 @@ mod _core {
         argmax, distribution, log_softmax, logsumexp, multinomial, philox4x32, sample,
         token_logprobs, top_k, uniform, weights,
     };
+    #[pymodule_export]
+    use crate::gguf::GgufFile;
     #[pymodule_export]
     use crate::listing::Listing;
     #[pymodule_export]

@@ -1,0 +1,93 @@
+//! What opening a file takes of memory: no allocation is larger than the file.
+
+use crate::builder::{Builder, array, entry, string, tensor};
+use crate::open;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    static MOST: Cell<isize> = const { Cell::new(0) };
+}
+
+/// The system's allocator, which notes what each thread asks for.
+struct Watched;
+
+fn note(size: usize, held: isize) {
+    // A thread that ends has no counters.
+    let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(size)));
+    let _ = HELD.try_with(|sum| {
+        sum.set(sum.get() + held);
+        let _ = MOST.try_with(|most| most.set(most.get().max(sum.get())));
+    });
+}
+
+// SAFETY: all is left to the system's allocator.
+unsafe impl GlobalAlloc for Watched {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note(layout.size(), layout.size().cast_signed());
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        note(0, -layout.size().cast_signed());
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static WATCHED: Watched = Watched;
+
+/// Opens a file and checks what that took.
+fn opened(what: &str, bytes: Vec<u8>) {
+    let size = bytes.len();
+    let before = HELD.get();
+    LARGEST.set(0);
+    MOST.set(before);
+    let outcome = open(bytes);
+    let (largest, most) = (LARGEST.get(), MOST.get() - before);
+    // An error's message has a few words of its own.
+    assert!(largest <= size.max(256), "{what}: {largest} of {size} at a time");
+    assert!(most <= 3 * size.cast_signed() + 1024, "{what}: {most} of {size} in all");
+    drop(outcome);
+}
+
+#[test]
+fn no_allocation_is_larger_than_the_file() {
+    let small = Builder::small();
+    opened("small", small.bytes());
+    for length in [1 << 20, 1 << 40, u64::MAX] {
+        for (kind, value) in [
+            (8, u64::to_le_bytes(length).to_vec()),
+            (9, array(8, length, &string("x"))),
+            (9, array(0, length, &[0; 4])),
+        ] {
+            let mut lying = Builder::small();
+            lying.entries[3] = entry("liar", kind, &value);
+            opened("a lie", lying.bytes());
+        }
+        for at in [8, 16] {
+            let mut bytes = small.bytes();
+            bytes[at..at + 8].copy_from_slice(&length.to_le_bytes());
+            opened("a count", bytes);
+        }
+    }
+    // The smallest entries and tensors that there can be, as many as fit.
+    let mut many = Builder { data: Vec::new(), ..Builder::small() };
+    many.entries = (0..30_000u32).map(|i| entry(&i.to_le_bytes()[..2], 0, &[0])).collect();
+    many.entries.retain(|entry| std::str::from_utf8(&entry[8..10]).is_ok());
+    opened("many entries", many.bytes());
+    many.tensors = (0..20_000).map(|i| tensor(i.to_string(), &[], 24, i * 32)).collect();
+    opened("many tensors", many.bytes());
+    many.data = vec![0; 20_000 * 32];
+    opened("many whole tensors", many.bytes());
+    let strings: Vec<u8> = (0..100_000).flat_map(|_| string("")).collect();
+    many.entries = vec![entry("strings", 9, &array(8, 100_000, &strings))];
+    opened("many strings", many.bytes());
+    let long = vec![b'k'; 1 << 20];
+    many.entries = vec![entry(&long, 4, &[0; 4]), entry(&long, 4, &[0; 4])];
+    opened("long keys", many.bytes());
+}

@@ -1,0 +1,194 @@
+//! GGUF files in Python: metadata as plain values, tensors as arrays.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use fastdecode_engine::Error;
+use fastdecode_engine::gguf::{self, Array, Gguf, TensorInfo, Value};
+use numpy::{PyArrayDyn, PyArrayMethods};
+use pyo3::exceptions::PyKeyError;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+
+use crate::arguments;
+use crate::errors::{detached, exception};
+
+/// A GGUF file: its metadata, and its tensors as float32.
+///
+/// The header is read and checked when the file is opened; tensors are read when they are asked for.
+/// The file stays open for as long as the object lives.
+///
+/// Parameters
+/// ----------
+/// path : str or path
+///
+/// Raises
+/// ------
+/// FileNotFoundError
+///     If there is no such file; another OSError if it cannot be read.
+/// ValueError
+///     If it is no whole GGUF file. The message names the metadata key or the tensor, and the byte.
+/// MemoryError
+///     If the system refuses memory for the header, which is never more than the size of the file.
+#[pyclass(frozen, module = "fastdecode._core")]
+pub struct GgufFile {
+    file: Gguf,
+    path: PathBuf,
+}
+
+#[pymethods]
+impl GgufFile {
+    #[new]
+    fn new(py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let path: PathBuf = arguments::read(path, "path")?;
+        let opened = File::open(&path);
+        let failed = |source| Error::File { path: path.clone(), source };
+        let file = opened.map_err(failed).map_err(exception)?;
+        let file = detached(py, || Gguf::open(file).map_err(|error| Error::gguf(error, &path)))?;
+        Ok(Self { file, path })
+    }
+
+    /// The version of the container: 2 or 3.
+    #[getter]
+    fn version(&self) -> u32 {
+        self.file.version()
+    }
+
+    /// The size of the file in bytes.
+    #[getter]
+    fn nbytes(&self) -> u64 {
+        self.file.size()
+    }
+
+    /// The multiples of bytes at which tensors begin.
+    #[getter]
+    fn alignment(&self) -> u64 {
+        self.file.alignment()
+    }
+
+    /// The metadata keys, in the order of their bytes.
+    fn keys(&self) -> Vec<&str> {
+        self.file.keys().collect()
+    }
+
+    fn __len__(&self) -> usize {
+        self.file.keys().len()
+    }
+
+    fn __contains__(&self, key: &Bound<'_, PyAny>) -> bool {
+        key.extract::<String>().is_ok_and(|key| self.file.get(&key).is_some())
+    }
+
+    /// The value of a metadata key.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str
+    ///
+    /// Returns
+    /// -------
+    /// int, float, bool, str or list
+    ///     A float32 is widened exactly. An array is a list, and one of arrays a list of lists.
+    ///
+    /// Raises
+    /// ------
+    /// KeyError
+    ///     If there is no such key.
+    fn __getitem__<'py>(
+        &self,
+        py: Python<'py>,
+        key: &Bound<'_, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let name: String = arguments::read(key, "key")?;
+        let value = self.file.get(&name);
+        object(py, value.ok_or_else(|| PyKeyError::new_err(name.clone()))?)
+    }
+
+    /// The tensors, in the order of their names' bytes.
+    ///
+    /// Returns
+    /// -------
+    /// list of (str, tuple of int, str)
+    ///     Name, shape with the slowest dimension first, and ggml's name of how it is stored: "Q4_K".
+    fn tensors<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<Vec<(&str, Bound<'py, PyTuple>, &'static str)>> {
+        let entry = |info: TensorInfo<'_>| PyTuple::new(py, info.shape());
+        self.file
+            .tensors()
+            .map(|info| Ok((info.name, entry(info)?, info.encoding.name())))
+            .collect()
+    }
+
+    /// A tensor's elements, as they are in the file.
+    ///
+    /// Quantised ones are those of `gguf.quants.dequantize`, bit for bit.
+    ///
+    /// Parameters
+    /// ----------
+    /// name : str
+    ///
+    /// Returns
+    /// -------
+    /// float32 array
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     If there is no such tensor, or it is stored in a way that is not read.
+    /// OSError
+    ///     If the file cannot be read, or has become shorter.
+    fn tensor<'py>(
+        &self,
+        py: Python<'py>,
+        name: &Bound<'_, PyAny>,
+    ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let name: String = arguments::read(name, "name")?;
+        let info = self.file.tensor(&name).map_err(|error| self.failed(error))?;
+        let shape = PyTuple::new(py, info.shape())?;
+        let array = py.import("numpy")?.call_method1("empty", (shape, "float32"))?;
+        let array: Bound<'py, PyArrayDyn<f32>> = array.cast_into()?;
+        {
+            let mut view = array.try_readwrite()?;
+            let to = view.as_slice_mut()?;
+            detached(py, || {
+                self.file.read(&info, 0, to).map_err(|error| Error::gguf(error, &self.path))
+            })?;
+        }
+        Ok(array)
+    }
+}
+
+impl GgufFile {
+    fn failed(&self, error: gguf::Error) -> PyErr {
+        exception(Error::gguf(error, &self.path))
+    }
+}
+
+/// A metadata value as Python's.
+fn object<'py>(py: Python<'py>, value: Value<'_>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match value {
+        Value::U8(x) => x.into_pyobject(py)?.into_any(),
+        Value::I8(x) => x.into_pyobject(py)?.into_any(),
+        Value::U16(x) => x.into_pyobject(py)?.into_any(),
+        Value::I16(x) => x.into_pyobject(py)?.into_any(),
+        Value::U32(x) => x.into_pyobject(py)?.into_any(),
+        Value::I32(x) => x.into_pyobject(py)?.into_any(),
+        Value::U64(x) => x.into_pyobject(py)?.into_any(),
+        Value::I64(x) => x.into_pyobject(py)?.into_any(),
+        Value::F32(x) => f64::from(x).into_pyobject(py)?.into_any(),
+        Value::F64(x) => x.into_pyobject(py)?.into_any(),
+        Value::Bool(x) => x.into_pyobject(py)?.to_owned().into_any(),
+        Value::String(x) => x.into_pyobject(py)?.into_any(),
+        Value::Array(array) => list(py, array)?.into_any(),
+    })
+}
+
+fn list<'py>(py: Python<'py>, array: Array<'_>) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    for value in array.iter() {
+        list.append(object(py, value)?)?;
+    }
+    Ok(list)
+}
