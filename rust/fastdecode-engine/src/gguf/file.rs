@@ -1,10 +1,9 @@
 //! A file whose header has been checked.
 
-use super::cursor::{Cursor, MOST_LEVELS, Stop};
 use super::encoding::Encoding;
 use super::error::{Error, Place, Result};
 use super::source::ReadAt;
-use super::value::Value;
+use super::value::{Cursor, MOST_LEVELS, Stop, Value};
 use std::fmt;
 use std::fs::File;
 

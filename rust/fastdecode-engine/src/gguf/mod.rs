@@ -8,7 +8,6 @@
 //! The container: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Values of quantised tensors
 //! are those that the Python package `gguf`, which llama.cpp maintains, gives; see [`Encoding`].
 
-mod cursor;
 mod dequantise;
 mod encoding;
 mod error;
