@@ -10,7 +10,6 @@ mod draws;
 mod engine;
 mod errors;
 mod functions;
-mod gguf;
 mod listing;
 mod params;
 mod requests;
@@ -32,14 +31,12 @@ mod _core {
     #[pymodule_export]
     use crate::draws::Draws;
     #[pymodule_export]
-    use crate::engine::{NativeGpt2, NativeRows};
+    use crate::engine::{GgufFile, NativeGpt2, NativeRows};
     #[pymodule_export]
     use crate::functions::{
         argmax, distribution, log_softmax, logsumexp, multinomial, philox4x32, sample,
         token_logprobs, top_k, uniform, weights,
     };
-    #[pymodule_export]
-    use crate::gguf::GgufFile;
     #[pymodule_export]
     use crate::listing::Listing;
     #[pymodule_export]

@@ -1,5 +1,9 @@
 //! The native engine in Python: a model, and a batch of sequences in progress.
 
+mod gguf;
+
+pub use gguf::GgufFile;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
