@@ -1,6 +1,8 @@
 """Attacks on resumable jobs: killed at every place, and two processes on one new file.
 
     python tests/job_attacks.py lines          killed at every line of the code that writes
+    python tests/job_attacks.py full           the disk is full at every call that writes
+    python tests/job_attacks.py readonly       folders and files that may not be written
     python tests/job_attacks.py commands       the five commands, killed at places spread over a job
     python tests/job_attacks.py pairs 10       pairs of processes, forked, on one new file
     python tests/job_attacks.py starts 500     pairs of command lines, started together
@@ -13,9 +15,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -49,6 +53,7 @@ WRITERS = {
 TEXTS = ["Once upon a time", "The king said", "Alice was", "In a wood", "They"]
 # Where there is one: hundreds of files, each written through to a disk, take long.
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
+ATTACKS = ("lines", "full", "readonly", "commands", "pairs", "starts")
 KILLED, FINISHED, REFUSED = -signal.SIGKILL, 0, 2
 
 
@@ -154,6 +159,35 @@ def torn(call: int) -> Iterator[None]:
     yield
 
 
+@contextlib.contextmanager
+def full(call: int) -> Iterator[None]:
+    """Let the disk be full at one of the calls that write, which writes a part.
+
+    Raises:
+        ValueError: "not reached" where there are fewer calls.
+    """
+    calls: Counter[str] = Counter()
+    write_all = manifest.write_all
+
+    def failing(work, part=lambda *_: None):
+        def attempt(*arguments):
+            calls["writes"] += 1
+            if calls["writes"] == call:
+                part(*arguments)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return work(*arguments)
+
+        return attempt
+
+    for module in (manifest, resumable_file):
+        module.write_all = failing(write_all, lambda file, raw: write_all(file, raw[:5]))
+    for name in ("fsync", "replace"):
+        setattr(os, name, failing(getattr(os, name)))
+    yield
+    if calls["writes"] < call:
+        raise ValueError("not reached")
+
+
 def count_lines(ask: Callable[[], Question]) -> int:
     """How many lines of the code that writes a whole job executes."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
@@ -169,7 +203,7 @@ def count_lines(ask: Callable[[], Question]) -> int:
 
 
 def check_after_kill(
-    stop: Callable[[], Any],
+    stop: partial[Any],
     ask: Callable[[], Question],
     again: Callable[[], Question],
     other: Callable[[], Question],
@@ -195,7 +229,11 @@ def check_after_kill(
                 fill(path, ask)
 
         code, message = forked(work)
-        assert code in (KILLED, FINISHED), (code, message)
+        if code == REFUSED and message != "not reached":
+            assert re.fullmatch(rf"\[Errno 28\] No space left on device; .*: '{path}.*'", message)
+            assert not path.exists() or path.read_bytes()[-1:] in (b"", b"\n")
+        else:
+            assert code in (KILLED, FINISHED) or message == "not reached", (code, message)
         there = path.exists()
         copy = Path(folder) / "copy" / "out.jsonl"
         shutil.copytree(path.parent, copy.parent)
@@ -216,9 +254,9 @@ def check_after_kill(
         for place in (path, copy) if not there else (path,):
             names = {found.name for found in place.parent.iterdir()}
             assert names == {"out.jsonl", "out.jsonl.run.json"}, names
-        seen["killed" if code == KILLED else "finished"] += 1
+        seen[{KILLED: "killed", FINISHED: "finished", REFUSED: "failed"}[code]] += 1
         seen["before the file" if not there else f"with {before.count(10)} lines"] += 1
-        return code == KILLED
+        return code == KILLED or (stop.func is full and message != "not reached")
 
 
 def unbroken(ask: Callable[[], Question]) -> bytes:
@@ -229,16 +267,58 @@ def unbroken(ask: Callable[[], Question]) -> bytes:
         return path.read_bytes()
 
 
-def kill_at_every_line() -> Counter[str]:
-    """Kill a job that needs no model at every line, and in the middle of every write."""
+def stop_at_every_place(*stops: Callable[[int], Any]) -> Counter[str]:
+    """Stop a job that needs no model in these ways, at every place there is."""
     questions = (lambda: Echo(7), lambda: Echo(None), lambda: Echo(8))
     whole = unbroken(questions[0]), unbroken(questions[2])
     seen: Counter[str] = Counter()
-    for stop in (stopped_at, torn):
+    for stop in stops:
         places = itertools.count(1)
         while check_after_kill(partial(stop, next(places)), *questions, whole, seen):
             pass
     return seen
+
+
+def read_only() -> dict[str, str]:
+    """Run jobs where the folder, or one of the files, may not be written: what they say."""
+    said = {}
+
+    def ending(path: Path) -> tuple[int, str]:
+        def work() -> None:
+            if os.getuid() == 0:
+                # Root may write everywhere.
+                os.setgid(65534)
+                os.setuid(65534)
+            fill(path, lambda: Echo(7))
+
+        return forked(work)
+
+    whole = unbroken(lambda: Echo(7))
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        path = Path(folder) / "out.jsonl"
+        beside = Path(folder) / "out.jsonl.run.json"
+        os.chmod(folder, 0o555)
+        code, said["new"] = ending(path)
+        assert (code, path.exists(), beside.exists()) == (REFUSED, False, False)
+        # Half done, in files that may be written, in a folder that may not.
+        os.chmod(folder, 0o777)
+        with contextlib.suppress(ZeroDivisionError), open_job(path, Echo(7)) as job:
+            for done, _ in enumerate(job.run()):
+                1 // (2 - done)
+        for file in (path, beside):
+            os.chmod(file, 0o666)
+        os.chmod(folder, 0o555)
+        code, said["half"] = ending(path)
+        assert code == REFUSED
+        assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines())
+        os.chmod(folder, 0o777)
+        os.chmod(path, 0o444)
+        code, said["file"] = ending(path)
+        assert code == REFUSED
+        os.chmod(path, 0o640)
+        assert forked(lambda: fill(path, lambda: Echo(7))) == (FINISHED, "")
+        assert (path.read_bytes(), path.stat().st_mode & 0o777) == (whole, 0o640)
+        return {name: message.replace(folder, "FOLDER") for name, message in said.items()}
 
 
 def commands() -> dict[str, tuple[Callable[[], Question], ...]]:
@@ -348,11 +428,15 @@ def starts(count: int) -> Counter[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("attack", choices=["lines", "commands", "pairs", "starts"])
+    parser.add_argument("attack", choices=ATTACKS)
     parser.add_argument("count", type=int, nargs="?", default=10, help="pairs, or places")
     arguments = parser.parse_args()
     if arguments.attack == "lines":
-        found: Any = kill_at_every_line()
+        found: Any = stop_at_every_place(stopped_at, torn)
+    elif arguments.attack == "full":
+        found = stop_at_every_place(full)
+    elif arguments.attack == "readonly":
+        found = read_only()
     elif arguments.attack == "commands":
         found = kill_commands(arguments.count)
     else:

@@ -190,9 +190,9 @@ class ResumableFile:
     def _failed(self, error: OSError) -> OSError:
         """An error of the system with what became of the run."""
         if self.is_complete:
-            kept = "all results are there, and the same command puts them in order"
+            kept = "all results are in it, but not yet in order; run the same command again"
         else:
-            kept = f"{len(self):,} of {self.whole:,} results are kept, and the same command resumes"
+            kept = f"{len(self):,} of {self.whole:,} results are kept; the same command resumes"
         return OSError(error.errno, f"{error.strerror}; {kept}", os.fspath(self._path))
 
     def _new(self, manifest: Manifest, advice: str) -> BinaryIO:

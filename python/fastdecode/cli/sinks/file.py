@@ -69,10 +69,10 @@ def answer(path: str, question: Question, inputs: Inputs) -> None:
         finally:
             if meter is not None:
                 meter.close()
-        whole = job.done if job.is_complete else job.whole
-        of = "" if job.is_complete else f"{job.done:,} of "
-        before = f", {job.resumed:,} of them from before" if job.resumed else ""
-        seed = "" if job.seed is None else f", seed {job.seed}"
-        print(f"{printable(path)}: {of}{whole:,} texts{before}{seed}", file=sys.stderr)
+    whole = job.done if job.is_complete else job.whole
+    of = "" if job.is_complete else f"{job.done:,} of "
+    before = f", {job.resumed:,} of them from before" if job.resumed else ""
+    seed = "" if job.seed is None else f", seed {job.seed}"
+    print(f"{printable(path)}: {of}{whole:,} texts{before}{seed}", file=sys.stderr)
     if code:
         raise click.exceptions.Exit(code)
