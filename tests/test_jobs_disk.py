@@ -78,8 +78,8 @@ def test_the_command_line_where_files_are_limited(run, tmp_path, monkeypatch, li
         count = out.read_bytes().count(b"\n")
         assert 1 < count < 60
         assert line == (
-            f"error: out.jsonl: File too large; {count} of 60 results are kept; the same command "
-            "resumes"
+            f"error: out.jsonl: File too large; {count} of 60 results are kept, and the same "
+            "command resumes the run"
         )
         assert out.read_bytes().endswith(b"\n")
     assert run(*CALL)[0] == 0

@@ -192,7 +192,8 @@ class ResumableFile:
         if self.is_complete:
             kept = "all results are in it, but not yet in order; run the same command again"
         else:
-            kept = f"{len(self):,} of {self.whole:,} results are kept; the same command resumes"
+            counts = f"{len(self):,} of {self.whole:,}"
+            kept = f"{counts} results are kept, and the same command resumes the run"
         return OSError(error.errno, f"{error.strerror}; {kept}", os.fspath(self._path))
 
     def _new(self, manifest: Manifest, advice: str) -> BinaryIO:
