@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 
 import fastdecode
 import pytest
+from damage import broken, damaged
 from fastdecode.jobs.questions.beams import Beams
 from fastdecode.jobs.questions.scores import Labels, Likelihoods, Surprisals
 from fastdecode.jobs.resumable import open_job
+from fastdecode.jobs.resumable_file import ResumableFile
 
+DAMAGES = int(os.environ.get("FASTDECODE_DAMAGES", "60"))
 ATTACKS = Path(__file__).with_name("job_attacks.py")
 ROWS = [
     {"id": 17, "text": "The cat sat down.", "label": "old"},
@@ -240,3 +244,85 @@ def test_of_two_processes_on_one_new_file_one_wins():
 def test_of_two_command_lines_started_together_one_wins():
     count = os.environ["FASTDECODE_STARTS"]
     assert attack("starts", count)["pairs"] == int(count)
+
+
+@commands
+def test_damaged_files_of_a_job(run, source, command):
+    """A result, or an error that names the file, and the line where it is one."""
+    rng = random.Random(list(COMMANDS).index(command))
+    out, beside = Path("out.jsonl"), Path("out.jsonl.run.json")
+    typed = call(command, "--out", "out.jsonl")
+    assert run(*typed)[0] == 0
+    lines, whole = out.read_bytes().splitlines(keepends=True), beside.read_bytes()
+    refused = 0
+    for number in range(DAMAGES):
+        some, known = list(lines), whole
+        if number % 2:
+            index = rng.randrange(len(some))
+            data = damaged(rng, json.loads(some[index]))
+            some[index] = data + b"\n" if rng.random() < 0.8 else broken(rng, some[index])
+        else:
+            known = damaged(rng, json.loads(whole)) if rng.random() < 0.8 else broken(rng, whole)
+        out.write_bytes(b"".join(some))
+        beside.write_bytes(known)
+        code, printed, err = run(*typed)
+        assert printed == ""
+        if code:
+            refused += 1
+            assert (code, err.startswith("error: out.jsonl"), err.count("\n")) == (2, True, 1), err
+            assert not number % 2 or "out.jsonl, line " in err, err
+        else:
+            assert out.read_bytes().count(b"\n") == len(lines)
+    assert refused > DAMAGES // 3
+
+
+@commands
+def test_control_c_keeps_what_is_done(run, source, command, monkeypatch):
+    typed = call(command, "--out", "out.jsonl")
+    assert run(*typed)[0] == 0
+    whole = Path("out.jsonl").read_bytes()
+    count = whole.count(b"\n")
+    Path("out.jsonl").unlink()
+    add, added = ResumableFile.add, []
+
+    def interrupted(self, key, record):
+        if len(added) == 3:
+            raise KeyboardInterrupt
+        added.append(key)
+        return add(self, key, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResumableFile, "add", interrupted)
+        code, out, err = run(*typed)
+    assert (code, out) == (130, "")
+    assert err.startswith(f"out.jsonl: 3 of {count} texts")
+    assert Path("out.jsonl").read_bytes().count(b"\n") == 3
+    code, _, err = run(*typed)
+    assert (code, f"{count} texts, 3 of them from before" in err) == (0, True)
+    assert Path("out.jsonl").read_bytes() == whole
+
+
+def test_a_file_of_texts_may_have_another_name(run, source):
+    assert run(*call("surprising", "--out", "out.jsonl"))[0] == 0
+    whole = Path("out.jsonl").read_bytes()
+    Path("out.jsonl").write_bytes(whole.splitlines(keepends=True)[0])
+    source.rename("moved.jsonl")
+    typed = ["surprising", "-f", "moved.jsonl", "-m", "demo", "--out", "out.jsonl"]
+    assert run(*typed)[0] == 0
+    assert Path("out.jsonl").read_bytes() == whole
+
+
+def test_a_beam_search_from_several_prompts(run, source):
+    more = ("-m", "demo", "-k", "2", "-n", "2", "--max-new-tokens", "3")
+    prompts = [row["text"] for row in ROWS]
+    code, out, _ = run("beam", *prompts, *more)
+    assert (code, out.count("\n")) == (0, 10)
+    alone = [run("beam", prompt, *more)[1] for prompt in prompts]
+    assert out == "".join(alone)
+    found = objects(run("beam", "-f", "texts.jsonl", *more, "--json")[1])
+    assert [(row["stream"], row["sample"]) for row in found] == [
+        (stream, sample) for stream in range(5) for sample in range(2)
+    ]
+    assert [row.get("id") for row in found] == [row.get("id") for row in ROWS for _ in range(2)]
+    code, _, err = run("beam", "A", "B", *more, "--tree")
+    assert (code, "--tree shows the search of one prompt, and there are 2" in err) == (2, True)

@@ -198,10 +198,9 @@ class ResumableFile:
 
     def _new(self, manifest: Manifest, advice: str) -> BinaryIO:
         """The file, which did not exist before."""
-        # Opening a new file exclusively does not follow a link.
-        target = os.path.realpath(self._path)
         try:
-            descriptor = os.open(target, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
+            # Opening a new file exclusively does not follow a link.
+            return Path(os.path.realpath(self._path)).open("x+b", buffering=0)
         except OSError as error:
             manifest.discard()
             if isinstance(error, FileExistsError):
@@ -209,7 +208,6 @@ class ResumableFile:
                     f"{self._path} has just been made by another process; {advice}"
                 ) from None
             raise OSError(error.errno, error.strerror, os.fspath(self._path)) from error
-        return open(descriptor, "a+b", buffering=0)
 
     def _lock(self) -> None:
         """Keep away whoever reaches the same file by another name, with another manifest."""
