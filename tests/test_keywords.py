@@ -15,7 +15,8 @@ from fastdecode.options import foreign_names, keywords
 from fastdecode.options.foreign_names import OFF, ROWS
 from fastdecode.options.keyword_types import GenerateArguments
 
-TAKEN = set(GenerateArguments.__annotations__)
+# Of those that choose a model, transformers' `generate` has one, too.
+TAKEN = {*GenerateArguments.__annotations__, "trust_remote_code"}
 
 
 def words(text: str) -> list[str]:
@@ -201,7 +202,9 @@ def test_suggestions_are_near():
         assert "did you mean" not in keywords.unknown(name), name
 
 
-@pytest.mark.parametrize("name", ["model", "tokenizer", "engine", "dtype", "device", "revision"])
+@pytest.mark.parametrize(
+    "name", ["model", "tokenizer", "engine", "dtype", "device", "revision", "trust_remote_code"]
+)
 def test_a_decoder_has_its_model(decoder, name):
     for method in (decoder.generate, decoder.stream, decoder.next_token):
         with pytest.raises(TypeError, match=rf"unknown keyword '{name}': a decoder has its model"):

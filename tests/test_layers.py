@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "python" / "fastdecode"
 GRAPH = python_graph(PACKAGE)
 # From the bottom up: each may import what stands before it.
 ORDER = (
+    "_interrupts",
     "_core",
     "_moved",
     "errors",

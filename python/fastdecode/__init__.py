@@ -4,6 +4,11 @@
 >>> fastdecode.generate("Once upon a time", model="demo", temperature=0.8, seed=7).texts
 """
 
+from fastdecode import _interrupts
+
+_interrupts.watch()
+
+# ruff: noqa: E402
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -464,27 +464,37 @@ def fingerprint(
 
 
 def replay(
-    path: str | os.PathLike[str], *, model: Any = None, tokenizer: Any = None
+    path: str | os.PathLike[str],
+    *,
+    model: Any = None,
+    tokenizer: Any = None,
+    trust_remote_code: bool = False,
 ) -> Generations:
     """Repeat a call saved by `Generations.save`; the result can be compared with `==`.
 
-    It runs on the engine of the original run. `verify` reports where the two differ. Where the
-    model is another than that of the file, as after new weights were saved in its folder, a
-    `UserWarning` names what has changed.
+    It runs on the engine of the original run. Where the file names another model than "demo", a
+    line on standard error says which one is loaded, and from where. `verify` reports where the
+    two differ. Where the model is another than that of the file, as after new weights were saved in
+    its folder, a `UserWarning` names what has changed.
 
     Args:
         path: the file.
         model: the model, where the call was made with a model object; None: the one it names.
             Other than a `Decoder`, it runs on the engine and with the dtype of the call.
         tokenizer: as for `generate`.
+        trust_remote_code: as for `Decoder.from_pretrained`, for the model that `model` names; a
+            file never chooses a model whose Python code is run.
 
     Raises:
         ValueError: where the file is something else (the message names the place), was drawn with
-            another generator, or names no model and none is given.
+            another generator, or names no model and none is given; for trust_remote_code=True
+            without a model.
     """
     from fastdecode.jobs import replay as replays
 
-    return replays.replay(path, model=model, tokenizer=tokenizer)
+    return replays.replay(
+        path, model=model, tokenizer=tokenizer, trust_remote_code=trust_remote_code
+    )
 
 
 def verify(
@@ -494,6 +504,7 @@ def verify(
     tokenizer: Any = None,
     engine: str | None = None,
     dtype: Any = None,
+    trust_remote_code: bool = False,
     tolerance: float = 1e-3,
 ) -> Replay:
     """Run a saved call again and report whether the result is the same, or where it diverges.
@@ -512,6 +523,7 @@ def verify(
         tokenizer: as for `generate`.
         engine: another engine than the saved run's; None: the same.
         dtype: another dtype than the saved run's; None: the same.
+        trust_remote_code: as for `replay`.
         tolerance: how far the log-probabilities of the same token may be apart, in nats, where the
             file has them.
 
@@ -521,7 +533,13 @@ def verify(
     from fastdecode.jobs import replay as replays
 
     return replays.verify(
-        path, model=model, tokenizer=tokenizer, engine=engine, dtype=dtype, tolerance=tolerance
+        path,
+        model=model,
+        tokenizer=tokenizer,
+        engine=engine,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        tolerance=tolerance,
     )
 
 

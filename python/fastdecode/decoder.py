@@ -49,9 +49,9 @@ class Decoder:
     """A causal language model and its tokenizer, ready to decode.
 
     A decoder pickles: one that was loaded by name as what it was loaded from (name, engine, dtype,
-    device, revision), so that it is loaded again where it is unpickled; one that was made of
-    objects with its model and tokenizer. `copy.copy` shares the weights. As a context manager it
-    closes itself.
+    device, revision, trust_remote_code), so that it is loaded again where it is unpickled; one that
+    was made of objects with its model and tokenizer. `copy.copy` shares the weights. As a context
+    manager it closes itself.
 
     Attributes:
         engine: computes logits from tokens.
@@ -117,6 +117,7 @@ class Decoder:
         device: Any = None,
         dtype: Any = None,
         revision: str | None = None,
+        trust_remote_code: bool = False,
         probe: bool = True,
     ) -> Decoder:
         """Load "demo" (the model in the package), a folder, or a model of the hub.
@@ -134,6 +135,10 @@ class Decoder:
                 "bfloat16" rounds the weights alone; with engine="torch" it rounds everything.
                 "int8" (8-bit weights with a scale for each output) needs the native engine.
             revision: a hub revision.
+            trust_remote_code: whether to run the Python code that the model's folder or repository
+                brings with it, for architectures that transformers does not have. That code can do
+                whatever you can do, so pass True only for a model that you trust, at a revision
+                that you have read. No saved run and no other file can switch this on.
             probe: whether a model that runs through its own forward pass is probed first, as for
                 `Decoder`.
 
@@ -154,10 +159,19 @@ class Decoder:
             raise ValueError(
                 'name_or_path is empty; give a folder with a model, a hub name, or "demo"'
             )
+        trusted = checks.boolean("trust_remote_code", trust_remote_code)
+        if revision is not None:
+            checks.string("revision", revision)
         # Before the files are read, so that a change while they are is noticed.
         source = Source(name, revision)
         loaded = open_pretrained(
-            name, engine=engine, device=device, dtype=dtype, revision=revision, probe=probe
+            name,
+            engine=engine,
+            device=device,
+            dtype=dtype,
+            revision=revision,
+            trust_remote_code=trusted,
+            probe=probe,
         )
         decoder = cls(loaded.engine, loaded.tokenizer)
         decoder.model, decoder.name, decoder.revision = loaded.model, source.name, revision
@@ -169,6 +183,7 @@ class Decoder:
             "device": device_name(device),
             "dtype": dtype_name(dtype),
             "revision": revision,
+            "trust_remote_code": trusted,
             "probe": probe,
         }
         return decoder

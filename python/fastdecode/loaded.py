@@ -11,9 +11,10 @@ from fastdecode.decoder import Decoder
 from fastdecode.models.identity.files import full_name
 from fastdecode.models.loading import release_memory
 from fastdecode.models.placement import dtype_name
+from fastdecode.options import checks
 
 _MOST_LOADED = 3
-_Key = tuple[str, str, str | None, str | None, str | None]
+_Key = tuple[str, str, str | None, str | None, str | None, bool]
 
 
 class _Place:
@@ -41,10 +42,15 @@ class _Kept:
             if decoder is None or not decoder.is_current():
                 # Two copies of the weights may be more than the memory holds.
                 place.decoder = decoder = None
-                _, engine, dtype, _, revision = key
+                _, engine, dtype, _, revision, trusted = key
                 try:
                     decoder = Decoder.from_pretrained(
-                        given, engine=engine, dtype=dtype, device=device, revision=revision
+                        given,
+                        engine=engine,
+                        dtype=dtype,
+                        device=device,
+                        revision=revision,
+                        trust_remote_code=trusted,
                     )
                 finally:
                     place.decoder = decoder
@@ -95,6 +101,7 @@ def resolve(
     dtype: Any = None,
     device: Any = None,
     revision: str | None = None,
+    trust_remote_code: bool = False,
 ) -> Decoder:
     """The decoder that `model` stands for; the last few loaded by name are kept.
 
@@ -108,24 +115,27 @@ def resolve(
         dtype: as for `Decoder`; a `Decoder` has its own.
         device: for a model that is loaded by name.
         revision: for a model that is loaded from the hub.
+        trust_remote_code: for a model that is loaded by name.
 
     Raises:
         TypeError: for another kind of model, or for another argument where it does not belong.
     """
+    trusted = checks.boolean("trust_remote_code", trust_remote_code)
     if isinstance(model, Decoder | str) or hasattr(model, "__fspath__"):
         if tokenizer is not None:
             raise TypeError("tokenizer= goes with a transformers model object; leave it out here")
         if isinstance(model, Decoder):
             given = {"dtype": dtype, "device": device, "revision": revision}
-            if engine != "auto" or any(value is not None for value in given.values()):
+            some = trusted or any(value is not None for value in given.values())
+            if engine != "auto" or some:
                 raise TypeError(
-                    "engine=, dtype=, device= and revision= go with a name, a folder or a "
-                    f"transformers model; {model!r} has its own"
+                    "engine=, dtype=, device=, revision= and trust_remote_code= go with a name or "
+                    f"a folder, the first two also with a transformers model; {model!r} has its own"
                 )
             return model
         name, place = os.fspath(model), None if device is None else str(device)
         return _kept.get(
-            name, (full_name(name), engine, dtype_name(dtype), place, revision), device
+            name, (full_name(name), engine, dtype_name(dtype), place, revision, trusted), device
         )
     if tokenizer is None and hasattr(model, "forward"):
         raise TypeError("a model object needs tokenizer=... beside it, or use Decoder(model, tok)")
@@ -134,10 +144,10 @@ def resolve(
             "model must be a hub name, a folder, a Decoder or a transformers model, "
             f"not {type(model).__name__}"
         )
-    if device is not None or revision is not None:
+    if device is not None or revision is not None or trusted:
         raise TypeError(
-            "device= and revision= go with a name or a folder; a model object is where it is, and "
-            "model.to(device) moves it"
+            "device=, revision= and trust_remote_code= go with a name or a folder; a model object "
+            "is where it is, and model.to(device) moves it"
         )
     return Decoder(model, tokenizer, engine=engine, dtype=dtype)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from fastdecode.cli.inputs.texts import file_option, prompts_argument, read
 from fastdecode.cli.options.model import model_options, opened
 from fastdecode.cli.options.parameters import EPILOG, beam_parameter_options, given
 from fastdecode.cli.options.sections import Command
-from fastdecode.cli.output import emit, json_option, printable, save_option, show, tolerant
+from fastdecode.cli.output import emit, json_option, printable, save_option, show, tell, tolerant
 from fastdecode.cli.sinks.file import answer, out_option, refuse_beside_out
 from fastdecode.jobs.records import of_generation
 
@@ -129,7 +128,7 @@ def beam(
     if save is not None:
         found.save(save)
     if (stochastic or truncations) and seed is None:
-        print(f"seed {found.seed}", file=sys.stderr)
+        tell(f"seed {found.seed}")
     if tree:
         _show(found.tree, drawing)
     elif as_json:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastdecode._interrupts import INTERRUPTED
 from fastdecode.cli.generate import stop_option
 from fastdecode.cli.options.model import model_options, opened
 from fastdecode.cli.options.parameters import EPILOG, chosen, parameter_options
 from fastdecode.cli.options.sections import Command
-from fastdecode.cli.output import emit, json_option, printable, tolerant
+from fastdecode.cli.output import emit, json_option, printable, tell, tolerant
 
 if TYPE_CHECKING:
     from fastdecode.models.chat.templates import ChatTemplate
 
-_INTERRUPTED = 130
 _DEFAULT_NEW_TOKENS = 256
 # A reply has at least this share of the context to grow in, if not --max-new-tokens.
 _ROOM = 4
@@ -108,7 +108,7 @@ def chat(
     finally:
         sys.stdout.flush()
         if strategy["do_sample"] and seed is None and not as_json:
-            print(f"seed {arguments['seed']}", file=sys.stderr)
+            tell(f"seed {arguments['seed']}")
 
 
 class _Conversation:
@@ -193,7 +193,7 @@ def _talk(conversation: _Conversation, as_json: bool) -> None:
     with suppress(ImportError):
         import readline  # noqa: F401 (importing it is what it takes)
 
-    print("Ctrl-C stops a reply, Ctrl-D ends, /help lists what can be typed.", file=sys.stderr)
+    tell("Ctrl-C stops a reply, Ctrl-D ends, /help lists what can be typed.")
     while True:
         try:
             text = input("> ").strip()
@@ -201,7 +201,7 @@ def _talk(conversation: _Conversation, as_json: bool) -> None:
             print()
             return
         except KeyboardInterrupt:
-            print("\nCtrl-D or /exit ends.", file=sys.stderr)
+            tell("\nCtrl-D or /exit ends.")
             continue
         if not text:
             continue
@@ -210,16 +210,16 @@ def _talk(conversation: _Conversation, as_json: bool) -> None:
         if text == "/clear":
             conversation.clear()
         elif text == "/help":
-            print(_HELP, file=sys.stderr)
+            tell(_HELP)
         elif _COMMAND.fullmatch(text):
-            print(f"there is no {text}; /help lists what there is", file=sys.stderr)
+            tell(f"there is no {text}; /help lists what there is")
         else:
             try:
                 _answer(conversation, text, as_json)
             except KeyboardInterrupt:
                 print()
             except (ValueError, TypeError) as error:
-                print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+                tell(f"error: {' '.join(str(error).split())}")
 
 
 def _answer_lines(conversation: _Conversation, as_json: bool) -> None:
@@ -238,7 +238,7 @@ def _answer_lines(conversation: _Conversation, as_json: bool) -> None:
             _answer(conversation, text, as_json)
         except KeyboardInterrupt:
             print(end="" if as_json else "\n", flush=True)
-            raise click.exceptions.Exit(_INTERRUPTED) from None
+            raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def _answer(conversation: _Conversation, text: str, as_json: bool) -> None:
@@ -274,14 +274,14 @@ def _answer(conversation: _Conversation, text: str, as_json: bool) -> None:
         print(flush=True)
         if reason in ("length", "context") and sys.stderr.isatty():
             limit = "--max-new-tokens" if reason == "length" else "the model's context"
-            print(f"note: the reply was cut at {limit}", file=sys.stderr)
+            tell(f"note: the reply was cut at {limit}")
 
 
 def _note_of_left_out(conversation: _Conversation) -> None:
     count = conversation.left_out
     if count:
         oldest = "oldest message is" if count == 1 else f"oldest {count} messages are"
-        print(f"note: the context is full; the {oldest} left out", file=sys.stderr)
+        tell(f"note: the context is full; the {oldest} left out")
 
 
 def _lines() -> Iterator[str]:

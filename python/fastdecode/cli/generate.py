@@ -9,18 +9,17 @@ from typing import Any
 import click
 
 import fastdecode
+from fastdecode._interrupts import INTERRUPTED
 from fastdecode.cli.inputs.texts import Inputs, file_option, prompts_argument, read
 from fastdecode.cli.options.escapes import ESCAPES, unescaped
 from fastdecode.cli.options.model import model_options, opened
 from fastdecode.cli.options.parameters import EPILOG, TRUNCATION, chosen, parameter_options
 from fastdecode.cli.options.sections import Command
-from fastdecode.cli.output import emit, json_option, printable, save_option, tolerant
+from fastdecode.cli.output import emit, json_option, printable, save_option, tell, tolerant
 from fastdecode.cli.sinks import printed
 from fastdecode.cli.sinks.file import answer, out_option
 from fastdecode.jobs.records import of_generation
 from fastdecode.results.step import Step
-
-_INTERRUPTED = 130
 
 stop_option = click.option(
     "--stop",
@@ -129,11 +128,11 @@ def _stream(
         shown.finish(None)
     except KeyboardInterrupt:
         shown.finish("interrupted")
-        raise click.exceptions.Exit(_INTERRUPTED) from None
+        raise click.exceptions.Exit(INTERRUPTED) from None
     finally:
         sys.stdout.flush()
         if report and shown.seed is not None:
-            print(f"seed {shown.seed}", file=sys.stderr)
+            tell(f"seed {shown.seed}")
 
 
 def _counted(steps: Iterable[Step], prompts: int, n: int) -> Iterator[Step]:
@@ -157,7 +156,7 @@ def _save(path: str, inputs: Inputs, decoder: Any, call: Mapping[str, Any], as_j
     try:
         found = fastdecode.generate(inputs.texts, model=decoder, **call)
     except fastdecode.Interrupted as interrupted:
-        found, code = interrupted.generations, _INTERRUPTED
+        found, code = interrupted.generations, INTERRUPTED
     found.save(path)
     tolerant()
     for place, item in enumerate(found):
@@ -169,6 +168,6 @@ def _save(path: str, inputs: Inputs, decoder: Any, call: Mapping[str, Any], as_j
             print(end="\n" if place else "")
             print(printable(whole) if sys.stdout.isatty() else whole, flush=True)
     texts = "1 text" if len(found) == 1 else f"{len(found):,} texts"
-    print(f"{path}: {texts}, seed {found.seed}", file=sys.stderr)
+    tell(f"{path}: {texts}, seed {found.seed}")
     if code:
         raise click.exceptions.Exit(code)

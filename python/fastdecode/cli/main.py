@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from difflib import get_close_matches
@@ -11,6 +10,8 @@ from typing import NoReturn, TextIO
 import click
 
 import fastdecode
+from fastdecode._interrupts import INTERRUPTED, raised
+from fastdecode.cli import streams
 from fastdecode.cli.beam import beam
 from fastdecode.cli.bench import bench
 from fastdecode.cli.chat import chat
@@ -18,13 +19,13 @@ from fastdecode.cli.classify import classify
 from fastdecode.cli.generate import generate
 from fastdecode.cli.next import next_token
 from fastdecode.cli.options.sections import Group
+from fastdecode.cli.output import tell
 from fastdecode.cli.replay import replay
 from fastdecode.cli.scores import compare, score, surprising
 from fastdecode.cli.selfcheck import selfcheck
 from fastdecode.cli.tokens import tokens
 
-_INTERRUPTED = 130
-_CLOSED_PIPE = 1
+_LOST_OUTPUT = 1
 _BAD_INPUT = 2
 # How alike two names are, from 0 to 1, if one is a misspelling of the other.
 _ALIKE = 0.8
@@ -64,24 +65,35 @@ for command in (
 
 def main() -> NoReturn:
     """Run the command line and exit."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    """Run a command; its exit code. What goes wrong is one line on standard error."""
+    streams.complete()
+    code = 0
+    failure: Exception | None = None
     try:
-        with warnings.catch_warnings():
+        with raised(), warnings.catch_warnings():
             warnings.showwarning = _show
-            code = app.main(prog_name="fastdecode", standalone_mode=False)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has closed the pipe, as `| head` does; the flush at exit must not fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = _CLOSED_PIPE
+            ending = app.main(prog_name="fastdecode", standalone_mode=False)
+        code = ending if isinstance(ending, int) else 0
     except (KeyboardInterrupt, click.Abort):
-        code = _INTERRUPTED
+        code = INTERRUPTED
     except Exception as error:
-        message = _message(error)
+        code, failure = _BAD_INPUT, error
+    lost = streams.lost_output() or (failure if streams.is_of_output(failure) else None)
+    if lost is not None and (failure is None or isinstance(failure, OSError)):
+        # A reader that has closed the pipe, as `| head` does, needs no message.
+        if not isinstance(lost, BrokenPipeError):
+            tell(f"error: standard output: {lost.strerror}")
+        return code if code == INTERRUPTED else _LOST_OUTPUT
+    if failure is not None:
+        message = _message(failure)
         if message is None:
-            raise
-        print(f"error: {message}", file=sys.stderr)
-        code = _BAD_INPUT
-    sys.exit(code if isinstance(code, int) else 0)
+            raise failure
+        tell(f"error: {message}")
+    return code
 
 
 def _show(
@@ -94,12 +106,10 @@ def _show(
 ) -> None:
     """Show a warning of the package in one line, and any other as Python does."""
     if category is UserWarning:
-        text = f"warning: {' '.join(str(message).split())}\n"
+        text = f"warning: {' '.join(str(message).split())}"
     else:
         text = warnings.formatwarning(message, category, filename, lineno, line)
-    # Without a standard error, `print` would take standard output.
-    if (stream := file or sys.stderr) is not None:
-        print(text, end="", file=stream)
+    tell(text.rstrip("\n"))
 
 
 def _message(error: Exception) -> str | None:

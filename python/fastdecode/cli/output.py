@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from fastdecode.display.tables import printable
+from fastdecode.display.terminal import printable, tell
 from fastdecode.jobs.records import line
 
-__all__ = ["emit", "json_option", "line", "printable", "save_option", "show", "tolerant"]
+__all__ = ["emit", "json_option", "line", "printable", "save_option", "show", "tell", "tolerant"]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 save_option = click.option("--save", metavar="FILE", help="Save the run, for fastdecode replay.")
@@ -30,7 +30,7 @@ def show(view: Any) -> None:
         Console(highlight=False).print(view)
         return
     tolerant()
-    print(view)
+    print(printable(str(view)))
 
 
 def tolerant() -> None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import fastdecode
-from fastdecode.cli.options.model import dtype_option, engine_option, quiet_loading
+from fastdecode._interrupts import unraised
+from fastdecode.cli.options.model import dtype_option, engine_option, quiet_loading, trust_option
 from fastdecode.cli.options.sections import Command
-from fastdecode.cli.output import emit, json_option, tolerant
+from fastdecode.cli.output import emit, json_option, show
 
 if TYPE_CHECKING:
     from fastdecode.jobs.replay import Replay
@@ -23,6 +23,7 @@ _NOT_THE_SAME = 1
 @click.option("--model", "-m", metavar="NAME", help="Use this model, not the one of the file.")
 @engine_option(None, "Use this engine, not the one of the file.")
 @dtype_option("Use this number format, not the one of the file.")
+@trust_option("Run the Python code that the model of --model brings with it.")
 @click.option(
     "--tolerance",
     type=float,
@@ -36,32 +37,37 @@ def replay(
     model: str | None,
     engine: str | None,
     dtype: str | None,
+    trust_remote_code: bool,
     tolerance: float,
     everything: bool,
     as_json: bool,
 ) -> None:
     """Run a saved run again, and report whether it is the same.
 
-    RUN.JSON is a file that --save wrote. Exit code 0: every token is the same. 1: not every token
-    is the same; the first that differs is shown, with both tokens and their log-probabilities, and
-    whether the weights, the tokenizer or the number format are others.
+    RUN.JSON is a file that --save wrote. The model that it names is loaded, unless --model names
+    another; if it is not demo, standard error says which. Exit code 0: every token is the same. 1:
+    not every token is the same; the first that differs is shown, with both tokens and their
+    log-probabilities, and whether the weights, the tokenizer or the number format are others.
     """
     quiet_loading(model or "")
-    found = fastdecode.verify(
+    with unraised():
+        from fastdecode.jobs.replay import verify
+    found = verify(
         path,
         model=model,
+        tokenizer=None,
         engine=engine,
         dtype=dtype,
+        trust_remote_code=trust_remote_code,
         tolerance=tolerance,
     )
     if as_json:
         emit(_record(found))
     else:
-        tolerant()
-        print(found.explain())
+        show(found.explain())
         if everything:
             for difference in found.differences[1:]:
-                print(difference.explain())
+                show(difference.explain())
     if not found.same:
         raise click.exceptions.Exit(_NOT_THE_SAME)
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastdecode.display.html import escape, fragment
-from fastdecode.display.tables import Column, Table, printable
+from fastdecode.display.tables import Column, Table
+from fastdecode.display.terminal import printable
 
 # The surprisal, in nats, from which the colour is at its strongest: one in 22,000.
 FULL = 10.0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastdecode.display.html import escape, fragment
+from fastdecode.display.terminal import printable
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _BAR = 12
@@ -61,8 +62,8 @@ class Table:
 
         drawn = []
         for column in self.columns:
-            cells = _bars(column.bars) if column.bars is not None else list(column.cells)
-            cells = [column.name, *cells]
+            shown = map(printable, column.cells) if column.bars is None else _bars(column.bars)
+            cells = [column.name, *shown]
             width = max(map(cell_len, cells))
             spaces = (" " * (width - cell_len(cell)) for cell in cells)
             drawn.append(
@@ -74,7 +75,8 @@ class Table:
         lines = ["  ".join(parts).rstrip() for parts in zip(*drawn, strict=True)]
         for row in self.cut | self.won:
             lines[row + 1] += "  <- drawn" if row in self.won else "  cut"
-        return "\n".join([*([self.title] if self.title else []), *lines, *self.notes])
+        title, notes = [self.title] if self.title else [], list(map(printable, self.notes))
+        return "\n".join([*map(printable, title), *lines, *notes])
 
     def rich(self) -> Any:
         """A rich renderable, in colour, with bars as long as the terminal has room for."""
@@ -197,18 +199,6 @@ def bar(share: float, width: int = _BAR) -> str:
     whole, rest = divmod(eighths, 8)
     drawn = "█" * whole + (_EIGHTHS[rest] if rest else "")
     return drawn or ("▏" if share > 0 else "")
-
-
-# A model may generate any byte; a terminal must not obey its control characters.
-_CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {
-    127: 0x2421,
-    **dict.fromkeys(range(128, 160), 9254),
-}
-
-
-def printable(text: str) -> str:
-    """`text` with its control characters replaced by pictures of them, safe for a terminal."""
-    return text.translate(_CONTROLS)
 
 
 def _bars(shares: Sequence[float], width: int = _BAR) -> list[str]:

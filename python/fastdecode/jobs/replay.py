@@ -7,17 +7,19 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from fastdecode import core
 from fastdecode.decoder import Decoder
 from fastdecode.decoding.arguments import check_call
-from fastdecode.display.tables import printable
+from fastdecode.display.terminal import printable, tell
 from fastdecode.jobs.differences import Difference, apart, by_prompt, difference, pairs
 from fastdecode.jobs.model_changes import changes, uncertain
 from fastdecode.loaded import resolve
 from fastdecode.models.identity.fingerprint import is_exact
 from fastdecode.models.identity.source import differences, unknown
+from fastdecode.options import checks
 from fastdecode.options.strategies import restore
 from fastdecode.results.generations import Generations
 
@@ -93,10 +95,10 @@ class Replay:
         return self.explain()
 
 
-def replay(path: str | os.PathLike[str], *, model: Any, tokenizer: Any) -> Generations:
+def replay(path: str | os.PathLike[str], **asked: Any) -> Generations:
     """Run a saved call again; `fastdecode.replay` describes the arguments."""
     saved = Generations.load(path)
-    decoder, found = _rerun(saved, path, model=model, tokenizer=tokenizer)
+    decoder, found = _rerun(saved, path, **asked)
     changed = changes(_compared(saved, found, decoder)[0], "the saved run")
     if changed:
         warnings.warn(f"{os.fspath(path)}: {'; '.join(changed)}", stacklevel=3)
@@ -143,13 +145,20 @@ def _rerun(
     tokenizer: Any,
     engine: str | None = None,
     dtype: Any = None,
+    trust_remote_code: bool = False,
 ) -> tuple[Decoder, Generations]:
     """Run a saved call again, on the model, engine and dtype that it names or on those given.
 
     Raises:
         ValueError: where it was drawn with another generator, was constrained by a function, has
-            arguments that `generate` refuses, or names no model and none is given.
+            arguments that `generate` refuses, or names no model and none is given; where the
+            Python code of a model is trusted that the file names.
     """
+    if checks.boolean("trust_remote_code", trust_remote_code) and model is None:
+        raise ValueError(
+            "trust_remote_code=True needs model=... beside it, the model that you trust: a file "
+            "must not choose whose code is run"
+        )
     where = os.fspath(path)
     call = dict(saved.call)
     name, revision, rng = call.pop("model"), call.pop("revision"), call.pop("rng")
@@ -167,10 +176,12 @@ def _rerun(
     with _named(f"{where}, call.strategy"):
         strategy = restore(call.pop("strategy"))
     by_prompt(saved, where)
+    if model is None and name != "demo":
+        _announce(where, str(name), revision)
     if isinstance(model, Decoder):
         decoder = model
     elif model is not None:
-        decoder = resolve(model, tokenizer, **kept)
+        decoder = resolve(model, tokenizer, **kept, trust_remote_code=trust_remote_code)
     elif engine is None and dtype is None:
         with _named(f"{where}, call"):
             decoder = resolve(name, revision=revision, **kept)
@@ -180,6 +191,17 @@ def _rerun(
     with _named(f"{where}, call"):
         check_call(decoder.engine, decoder.codec, arguments.pop("prompts"), arguments)
     return decoder, decoder.generate(call["prompts"], **arguments)
+
+
+def _announce(where: str, name: str, revision: str | None) -> None:
+    """Say which model a file makes this process load, before it does."""
+    if Path(name).is_dir():
+        source = f"the model in the folder {name}"
+    else:
+        source = f"the model {name} of the hub, " + (
+            f"revision {revision}" if revision else "newest revision"
+        )
+    tell(f"note: {where} names {source}, which is loaded now; model=... or --model uses another")
 
 
 @contextmanager

@@ -14,14 +14,19 @@ _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Seconds after which the hub counts as unreachable.
 _HUB_TIMEOUT = 5.0
 _NEEDS_CODE = (
-    "needs the Python code that comes with it, which fastdecode does not run; if you trust that "
-    "code, load the model and its tokenizer with transformers and use Decoder(model, tokenizer)"
+    "needs the Python code that comes with it, which fastdecode does not run by itself; if you "
+    "have read that code and trust it, give trust_remote_code=True (--trust-remote-code)"
 )
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 
 
 def load(
-    name_or_path: str, *, device: Any = None, dtype: Any = None, revision: str | None = None
+    name_or_path: str,
+    *,
+    device: Any = None,
+    dtype: Any = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
 ) -> tuple[Any, Any]:
     """The model, in evaluation mode, and its tokenizer.
 
@@ -30,16 +35,18 @@ def load(
         device: a torch device; None is the CPU.
         dtype: a torch dtype or its name; None is float32, whatever the checkpoint stores.
         revision: a hub revision.
+        trust_remote_code: whether to run Python code of its folder or repository.
 
     Raises:
         ValueError: where there is no such model, the hub is unreachable, or the weights are
-            damaged or incomplete, or the model needs Python code of its repository.
+            damaged or incomplete, or the model needs Python code that may not be run.
     """
     if name_or_path == "demo":
         with as_file(files("fastdecode") / "demo") as folder:
             return _read(str(folder), "demo", device, dtype, None, local=True)
+    trusted = trust_remote_code
     if Path(name_or_path).is_dir():
-        return _read(name_or_path, name_or_path, device, dtype, None, local=True)
+        return _read(name_or_path, name_or_path, device, dtype, None, local=True, trusted=trusted)
     if not _REPOSITORY.fullmatch(name_or_path) or name_or_path.startswith("."):
         raise ValueError(
             f"model={name_or_path!r}: there is no such folder, and it is not a hub name; "
@@ -48,7 +55,7 @@ def load(
     local = _in_cache(name_or_path, revision)
     if not local:
         _find_on_hub(name_or_path, revision)
-    return _read(name_or_path, name_or_path, device, dtype, revision, local=local)
+    return _read(name_or_path, name_or_path, device, dtype, revision, local=local, trusted=trusted)
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -124,7 +131,14 @@ def _find_on_hub(name: str, revision: str | None) -> None:
 
 
 def _read(
-    source: str, name: str, device: Any, dtype: Any, revision: str | None, *, local: bool
+    source: str,
+    name: str,
+    device: Any,
+    dtype: Any,
+    revision: str | None,
+    *,
+    local: bool,
+    trusted: bool = False,
 ) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -132,7 +146,7 @@ def _read(
     dtype = _dtype(dtype)
     # Left unset, `trust_remote_code` makes transformers ask on standard input whether to run the
     # Python files of the model.
-    more: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
+    more: dict[str, Any] = {"local_files_only": local, "trust_remote_code": trusted}
     if revision is not None:
         more["revision"] = revision
     try:
@@ -150,7 +164,7 @@ def _read(
     except Exception as error:
         if "trust_remote_code" in str(error):
             raise ValueError(f"model={name!r} cannot be loaded: it {_NEEDS_CODE}") from error
-        found = _damage(source) or f"{type(error).__name__}: {_short(error)}"
+        found = _damage(source, trusted) or f"{type(error).__name__}: {_short(error)}"
         raise ValueError(
             f"model={name!r} cannot be loaded: {found}; are its files complete?"
         ) from error
@@ -180,7 +194,7 @@ def _read(
     return model.to(torch.device(device) if device is not None else "cpu").eval(), tokenizer
 
 
-def _damage(source: str) -> str:
+def _damage(source: str, trusted: bool) -> str:
     """The first file of a folder that its reader refuses, and why; empty where there is none."""
     import torch
     from safetensors import safe_open
@@ -192,10 +206,10 @@ def _damage(source: str) -> str:
     folder = Path(source)
 
     def build() -> None:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=trusted)
         # Without memory for its weights.
         with torch.device("meta"):
-            AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            AutoModelForCausalLM.from_config(config, trust_remote_code=trusted)
 
     readers: list[tuple[Path, Callable[[], object]]] = [
         (path, partial(strict_json.read, path)) for path in sorted(folder.glob("*.json"))
@@ -206,7 +220,7 @@ def _damage(source: str) -> str:
         ("generation_config.json", lambda: GenerationConfig.from_pretrained(source)),
         (
             "tokenizer_config.json",
-            lambda: AutoTokenizer.from_pretrained(source, trust_remote_code=False),
+            lambda: AutoTokenizer.from_pretrained(source, trust_remote_code=trusted),
         ),
     ):
         if (folder / name).is_file():

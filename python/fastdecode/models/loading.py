@@ -36,6 +36,7 @@ def open_pretrained(
     device: Any = None,
     dtype: Any = None,
     revision: str | None = None,
+    trust_remote_code: bool = False,
     probe: bool = True,
 ) -> LoadedModel:
     """Open "demo", a folder, or a model of the hub; see `Decoder.from_pretrained`."""
@@ -47,16 +48,25 @@ def open_pretrained(
     device = device_name(device)
     kept = (dtype or "float32") if native else None
     # Files on this machine are checked before weights are read, for all engines alike.
+    own_code = False
     with files_of(name_or_path, revision) as folder, suppress(OSError):
         if folder is not None:
             settings.check(folder)
-    if kept is not None:
+            # The native engine would leave out what the model's own code does.
+            own_code = trust_remote_code and settings.brings_code(folder)
+    if kept is not None and not (own_code and engine == "auto"):
         found = _native(name_or_path, revision, kept, required=engine == "native")
         if found is not None:
             return found
     if kept == "int8":
         dtype = None
-    model, tokenizer = load(name_or_path, device=device, dtype=dtype, revision=revision)
+    model, tokenizer = load(
+        name_or_path,
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+    )
     return open_object(model, tokenizer, engine=engine, dtype=kept, probe=probe)
 
 

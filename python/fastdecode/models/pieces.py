@@ -69,9 +69,11 @@ class Pieces:
 
     def readable(self, token_id: int) -> str:
         """The token on one line: spaces and line ends as signs, invalid UTF-8 as \\xNN."""
-        if self.special(token_id):
-            return self.piece(token_id)
-        return readable(self.bytes(token_id)) or self.piece(token_id)
+        shown = "" if self.special(token_id) else readable(self.bytes(token_id))
+        # Names of special tokens keep their spaces.
+        return shown or "".join(
+            c if c == " " or _visible(c) else _escaped(c) for c in self.piece(token_id)
+        )
 
 
 def readable(raw: bytes) -> str:

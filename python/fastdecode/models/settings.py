@@ -48,6 +48,16 @@ def check(folder: Path) -> None:
     special_tokens(folder)
 
 
+def brings_code(folder: Path) -> bool:
+    """Whether the settings of a model or of its tokenizer name Python classes of their folder.
+
+    Raises:
+        ValueError: as for `check`.
+        OSError: where one cannot be read.
+    """
+    return any("auto_map" in read_object(folder / name) for name in (_CONFIG, _TOKENIZER))
+
+
 def end_tokens(folder: Path, vocab_size: int) -> tuple[int, ...]:
     """The tokens that end a sequence: those of the generation settings, else of the configuration.
 

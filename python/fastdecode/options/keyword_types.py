@@ -109,6 +109,7 @@ class ModelArguments(TypedDict, total=False):
     dtype: Any
     device: Any
     revision: str | None
+    trust_remote_code: bool
 
 
 class StreamArguments(RunArguments, StrategyKeywords, total=False):
@@ -162,4 +163,5 @@ DEFAULTS: dict[str, Any] = {
     "continue_final_message": False,
     "model": DEFAULT_MODEL,
     "engine": "auto",
+    "trust_remote_code": False,
 }

@@ -25,6 +25,8 @@ engine: "auto", "native", "torch" or "transformers"; see `Decoder.from_pretraine
 dtype: a torch dtype, its name, or "int8"; see `Decoder.from_pretrained`. None is float32.
 device: a torch device, such as "cuda" or "cuda:1"; None is the CPU.
 revision: a hub revision: a branch, a tag or a commit; None is the newest.
+trust_remote_code: whether to run the Python code that some models bring with them; see
+    `Decoder.from_pretrained`.
 strategy: `Greedy()`, `Sample(...)` or `Beam(...)`; None: built from the keywords.
 max_new_tokens: the maximum number of new tokens, at least 1; None is 20, for the reply to a
     conversation 256, or what `max_length` leaves.

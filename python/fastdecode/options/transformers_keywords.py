@@ -48,8 +48,7 @@ class UnavailableKeywords(TypedDict, total=False):
     stopping_criteria: None
     streamer: None
     generation_config: None
-    custom_generate: Literal[False] | None
-    trust_remote_code: Literal[False] | None
+    custom_generate: None
     output_scores: Literal[False] | None
     output_logits: Literal[False] | None
     output_attentions: Literal[False] | None

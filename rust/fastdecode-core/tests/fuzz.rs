@@ -1,7 +1,7 @@
 //! The fuzz targets' bodies on seeded random bytes: what CI runs where libFuzzer is not at hand.
 //! `FASTDECODE_FUZZ_SECONDS=600 cargo test --test fuzz` runs them longer.
 
-#[path = "../../fuzz/src/lib.rs"]
+#[path = "../../fuzz/src/sampling.rs"]
 mod bodies;
 
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! See `fastdecode_fuzz::batch`.
+//! See `fastdecode_fuzz::sampling::batch`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fastdecode_fuzz::batch(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fastdecode_fuzz::sampling::batch(data));

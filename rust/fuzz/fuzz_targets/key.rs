@@ -1,4 +1,4 @@
-//! See `fastdecode_fuzz::key`.
+//! See `fastdecode_fuzz::sampling::key`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fastdecode_fuzz::key(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fastdecode_fuzz::sampling::key(data));

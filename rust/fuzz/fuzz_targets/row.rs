@@ -1,4 +1,4 @@
-//! See `fastdecode_fuzz::row`.
+//! See `fastdecode_fuzz::sampling::row`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fastdecode_fuzz::row(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fastdecode_fuzz::sampling::row(data));

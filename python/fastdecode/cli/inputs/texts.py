@@ -130,7 +130,10 @@ def read(
 
 def _standard_input() -> str:
     raw = getattr(sys.stdin, "buffer", None)
-    return str(sys.stdin.read()) if raw is None else _decoded(raw.read(), "standard input")
+    try:
+        return str(sys.stdin.read()) if raw is None else _decoded(raw.read(), "standard input")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard input") from error
 
 
 def _decoded(raw: bytes, source: str) -> str:

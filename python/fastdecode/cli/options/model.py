@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from fastdecode._interrupts import unraised
 from fastdecode.api import DEFAULT_MODEL
 from fastdecode.cli.options.sections import Decorator, SectionOption, combined
 
@@ -44,7 +45,20 @@ def _kept(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     return keep
 
 
-# --model, --engine and --dtype, which `opened` takes; it finds --device and --revision by itself.
+def trust_option(text: str, *, kept: bool = False) -> Decorator:
+    """The option --trust-remote-code; `kept` for `opened`, which then takes it."""
+    return click.option(
+        "--trust-remote-code",
+        cls=SectionOption,
+        section=_SECTION,
+        is_flag=True,
+        expose_value=not kept,
+        callback=_kept("trust_remote_code") if kept else None,
+        help=text,
+    )
+
+
+# --model, --engine and --dtype, which `opened` takes; it finds the others by itself.
 model_options = combined(
     click.option(
         "--model",
@@ -75,6 +89,7 @@ model_options = combined(
         callback=_kept("revision"),
         help="Branch, tag or commit of a model of the hub.",
     ),
+    trust_option("Run the Python code that the model brings with it.", kept=True),
 )
 
 
@@ -90,9 +105,11 @@ def opened(model: str, engine: str = "auto", dtype: str | None = None) -> Any:
     Raises:
         ValueError: as for `fastdecode.Decoder.from_pretrained`.
     """
-    from fastdecode.loaded import resolve
-
     quiet_loading(model)
     meta = click.get_current_context().meta
-    more = {name: meta.get(f"{__name__}.{name}") for name in ("device", "revision")}
-    return resolve(model, engine=engine, dtype=dtype, **more)
+    names = ("device", "revision", "trust_remote_code")
+    more = {name: meta[f"{__name__}.{name}"] for name in names}
+    with unraised():
+        from fastdecode.loaded import resolve
+
+        return resolve(model, engine=engine, dtype=dtype, **more)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastdecode._interrupts import INTERRUPTED
 from fastdecode.cli.inputs.texts import Inputs
-from fastdecode.display.tables import printable
+from fastdecode.cli.output import tell
 
 if TYPE_CHECKING:
     from fastdecode.jobs.questions.base import Question
-
-_INTERRUPTED = 130
 
 out_option = click.option(
     "--out",
@@ -56,7 +54,7 @@ def answer(path: str, question: Question, inputs: Inputs) -> None:
     code = 0
     with open_job(path, question, fields=inputs.fields, name="--out") as job:
         for note in job.notes:
-            print(f"note: {printable(note)}", file=sys.stderr)
+            tell(f"note: {note}")
         meter = progress_bar(None, len(question.inputs), question.command, each=question.each)
         try:
             if meter is not None:
@@ -65,7 +63,7 @@ def answer(path: str, question: Question, inputs: Inputs) -> None:
                 if meter is not None:
                     meter.update()
         except KeyboardInterrupt:
-            code = _INTERRUPTED
+            code = INTERRUPTED
         finally:
             if meter is not None:
                 meter.close()
@@ -73,6 +71,6 @@ def answer(path: str, question: Question, inputs: Inputs) -> None:
     of = "" if job.is_complete else f"{job.done:,} of "
     before = f", {job.resumed:,} of them from before" if job.resumed else ""
     seed = "" if job.seed is None else f", seed {job.seed}"
-    print(f"{printable(path)}: {of}{whole:,} texts{before}{seed}", file=sys.stderr)
+    tell(f"{path}: {of}{whole:,} texts{before}{seed}")
     if code:
         raise click.exceptions.Exit(code)

@@ -2,5 +2,6 @@
 
 mod bits;
 mod files;
+mod fuzz;
 mod oracle;
 mod small;
