@@ -6,8 +6,6 @@ Each engine reads the same folder, and must find the same.
 from __future__ import annotations
 
 import json
-import os
-import random
 import re
 import shutil
 import warnings
@@ -19,7 +17,6 @@ import torch
 from conftest import TEXT, make_tokenizer
 from fastdecode import Decoder
 from fastdecode.models import settings, strict_json
-from fastdecode.models.engines.native import NativeEngine
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     GPT2Config,
@@ -426,98 +423,3 @@ def test_any_value_of_any_field_is_a_result_or_named(folder, name):
                 assert named or key == "activation_function", (key, value, message)
             (folder / name).write_text(whole, "utf-8")
     assert refused > 3 * len(KEYS[name])
-
-
-def places(value, path=()):
-    """The paths to everything within a JSON value, of a list to the first few."""
-    entries = value.items() if isinstance(value, dict) else enumerate(value[:5])
-    for key, item in entries:
-        yield (*path, key)
-        if isinstance(item, dict | list):
-            yield from places(item, (*path, key))
-
-
-def changed(rng: random.Random, raw: bytes) -> bytes:
-    """A JSON text with one value changed, added or removed."""
-    whole = json.loads(raw)
-    *outer, key = rng.choice(list(places(whole)))
-    inner = whole
-    for step in outer:
-        inner = inner[step]
-    if isinstance(inner, dict) and rng.random() < 0.4:
-        value = inner.pop(key)
-        if rng.random() < 0.5:
-            inner[rng.choice([key + "x", "auto_map", "quantization_config", "text_config"])] = value
-    else:
-        inner[key] = "@@"
-    return json.dumps(whole).replace('"@@"', rng.choice(VALUES)).encode()
-
-
-def damaged(rng: random.Random, raw: bytes) -> bytes:
-    """A file that is cut, has something inserted or overwritten, or is JSON with other values."""
-    place = rng.randrange(len(raw))
-    kind = rng.randrange(5)
-    if kind == 0:
-        return raw[:place]
-    if kind == 1:
-        pieces = [b"[" * 3000, b"\xef\xbb\xbf", b"\0", b"NaN", b'"', b",", b"{", b"9" * 30]
-        return raw[:place] + rng.choice(pieces) + raw[place:]
-    if kind == 2:
-        text = bytearray(raw)
-        for _ in range(rng.randint(1, 4)):
-            text[rng.randrange(len(text))] = rng.choice(b'09-{}[]":,.ex\x00\xff \\u')
-        return bytes(text)
-    return changed(rng, raw)
-
-
-def damaged_weights(rng: random.Random, raw: bytes) -> bytes:
-    """The same of the header of a safetensors file; the length before it may be wrong, too."""
-    size = int.from_bytes(raw[:8], "little")
-    header = damaged(rng, raw[8 : 8 + size])
-    length = size if rng.random() < 0.3 else len(header)
-    return length.to_bytes(8, "little") + header + raw[8 + size :]
-
-
-# Set it to 1000 for a longer run.
-DAMAGES = int(os.environ.get("FASTDECODE_DAMAGES", "60"))
-OTHER_FILES = ("special_tokens_map.json", "tokenizer.json", "model.safetensors")
-
-
-@pytest.mark.parametrize("name", [*FILES, *OTHER_FILES])
-def test_random_damage_is_a_result_or_named(folder, name):
-    """Any reader may refuse it, with the name of the file or of a tensor."""
-    token = {"content": "<|endoftext|>", "lstrip": False, "normalized": True, "rstrip": False}
-    older = {"bos_token": "<|endoftext|>", "eos_token": {**token, "single_word": False}}
-    (folder / "special_tokens_map.json").write_text(json.dumps(older))
-    rng = random.Random(name)
-    damage = damaged_weights if name == "model.safetensors" else damaged
-    whole = (folder / name).read_bytes()
-    refused = 0
-    for _ in range(DAMAGES):
-        raw = damage(rng, whole)
-        (folder / name).write_bytes(raw)
-        message = tried(folder)
-        if message is not None:
-            refused += 1
-            known = (name, "tensors are missing", "the tokenizer is of another model")
-            assert any(words in message for words in known), (raw, message)
-    assert refused > DAMAGES / 4
-
-
-@pytest.mark.parametrize("name", [*FILES, "model.safetensors"])
-def test_random_damage_is_named_by_the_native_reader(folder, name):
-    rng = random.Random(name)
-    damage = damaged_weights if name == "model.safetensors" else damaged
-    whole = (folder / name).read_bytes()
-    for _ in range(2 * DAMAGES):
-        (folder / name).write_bytes(damage(rng, whole))
-        message = None
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                NativeEngine.from_folder(folder)
-        except ValueError as error:
-            message = str(error)
-        # Sizes that are not those of the weights are refused where the weights are read.
-        files = (name, "model.safetensors") if name == "config.json" else (name,)
-        assert message is None or any(str(folder / file) in message for file in files), message

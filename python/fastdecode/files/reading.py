@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 # Deeper than anything the package writes, and far from the interpreter's limit of recursion.
 # Readers in other languages stop at about a hundred levels.
 DEEPEST = 64
+_MOST_OF_A_STREAM = 2**30
 # Makes an object from its fields.
 Pairs = Callable[[list[tuple[str, Any]]], dict[str, Any]]
 _MARK = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
@@ -25,7 +27,36 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         ValueError: where it is something else; the message names the file, the line and the column.
         OSError: where it cannot be read.
     """
-    return parse_json(Path(path).read_bytes(), os.fspath(path))
+    return parse_json(read_stream(path), os.fspath(path))
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a regular file, or of one that a symbolic link leads to.
+
+    Raises:
+        ValueError: for a pipe or a device, whose end may never come.
+        OSError: where it cannot be read.
+    """
+    about = os.stat(path)
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
+        raise ValueError(f"{os.fspath(path)}: it is a pipe or a device; give a regular file")
+    return Path(path).read_bytes()
+
+
+def read_stream(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file, a pipe or a device, which must not be endless.
+
+    Raises:
+        ValueError: for more than 1 GiB from what is no regular file.
+        OSError: where it cannot be read.
+    """
+    with open(path, "rb") as file:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return file.read()
+        raw = file.read(_MOST_OF_A_STREAM + 1)
+    if len(raw) > _MOST_OF_A_STREAM:
+        raise ValueError(f"{os.fspath(path)}: more than 1 GiB came from it, and it is no file")
+    return raw
 
 
 def parse_json(raw: bytes, where: str, line: int | None = None) -> Any:

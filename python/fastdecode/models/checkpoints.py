@@ -67,9 +67,11 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(
+        tokenizer = AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
         )
+        _use(tokenizer)
+        return tokenizer
     except (KeyboardInterrupt, MemoryError):
         raise
     except Exception as error:
@@ -151,6 +153,7 @@ def _read(
         more["revision"] = revision
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **more)
+        _use(tokenizer)
         model, report = AutoModelForCausalLM.from_pretrained(
             # Tensors of another size are reported, and refused below by their names.
             source,
@@ -199,6 +202,7 @@ def _damage(source: str, trusted: bool) -> str:
     import torch
     from safetensors import safe_open
     from tokenizers import Tokenizer
+    from tokenizers.models import BPE
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     from fastdecode.models import strict_json
@@ -211,16 +215,25 @@ def _damage(source: str, trusted: bool) -> str:
         with torch.device("meta"):
             AutoModelForCausalLM.from_config(config, trust_remote_code=trusted)
 
+    def merges() -> None:
+        if not (folder / "tokenizer.json").is_file():
+            vocabulary, merged = folder / "vocab.json", folder / "merges.txt"
+            try:
+                BPE.from_file(str(vocabulary), str(merged))
+            except Exception as error:
+                raise ValueError(f"{merged} with vocab.json: {error}") from error
+
     readers: list[tuple[Path, Callable[[], object]]] = [
         (path, partial(strict_json.read, path)) for path in sorted(folder.glob("*.json"))
     ]
     for name, reader in (
         ("tokenizer.json", lambda: Tokenizer.from_file(str(folder / "tokenizer.json"))),
+        ("merges.txt", merges),
         ("config.json", build),
         ("generation_config.json", lambda: GenerationConfig.from_pretrained(source)),
         (
             "tokenizer_config.json",
-            lambda: AutoTokenizer.from_pretrained(source, trust_remote_code=trusted),
+            lambda: _use(AutoTokenizer.from_pretrained(source, trust_remote_code=trusted)),
         ),
     ):
         if (folder / name).is_file():
@@ -238,6 +251,12 @@ def _damage(source: str, trusted: bool) -> str:
             named = text.startswith(str(path))
             return text if named else f"{path}: {type(error).__name__}: {text}"
     return ""
+
+
+def _use(tokenizer: Any) -> None:
+    """Let a tokenizer fail now, and not at the first text, over settings that it cannot use."""
+    if getattr(tokenizer, "vocab_size", 1) > 0:
+        tokenizer("", add_special_tokens=True)
 
 
 def _dtype(name: str | None) -> Any:

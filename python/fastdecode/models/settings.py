@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from fastdecode.errors import warn
+from fastdecode.files.reading import Place, decoded, read_file
 from fastdecode.models import strict_json
 from fastdecode.models.strict_json import shown
+from fastdecode.models.weight_index import check_index
 
 _CONFIG = "config.json"
 _GENERATION = "generation_config.json"
@@ -46,6 +48,8 @@ def check(folder: Path) -> None:
     _model_settings(folder)
     tokenizer_settings(folder)
     special_tokens(folder)
+    _check_template(folder)
+    check_index(folder)
 
 
 def brings_code(folder: Path) -> bool:
@@ -147,6 +151,12 @@ def _of_tokenizer(path: Path) -> dict[str, Any]:
     found = read_object(path)
     _check_fields(found, _TOKENIZER_FIELDS, path)
     return found
+
+
+def _check_template(folder: Path) -> None:
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        decoded(read_file(path), Place(str(path)))
 
 
 def _file(folder: Any, name: str) -> str | None:
@@ -291,6 +301,7 @@ _POSITIVE: _Kind = (
     "a number above 0",
 )
 _FLAG: _Kind = (lambda value: isinstance(value, bool), "true or false")
+_SIDE: _Kind = (lambda value: value in ("left", "right"), '"left" or "right"')
 _STRING: _Kind = (lambda value: isinstance(value, str), "a string")
 _TOKEN: _Kind = (_token, 'a string, or an object with a string "content" and flags')
 _TOKENS: _Kind = (
@@ -337,6 +348,11 @@ _TOKENIZER_FIELDS: dict[str, _Kind] = {
     "add_bos_token": _FLAG,
     "add_eos_token": _FLAG,
     "tokenizer_class": _STRING,
+    "clean_up_tokenization_spaces": _FLAG,
+    "split_special_tokens": _FLAG,
+    "model_max_length": _POSITIVE,
+    "padding_side": _SIDE,
+    "truncation_side": _SIDE,
     "chat_template": (_templates, "a string, or several by name"),
 }
 

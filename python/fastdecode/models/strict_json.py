@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from fastdecode.files.reading import DEEPEST, Pairs, Place, decoded, parse_text, too_deep
+from fastdecode.files.reading import DEEPEST, Pairs, Place, decoded, parse_text, read_file, too_deep
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NAME = re.compile(r"\w+")
@@ -27,7 +27,7 @@ def read(path: Path, *, unbounded: Collection[str] = ()) -> Any:
         OSError: where the file cannot be read.
     """
     place = Place(str(path))
-    return _checked(decoded(path.read_bytes(), place), place, unbounded)
+    return _checked(decoded(read_file(path), place), place, unbounded)
 
 
 def parse(text: str, source: str, *, unique: bool = False) -> Any:

@@ -12,6 +12,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastdecode.files.reading import Place, decoded, read_file
+from fastdecode.models import strict_json
 from fastdecode.models.settings import read_object, special_tokens, tokenizer_settings
 
 if TYPE_CHECKING:
@@ -110,7 +112,9 @@ class TokenizerFiles:
         except NeedsTransformers:
             raise
         except Exception as error:
-            place = path if path.is_file() else self._folder
+            if str(error).startswith(str(self._folder)):
+                raise
+            place = str(path if path.is_file() else f"{self._path('merges.txt')} with vocab.json")
             raise ValueError(f"{place}: the tokenizer cannot be read: {error}") from error
         return found
 
@@ -221,6 +225,9 @@ class TokenizerFiles:
                 raise FileNotFoundError(f"there is no tokenizer.json and no {name}")
         if not self._gpt2:
             raise self._refusal("a vocabulary without tokenizer.json")
+        strict_json.read(self._path("vocab.json"))
+        merges = self._path("merges.txt")
+        decoded(read_file(merges), Place(str(merges)))
         model = BPE.from_file(str(self._path("vocab.json")), str(self._path("merges.txt")))
         tokenizer = Tokenizer(model)
         self._split_as_gpt2(tokenizer)

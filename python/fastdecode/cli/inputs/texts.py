@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 
 from fastdecode.cli.inputs.lines import FORMATS, Line, file_format, read_lines
 from fastdecode.cli.options.sections import combined
+from fastdecode.files.reading import read_stream
 from fastdecode.jobs.records import joined
 
 # In the messages of the package: one of several texts.
@@ -120,7 +120,7 @@ def read(
     if file == "-":
         lines += read_lines(_standard_input(), source, what, kind)
     elif file is not None:
-        raw = Path(file).read_bytes()
+        raw = read_stream(file)
         kind = file_format(source, kind)
         lines += read_lines(_decoded(raw, source), source, what, kind)
     if not lines:

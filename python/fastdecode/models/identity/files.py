@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fastdecode.models.checkpoints import files_of
+from fastdecode.models.weight_index import weight_files
 
 # The files that weights are read from, in the order in which loaders look for them; an index lists
 # the files of a model that is stored in several.
@@ -119,7 +119,6 @@ def _shards(index: Path, *_: int) -> tuple[str, ...]:
     An index may be large, so it is read again only where its stamp, the other arguments, differs.
     """
     try:
-        places = json.loads(index.read_text("utf-8"))["weight_map"].values()
-        return tuple(sorted({os.path.basename(str(place)) for place in places}))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return weight_files(index)
+    except (OSError, ValueError):
         return ()

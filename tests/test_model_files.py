@@ -1,0 +1,177 @@
+"""Damaged files of a model, and of prompts: a result, or a `ValueError` that names the file."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import warnings
+
+import pytest
+import torch
+from conftest import TEXT, make_tokenizer
+from damage import (
+    DAMAGES,
+    mutated,
+    mutated_json_lines,
+    mutated_lines,
+    mutated_weights,
+)
+from fastdecode import Decoder, fingerprint
+from fastdecode.cli.inputs.texts import read
+from transformers import GPT2Config, GPT2LMHeadModel
+
+COUNT = DAMAGES or 25
+# Of what a message may speak instead of a file: what does not fit between two files.
+BETWEEN = ("tensors are missing", "the tokenizer is of another model", "the tensor ")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A small model in all the files that a model can be in."""
+    folder = tmp_path_factory.mktemp("whole")
+    torch.manual_seed(0)
+    sizes = {"n_layer": 1, "n_head": 2, "n_embd": 8, "n_positions": 32, "vocab_size": 300}
+    GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)).save_pretrained(folder)
+    GPT2LMHeadModel.from_pretrained(folder).save_pretrained(folder / "sharded", max_shard_size=9000)
+    tokenizer = make_tokenizer()
+    tokenizer.save_pretrained(folder)
+    token = {"content": "<|endoftext|>", "lstrip": False, "normalized": True, "rstrip": False}
+    older = {"bos_token": "<|endoftext|>", "eos_token": {**token, "single_word": False}}
+    (folder / "special_tokens_map.json").write_text(json.dumps(older))
+    (folder / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    )
+    state = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    (folder / "vocab.json").write_text(json.dumps(state["vocab"]))
+    merges = [m if isinstance(m, str) else " ".join(m) for m in state["merges"]]
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), "utf-8")
+    return folder
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "model")
+    shutil.rmtree(tmp_path / "model" / "sharded")
+    return tmp_path / "model"
+
+
+def sharded(folder, whole):
+    (folder / "model.safetensors").unlink()
+    for path in (whole / "sharded").glob("model*"):
+        shutil.copy(path, folder)
+
+
+def without_tokenizer_json(folder, _):
+    (folder / "tokenizer.json").unlink()
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["tokenizer_class"] = "GPT2Tokenizer"
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+# By file: how it is damaged, and what the folder needs for it to be read.
+FILES = {
+    "config.json": (mutated, None),
+    "generation_config.json": (mutated, None),
+    "tokenizer_config.json": (mutated, None),
+    "special_tokens_map.json": (mutated, None),
+    "tokenizer.json": (mutated, None),
+    "chat_template.jinja": (mutated_lines, None),
+    "model.safetensors": (mutated_weights, None),
+    INDEX: (mutated, sharded),
+    "vocab.json": (mutated, without_tokenizer_json),
+    "merges.txt": (mutated_lines, without_tokenizer_json),
+}
+
+
+def tried(folder, engine) -> str | None:
+    """The message of a refusal; None for a result. Any other error is raised."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            decoder = Decoder.from_pretrained(folder, engine=engine)
+            decoder.generate(["Once", TEXT[0][:20]], max_new_tokens=2, seed=1, top_p=0.9)
+            decoder.score("Once upon a time", bos=False, eos=False)
+        except ValueError as error:
+            return str(error)
+    return None
+
+
+@pytest.mark.parametrize("engine", ["native", "transformers"])
+@pytest.mark.parametrize("name", FILES)
+def test_a_result_or_an_error_that_names_the_file(folder, whole, name, engine, record_property):
+    mutation, prepare = FILES[name]
+    if name == INDEX and engine == "native":
+        pytest.skip("the native engine reads models of one file")
+    if prepare is not None:
+        prepare(folder, whole)
+    assert tried(folder, engine) is None
+    rng, good, refused = random.Random(name), (folder / name).read_bytes(), 0
+    for _ in range(COUNT):
+        raw = mutation(rng, good)
+        (folder / name).write_bytes(raw)
+        try:
+            message = tried(folder, engine)
+        except Exception as error:
+            raise AssertionError(f"{raw[:3000]!r}: {type(error).__name__}: {error}") from error
+        if message is not None:
+            refused += 1
+            assert any(words in message for words in (name, *BETWEEN)), (raw[:3000], message)
+    record_property("refused", refused)
+    print(f"{name}, {engine}: {refused} of {COUNT} refused")
+    assert refused > COUNT / 4 or name in ("chat_template.jinja", "merges.txt")
+
+
+@pytest.mark.parametrize("name", [*FILES])
+def test_a_fingerprint_or_an_error_that_names_the_file(folder, whole, name):
+    mutation, prepare = FILES[name]
+    if prepare is not None:
+        prepare(folder, whole)
+    rng, good, refused = random.Random(name), (folder / name).read_bytes(), 0
+    for _ in range(COUNT):
+        raw = mutation(rng, good)
+        (folder / name).write_bytes(raw)
+        try:
+            fingerprint(folder)
+            fingerprint(folder, exact=True)
+            continue
+        except (ValueError, FileNotFoundError) as error:
+            message = str(error)
+        refused += 1
+        # A file that the index names may be missing.
+        assert any(words in message for words in (name, "shard", *BETWEEN)), (raw[:3000], message)
+    print(f"{name}, fingerprint: {refused} of {COUNT} refused")
+
+
+PROMPTS = {
+    "prompts.txt": (mutated_lines, b"Once upon a time\nThe king\nthere was\n"),
+    "prompts.jsonl": (
+        mutated_json_lines,
+        b'{"id": 1, "prompt": "Once"}\n{"text": "The king", "more": [1, {"a": null}]}\n',
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ["prompt", "text", "label"])
+@pytest.mark.parametrize("name", PROMPTS)
+def test_texts_or_an_error_that_names_the_line(tmp_path, name, what):
+    mutation, good = PROMPTS[name]
+    rng, path, refused = random.Random(name), tmp_path / name, 0
+    for _ in range(4 * COUNT):
+        path.write_bytes(mutation(rng, good))
+        try:
+            found = read([], str(path), what)
+            assert all(isinstance(text.encode(), bytes) for text in found.texts)
+            for index in range(len(found.texts)):
+                json.dumps(found.record(index, {"text": ""})).encode()
+        except ValueError as error:
+            refused += 1
+            message = str(error)
+            assert message.startswith(str(path)), message
+            about_all = ("looks like", "has no", "is JSON, but")
+            assert re.search(r"line \d", message) or any(w in message for w in about_all), message
+    print(f"{name}, {what}: {refused} of {4 * COUNT} refused")
+    assert refused > COUNT / 4
