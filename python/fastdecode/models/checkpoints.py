@@ -10,6 +10,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+from fastdecode.files.reading import parse_json
+
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Seconds after which the hub counts as unreachable.
 _HUB_TIMEOUT = 5.0
@@ -17,6 +19,7 @@ _NEEDS_CODE = (
     "needs the Python code that comes with it, which fastdecode does not run by itself; if you "
     "have read that code and trust it, give trust_remote_code=True (--trust-remote-code)"
 )
+_OF_TOKENIZER = ("special_tokens_map.json", "added_tokens.json", "tokenizer.json")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 
 
@@ -77,7 +80,8 @@ def load_tokenizer(folder: Path) -> Any:
     except Exception as error:
         if "trust_remote_code" in str(error):
             raise ValueError(f"the tokenizer {_NEEDS_CODE}") from error
-        raise ValueError(f"{folder}: the tokenizer cannot be read: {_short(error)}") from error
+        found = _damage(str(folder), False, weights=False) or f"{folder}: {_short(error)}"
+        raise ValueError(f"the tokenizer cannot be read: {found}") from error
 
 
 @contextmanager
@@ -197,8 +201,14 @@ def _read(
     return model.to(torch.device(device) if device is not None else "cpu").eval(), tokenizer
 
 
-def _damage(source: str, trusted: bool) -> str:
-    """The first file of a folder that its reader refuses, and why; empty where there is none."""
+def _damage(source: str, trusted: bool, *, weights: bool = True) -> str:
+    """The first file of a folder that its reader refuses, and why; empty where there is none.
+
+    Args:
+        source: the folder.
+        trusted: whether Python code of the folder may be run.
+        weights: whether to look at the weights and the model's settings, too.
+    """
     import torch
     from safetensors import safe_open
     from tokenizers import Tokenizer
@@ -229,7 +239,7 @@ def _damage(source: str, trusted: bool) -> str:
     for name, reader in (
         ("tokenizer.json", lambda: Tokenizer.from_file(str(folder / "tokenizer.json"))),
         ("merges.txt", merges),
-        ("config.json", build),
+        *([("config.json", build)] if weights else []),
         ("generation_config.json", lambda: GenerationConfig.from_pretrained(source)),
         (
             "tokenizer_config.json",
@@ -238,9 +248,11 @@ def _damage(source: str, trusted: bool) -> str:
     ):
         if (folder / name).is_file():
             readers.append((folder / name, reader))
-    readers += [
-        (path, partial(safe_open, path, "np")) for path in sorted(folder.glob("*.safetensors"))
-    ]
+    for path in sorted(folder.glob("*.safetensors")) if weights else ():
+        readers += [(path, partial(_header, path)), (path, partial(safe_open, path, "np"))]
+    # The class of a tokenizer reads all of its files.
+    others = [name for name in _OF_TOKENIZER if (folder / name).is_file()]
+    beside = f" (or {' or '.join(others)})" if others else ""
     for path, reader in readers:
         try:
             reader()
@@ -248,9 +260,18 @@ def _damage(source: str, trusted: bool) -> str:
             raise
         except Exception as error:
             text = _short(error)
-            named = text.startswith(str(path))
-            return text if named else f"{path}: {type(error).__name__}: {text}"
+            if text.startswith(str(path)):
+                return text
+            name = f"{path}{beside}" if path.name == "tokenizer_config.json" else str(path)
+            return f"{name}: {type(error).__name__}: {text}"
     return ""
+
+
+def _header(path: Path) -> None:
+    """Read the header of a safetensors file as JSON."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        parse_json(file.read(min(length, path.stat().st_size)), f"{path}, header")
 
 
 def _use(tokenizer: Any) -> None:

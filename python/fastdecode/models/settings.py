@@ -309,6 +309,10 @@ _TOKENS: _Kind = (
     "a list of tokens",
 )
 _CONFIG_FIELDS: dict[str, _Kind] = {
+    "quantization_config": (
+        lambda value: isinstance(value, dict) and isinstance(value.get("quant_method", ""), str),
+        'an object with a string "quant_method"',
+    ),
     "model_type": _STRING,
     "architectures": (
         lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),

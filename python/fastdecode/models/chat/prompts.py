@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastdecode.display.tables import printable
+from fastdecode.display.terminal import printable
 from fastdecode.models.chat import messages as chat_messages
 from fastdecode.models.chat.messages import Messages
 from fastdecode.models.chat.templates import ChatTemplate, ChatTemplates

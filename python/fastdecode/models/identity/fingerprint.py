@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,14 +182,22 @@ def _bytes(values: NDArray[Any]) -> bytes:
     return short.tobytes() if fits else values.astype("<f8").tobytes()
 
 
+# What reading a damaged header raises.
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError)
+
+
 class _Stored:
     """A tensor of a safetensors file."""
 
-    def __init__(self, file: Any, name: str, entry: Mapping[str, Any], start: int) -> None:
+    def __init__(
+        self, file: Any, name: str, entry: Mapping[str, Any], start: int, end: int
+    ) -> None:
         self._file = file
         self.name = name
         self.shape = tuple(int(size) for size in entry["shape"])
         first, last = (int(place) for place in entry["data_offsets"])
+        if not 0 <= first <= last <= end - start:
+            raise ValueError(f"the tensor {name!r} is outside the file")
         self._first = start + first
         self._format = str(entry["dtype"])
         self.kind = "float" if self._format in _FLOATS else self._format
@@ -266,10 +275,20 @@ def _stored(file: Any) -> list[_Stored]:
     """The tensors that the header of a safetensors file lists."""
     try:
         length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(min(length, 1 << 28)))
+        if length > os.fstat(file.fileno()).st_size:
+            raise ValueError("it is longer than the file")
+        header = json.loads(file.read(length))
         header.pop("__metadata__", None)
-        return [_Stored(file, name, entry, 8 + length) for name, entry in header.items()]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        size = os.fstat(file.fileno()).st_size
+        return [_Stored(file, name, entry, 8 + length, size) for name, entry in header.items()]
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         raise ValueError(f"{file.name}: the header is damaged: {error}") from error
 
 
