@@ -195,31 +195,36 @@ def _talk(conversation: _Conversation, as_json: bool) -> None:
 
     tell("Ctrl-C stops a reply, Ctrl-D ends, /help lists what can be typed.")
     while True:
-        try:
-            text = input("> ").strip()
-        except EOFError:
-            print()
-            return
-        except KeyboardInterrupt:
-            tell("\nCtrl-D or /exit ends.")
-            continue
-        if not text:
-            continue
-        if text == "/exit":
-            return
-        if text == "/clear":
-            conversation.clear()
-        elif text == "/help":
-            tell(_HELP)
-        elif _COMMAND.fullmatch(text):
-            tell(f"there is no {text}; /help lists what there is")
-        else:
+        # A second Ctrl-C may come at any place.
+        with suppress(KeyboardInterrupt):
             try:
-                _answer(conversation, text, as_json)
-            except KeyboardInterrupt:
+                text = input("> ").strip()
+            except EOFError:
                 print()
-            except (ValueError, TypeError) as error:
-                tell(f"error: {' '.join(str(error).split())}")
+                return
+            except KeyboardInterrupt:
+                tell("\nCtrl-D or /exit ends.")
+                continue
+            if text == "/exit":
+                return
+            _obey(conversation, text, as_json)
+
+
+def _obey(conversation: _Conversation, text: str, as_json: bool) -> None:
+    """Do what a line of a terminal says, as a rule reply to it."""
+    if text == "/clear":
+        conversation.clear()
+    elif text == "/help":
+        tell(_HELP)
+    elif _COMMAND.fullmatch(text):
+        tell(f"there is no {text}; /help lists what there is")
+    elif text:
+        try:
+            _answer(conversation, text, as_json)
+        except KeyboardInterrupt:
+            print()
+        except (ValueError, TypeError) as error:
+            tell(f"error: {' '.join(str(error).split())}")
 
 
 def _answer_lines(conversation: _Conversation, as_json: bool) -> None:
