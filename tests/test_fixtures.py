@@ -20,6 +20,7 @@ REWORDED: list[tuple[str, str]] = [
         "is unknown; give one of these (there are "
         '"float32", "float64", "bfloat16", "float16", "int8", "auto")',
     ),
+    ("a.jsonl: 1 texts, seed 1", "a.jsonl: 1 text, seed 1"),
     ('"environment": {', '"model": {}, "note": null, "environment": {'),
 ]
 # What later releases record in the settings of a resumable run, beside what the first one did.

@@ -302,6 +302,13 @@ def test_control_c_keeps_what_is_done(run, source, command, monkeypatch):
     assert Path("out.jsonl").read_bytes() == whole
 
 
+def test_one_text(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    typed = ("score", "The cat", "-m", "demo", "--out", "out.jsonl")
+    assert run(*typed) == (0, "", "out.jsonl: 1 text\n")
+    assert run(*typed) == (0, "", "out.jsonl: 1 text, 1 of them from before\n")
+
+
 def test_a_file_of_texts_may_have_another_name(run, source):
     assert run(*call("surprising", "--out", "out.jsonl"))[0] == 0
     whole = Path("out.jsonl").read_bytes()

@@ -69,8 +69,9 @@ def answer(path: str, question: Question, inputs: Inputs) -> None:
                 meter.close()
     whole = job.done if job.is_complete else job.whole
     of = "" if job.is_complete else f"{job.done:,} of "
+    texts = "text" if whole == 1 else "texts"
     before = f", {job.resumed:,} of them from before" if job.resumed else ""
     seed = "" if job.seed is None else f", seed {job.seed}"
-    tell(f"{path}: {of}{whole:,} texts{before}{seed}")
+    tell(f"{path}: {of}{whole:,} {texts}{before}{seed}")
     if code:
         raise click.exceptions.Exit(code)
