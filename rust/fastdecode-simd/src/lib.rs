@@ -5,7 +5,8 @@
 //!   functions may rely on it.
 //! - [`Lanes`] is sixteen float32 lanes on each instruction set, and [`kernel!`] compiles a function
 //!   written over it once for each of them.
-//! - [`Pool`] is the process's one thread pool; [`PerProcess`] is what makes it survive a fork.
+//! - [`Pool`] is the process's one thread pool; [`PerProcess`], which tells a [`Process`] from its
+//!   children, is what makes it survive a fork.
 //! - [`DisjointSlice`] lends non-overlapping parts of a slice to the tasks of a parallel phase.
 //! - [`in_default_float_mode`] makes results independent of the caller's rounding mode.
 //! - [`settings`] reads the environment variables that choose the level and the threads.
@@ -21,6 +22,7 @@ mod level;
 mod line;
 mod per_process;
 mod pool;
+mod process;
 pub mod settings;
 
 pub use disjoint::DisjointSlice;
@@ -34,4 +36,5 @@ pub use level::{Level, LevelKind};
 pub use line::{LANES, Line};
 pub use per_process::PerProcess;
 pub use pool::{Pool, Session};
+pub use process::Process;
 pub use settings::SettingError;

@@ -1,5 +1,6 @@
 //! A shared value that a forked process makes anew.
 
+use crate::process::Process;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -15,7 +16,7 @@ pub struct PerProcess<T> {
 
 struct Made<T> {
     /// The process that made it.
-    process: u32,
+    process: Process,
     value: T,
 }
 
@@ -33,7 +34,7 @@ impl<T> PerProcess<T> {
 
     /// This process's value. Where two threads make it at once, one of the two values is dropped.
     pub fn get_or_make(&self, make: impl FnOnce() -> T) -> &T {
-        let process = std::process::id();
+        let process = Process::current();
         let found = self.current.load(Ordering::Acquire);
         // SAFETY: a pointer that is not null came from `Box::into_raw`. A value is freed only with
         // `self`: one that another process made is leaked.
@@ -68,7 +69,7 @@ impl<T> Drop for PerProcess<T> {
     fn drop(&mut self) {
         let made = *self.current.get_mut();
         // SAFETY: as in `get_or_make`.
-        if unsafe { made.as_ref() }.is_some_and(|made| made.process == std::process::id()) {
+        if unsafe { made.as_ref() }.is_some_and(|made| made.process == Process::current()) {
             // SAFETY: it came from `Box::into_raw`, and nothing borrows from `self` any more.
             drop(unsafe { Box::from_raw(made) });
         }

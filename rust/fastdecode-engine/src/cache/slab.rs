@@ -5,7 +5,7 @@
 
 use crate::arena::Arena;
 use crate::error::Result;
-use fastdecode_simd::{Line, PerProcess};
+use fastdecode_simd::{Line, PerProcess, Process};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -39,7 +39,7 @@ struct Slab {
     /// The slabs that it is one of; gone once the model is.
     home: Weak<Mutex<Vec<Arc<Slab>>>>,
     /// The process that made it, which alone uses its lock.
-    process: u32,
+    process: Process,
 }
 
 // SAFETY: the pointer is to memory that the slab owns.
@@ -85,7 +85,7 @@ impl Slabs {
             chunks,
             free: Mutex::new((1..chunks).rev().collect()),
             home: Arc::downgrade(home),
-            process: std::process::id(),
+            process: Process::current(),
         });
         slabs.push(Arc::clone(&slab));
         Ok(Chunk { slab, index: 0, lines })
@@ -107,7 +107,7 @@ impl Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        if self.slab.process != std::process::id() {
+        if self.slab.process != Process::current() {
             // Inherited through a fork: the place is never given out again here, so nothing needs to be
             // recorded, and the lock may have been held at the fork.
             return;
