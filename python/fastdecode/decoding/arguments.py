@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fastdecode import core
+from fastdecode._core import check_memory
 from fastdecode.decoding.request import Prompt, Request
 from fastdecode.models.codec import Codec
 from fastdecode.models.engines.base import Engine
@@ -116,7 +118,12 @@ def check_call(
         for i, (tokens, stream) in enumerate(zip(ids, streams, strict=True))
     ]
     cache_tokens = None
-    if batch_size is None:
+    if batch_size is not None:
+        batch_size = min(checks.integer("batch_size", batch_size, 1), checks.U32)
+        width = read.strategy.num_beams if isinstance(read.strategy, Beam) else 1
+        rows = max(min(batch_size, len(checked) * n * width), width)
+        check_memory(min(rows * _bytes_of_row(engine, checked, beam), sys.maxsize))
+    else:
         batch_size = _MOST_SEQUENCES
         fit = _CACHE_BYTES // engine.bytes_per_token
         if engine.joins and not beam:
@@ -129,7 +136,7 @@ def check_call(
         n=n,
         strategy=strategy,
         seed=seed,
-        batch_size=min(checks.integer("batch_size", batch_size, 1), checks.U32),
+        batch_size=batch_size,
         eos_ids=eos,
         stop_ids=stop_ids,
         stops=stops,
@@ -169,6 +176,18 @@ def check_call(
         for item in items
     ]
     return CheckedCall(request, texts, record)
+
+
+def _bytes_of_row(engine: Engine, prompts: Sequence[Prompt], beam: bool) -> int:
+    """What the longest row of a batch takes: its logits, and its own part of the KV cache."""
+    if beam:
+        # Beams share what they have in common, so nothing more is certain.
+        tokens = 1
+    else:
+        # Samples of a prompt share it where sequences can join a batch.
+        own = (prompt.limit if engine.joins else prompt.longest for prompt in prompts)
+        tokens = max(own, default=1)
+    return 4 * engine.vocab_size + tokens * engine.bytes_per_token
 
 
 def fitted(strategy: Strategy, eos: Sequence[int], vocab_size: int) -> Strategy:

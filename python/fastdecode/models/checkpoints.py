@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdecode.files.reading import parse_json
+from fastdecode.models.engines.refused_memory import is_refused_memory, memory_error
 
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Seconds after which the hub counts as unreachable.
@@ -169,6 +170,8 @@ def _read(
     except (KeyboardInterrupt, MemoryError):
         raise
     except Exception as error:
+        if is_refused_memory(error):
+            raise memory_error(error) from error
         if "trust_remote_code" in str(error):
             raise ValueError(f"model={name!r} cannot be loaded: it {_NEEDS_CODE}") from error
         found = _damage(source, trusted) or f"{type(error).__name__}: {_short(error)}"

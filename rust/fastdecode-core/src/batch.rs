@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use fastdecode_simd::{DisjointSlice, Pool};
+use fastdecode_simd::{DisjointSlice, Pool, memory};
 
 use crate::error::{Error, Result};
 use crate::row::logits::Logits;
@@ -13,7 +13,12 @@ use crate::workspace::Workspace;
 struct OfThread {
     workspace: Workspace,
     widened: Vec<f32>,
+    /// The longest row that there has been memory for.
+    ready: usize,
 }
+
+/// Bytes that the workspaces of a thread take for each token of a row, at most.
+const EACH_TOKEN: usize = 128;
 
 thread_local! {
     /// Kept between calls, so that a call for one row allocates no memory of the vocabulary's size.
@@ -38,14 +43,24 @@ impl Logits<'_> {
             return Err(Error::EmptyVocabulary);
         }
         let one = |index: usize| {
-            OF_THREAD.with_borrow_mut(|OfThread { workspace, widened }| {
+            OF_THREAD.with_borrow_mut(|OfThread { workspace, widened, ready }| {
+                if *ready < self.vocabulary {
+                    memory::probe(self.vocabulary.saturating_mul(EACH_TOKEN))?;
+                    *ready = self.vocabulary;
+                }
                 let row = self.row(index, widened);
                 work(index, row, workspace).map_err(|error| error.in_row(index))
             })
         };
         let rows_each = (WORTH_A_THREAD / self.vocabulary).max(1);
         let chunks = self.rows / rows_each;
-        let alone = || (0..self.rows).map(one).collect();
+        let alone = || {
+            let mut results = memory::with_room(self.rows)?;
+            for index in 0..self.rows {
+                results.push(one(index)?);
+            }
+            Ok(results)
+        };
         // Decided before the pool is looked up, because finding the process's pool takes a system
         // call.
         if chunks < 2 {
@@ -56,7 +71,7 @@ impl Logits<'_> {
         if threads < 2 {
             return alone();
         }
-        let mut results: Vec<Option<Result<T>>> = (0..self.rows).map(|_| None).collect();
+        let mut results: Vec<Option<Result<T>>> = memory::collect((0..self.rows).map(|_| None))?;
         let places = DisjointSlice::new(&mut results);
         // Back and forth, because rows are often read twice: to sample, then for log-probabilities.
         pool.session(threads).run_back_and_forth(self.rows.div_ceil(rows_each), |task| {
@@ -69,6 +84,10 @@ impl Logits<'_> {
         });
         // All rows are processed before the first error is picked, so that the message does not
         // depend on which thread was faster.
-        results.into_iter().flatten().collect()
+        let mut values = memory::with_room(self.rows)?;
+        for result in results.into_iter().flatten() {
+            values.push(result?);
+        }
+        Ok(values)
     }
 }

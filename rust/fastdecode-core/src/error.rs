@@ -3,6 +3,7 @@
 use std::fmt;
 
 use fastdecode_simd::SettingError;
+use fastdecode_simd::memory::Refused;
 use thiserror::Error;
 
 /// Why the core refuses a call, before any work is done.
@@ -442,14 +443,9 @@ pub enum Error {
         /// The parameter.
         name: &'static str,
     },
-    /// Memory that the system refuses.
-    #[error("{bytes} bytes of memory for {name} could not be allocated; ask for fewer")]
-    Memory {
-        /// The parameter that says how much is needed.
-        name: &'static str,
-        /// The number of bytes.
-        bytes: usize,
-    },
+    /// Memory that cannot be had.
+    #[error(transparent)]
+    Memory(#[from] Refused),
     /// An environment variable with a value that cannot be used.
     #[error(transparent)]
     Setting(#[from] SettingError),
@@ -556,7 +552,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoSequence { .. } => ErrorKind::Index,
-            Self::Memory { .. } => ErrorKind::Memory,
+            Self::Memory(_) => ErrorKind::Memory,
             _ => ErrorKind::Value,
         }
     }
@@ -586,8 +582,7 @@ impl Error {
             | Self::Penalty { name, .. }
             | Self::EmptySequence { name, .. }
             | Self::UnknownToken { name, .. }
-            | Self::Zero { name }
-            | Self::Memory { name, .. } => Some(Subject::Parameter(name)),
+            | Self::Zero { name } => Some(Subject::Parameter(name)),
             _ => None,
         }
     }
@@ -661,7 +656,6 @@ mod tests {
             Error::EmptySequence { name: "bad_words", index: 0 },
             Error::UnknownToken { name: "ends", token: 9, size: 5 },
             Error::Zero { name: "limit" },
-            Error::Memory { name: "num_samples", bytes: 8 },
             Error::DryMultiplier(-1.0),
             Error::DryBase(0.5),
             Error::DryAllowedLength(0),
@@ -696,7 +690,7 @@ mod tests {
     fn kinds() {
         let error = Error::NoSequence { row: 2, sequences: 2 };
         assert_eq!(error.kind(), ErrorKind::Index);
-        let error = Error::Memory { name: "num_samples", bytes: 8 };
+        let error = Error::from(fastdecode_simd::memory::admit(usize::MAX).unwrap_err());
         assert_eq!(error.kind(), ErrorKind::Memory);
         assert_eq!(Error::NoneAllowed.kind(), ErrorKind::Value);
     }

@@ -12,7 +12,7 @@ use crate::row::scan::{first_equal, survey};
 use crate::row::select;
 use crate::truncation::survivors::SurvivorWorkspace;
 use crate::workspace::Workspace;
-use fastdecode_simd::Level;
+use fastdecode_simd::{Level, memory};
 
 /// The likeliest token: the first in the total order.
 ///
@@ -39,7 +39,7 @@ pub fn top_k(
     let SurvivorWorkspace { tops, folded, keys, candidates, .. } = &mut workspace.survivors;
     survey(level, row, tops)?;
     select::top_k(level, row, tops, wanted, folded, keys, candidates);
-    let mut best = candidates.clone();
+    let mut best = memory::collect(candidates.iter().copied())?;
     best.sort_unstable_by(Candidate::order);
     Ok(best)
 }
@@ -78,5 +78,5 @@ pub fn token_logprob(
 /// NaN, +inf, an empty row, or one without a finite entry.
 pub fn log_softmax(level: Level, row: &[f32], workspace: &mut Workspace) -> Result<Vec<f64>> {
     let normaliser = logsumexp(level, row, workspace)?;
-    Ok(row.iter().map(|&logit| f64::from(logit) - normaliser).collect())
+    Ok(memory::collect(row.iter().map(|&logit| f64::from(logit) - normaliser))?)
 }

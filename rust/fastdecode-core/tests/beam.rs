@@ -99,7 +99,7 @@ fn run(
             .collect();
         assert_eq!(live, histories, "parents and tokens rebuild the histories");
     }
-    (0..prompts.len()).map(|prompt| state.outcomes(prompt)).collect()
+    (0..prompts.len()).map(|prompt| state.outcomes(prompt).unwrap()).collect()
 }
 
 fn prompt(ids: &[u32], limit: usize) -> Prompt {
@@ -211,7 +211,7 @@ proptest! {
                 prop_assert_eq!(next.tokens, (0..num_beams as u32).collect::<Vec<_>>());
             }
         }
-        for (token, one) in (0..).zip(state.outcomes(0)) {
+        for (token, one) in (0..).zip(state.outcomes(0).unwrap()) {
             prop_assert_eq!(one.tokens, [0, token]);
         }
     }
@@ -404,7 +404,7 @@ fn list(toy: Toy, bound: f64, ids: &[u32], ends: &[u32], limit: usize) -> Vec<Ou
         };
         histories = tokens.into_iter().zip(parents).map(longer).collect();
     }
-    listing.outcomes()
+    listing.outcomes().unwrap()
 }
 
 proptest! {

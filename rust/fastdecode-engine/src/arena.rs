@@ -1,7 +1,8 @@
 //! Large stretches of memory.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use fastdecode_simd::Line;
+use fastdecode_simd::memory::{Refused, admit, check};
 use memmap2::MmapMut;
 
 /// Anonymous memory, zeros at first, in large pages where the system has them, because with small pages
@@ -12,8 +13,9 @@ impl Arena {
     /// Memory for `lines` lines. The system provides pages as they are first written to.
     pub fn new(lines: usize) -> Result<Self> {
         let bytes = lines.saturating_mul(size_of::<Line>());
-        let refused = |source| Error::Memory { bytes, source };
-        let map = MmapMut::map_anon(bytes.min(isize::MAX.cast_unsigned())).map_err(refused)?;
+        admit(bytes)?;
+        check()?;
+        let map = MmapMut::map_anon(bytes).map_err(|_| Refused::by_the_system(bytes))?;
         #[cfg(all(target_os = "linux", not(miri)))]
         // Only advice: a system without large pages refuses it, and everything works with small ones.
         let _ = map.advise(memmap2::Advice::HugePage);

@@ -4,6 +4,7 @@ use crate::cache::Sequence;
 use crate::error::{Error, Result};
 use crate::model::{Model, Wanted};
 use crate::workspace::Workspace;
+use fastdecode_simd::memory;
 use std::sync::Arc;
 
 /// The sequences of one batch, with their KV cache.
@@ -42,7 +43,8 @@ impl Batch {
     /// `repeats[i]` sequences, which share its cache. Writes their next-token logits, `vocab_size` each.
     ///
     /// # Errors
-    /// For a prompt that is empty, too long, or has an unknown token. The batch is then unchanged.
+    /// For a prompt that is empty, too long, or has an unknown token, and where the system refuses memory.
+    /// The batch is then unchanged.
     ///
     /// # Panics
     /// If `logits` has another size.
@@ -60,20 +62,31 @@ impl Batch {
             return Err(Error::Repeats { index });
         }
         let size = self.model.config().vocab_size();
-        assert_eq!(logits.len(), repeats.iter().sum::<usize>() * size);
-        let mut fresh = vec![self.model.sequence(); prompts.len()];
+        let rows: usize = repeats.iter().sum();
+        assert_eq!(logits.len(), rows * size);
+        memory::reserve(&mut self.sequences, rows)?;
+        let mut fresh = memory::filled(self.model.sequence(), prompts.len())?;
         let first = &mut logits[..prompts.len() * size];
         self.model.forward(&mut fresh, prompts, Wanted::Last, &mut self.workspace, first)?;
         // Spread from the last one down: no copy of a prompt's logits lies before the original.
-        let sources = repeats.iter().enumerate().flat_map(|(i, &n)| std::iter::repeat_n(i, n));
-        let sources: Vec<usize> = sources.collect();
-        for (to, &from) in sources.iter().enumerate().rev() {
-            logits.copy_within(from * size..(from + 1) * size, to * size);
+        let mut to = rows;
+        for (from, &count) in repeats.iter().enumerate().rev() {
+            for _ in 0..count {
+                to -= 1;
+                logits.copy_within(from * size..(from + 1) * size, to * size);
+            }
         }
-        for (sequence, &count) in fresh.into_iter().zip(repeats) {
-            self.sequences.extend(std::iter::repeat_n(sequence, count));
+        let before = self.sequences.len();
+        let added = fresh.iter().zip(repeats).try_for_each(|(sequence, &count)| {
+            (0..count).try_for_each(|_| {
+                self.sequences.push(sequence.fork()?);
+                Ok(())
+            })
+        });
+        if added.is_err() {
+            self.sequences.truncate(before);
         }
-        Ok(())
+        added
     }
 
     /// Appends one token to each sequence, and writes the next-token logits, `vocab_size` floats each.
@@ -85,7 +98,7 @@ impl Batch {
     /// # Panics
     /// If `logits` has another size.
     pub fn step(&mut self, tokens: &[u32], logits: &mut [f32]) -> Result<()> {
-        let tokens: Vec<&[u32]> = tokens.chunks(1).collect();
+        let tokens = memory::collect(tokens.chunks(1))?;
         let workspace = &mut self.workspace;
         self.model.forward(&mut self.sequences, &tokens, Wanted::Last, workspace, logits)
     }
@@ -94,16 +107,14 @@ impl Batch {
     /// the copies share the cache of their common tokens.
     ///
     /// # Errors
-    /// For an index out of range. The batch is then unchanged.
+    /// For an index out of range, and where the system refuses memory. The batch is then unchanged.
     pub fn keep(&mut self, rows: &[i64]) -> Result<()> {
-        let kept = rows
-            .iter()
-            .enumerate()
-            .map(|(index, &row)| {
-                let found = usize::try_from(row).ok().and_then(|row| self.sequences.get(row));
-                found.cloned().ok_or(Error::Row { index, row, sequences: self.sequences.len() })
-            })
-            .collect::<Result<_>>()?;
+        let mut kept = memory::with_room(rows.len())?;
+        for (index, &row) in rows.iter().enumerate() {
+            let found = usize::try_from(row).ok().and_then(|row| self.sequences.get(row));
+            let found = found.ok_or(Error::Row { index, row, sequences: self.sequences.len() })?;
+            kept.push(found.fork()?);
+        }
         self.sequences = kept;
         Ok(())
     }

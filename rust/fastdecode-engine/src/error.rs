@@ -1,5 +1,6 @@
 //! The engine's errors: everything that a model's files or a caller's values can be refused for.
 
+use fastdecode_simd::memory::Refused;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -94,14 +95,9 @@ pub enum Error {
         /// The tensor.
         name: String,
     },
-    /// Memory that the system refuses.
-    #[error("{bytes} bytes of memory could not be allocated: {source}")]
-    Memory {
-        /// The size.
-        bytes: usize,
-        /// The reason.
-        source: io::Error,
-    },
+    /// Memory that cannot be had.
+    #[error(transparent)]
+    Memory(#[from] Refused),
     /// A token outside the vocabulary.
     #[error(
         "tokens[{index}] has {token}, which is outside the vocabulary, 0..{}",
@@ -192,7 +188,7 @@ impl Error {
         match self {
             Self::File { path, source } => ErrorKind::File { path, source },
             Self::In { source, .. } => source.kind(),
-            Self::Memory { .. } => ErrorKind::Memory,
+            Self::Memory(_) => ErrorKind::Memory,
             Self::Row { .. } => ErrorKind::Index,
             Self::Changed { .. }
             | Self::Json { .. }

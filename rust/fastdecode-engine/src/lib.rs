@@ -13,7 +13,6 @@ mod batch;
 mod cache;
 mod error;
 pub mod gguf;
-mod memory;
 mod model;
 mod models;
 mod ops;

@@ -165,6 +165,9 @@ impl Model {
             quantised: &mut workspace.quantised,
         };
         let rows = &mut workspace.rows;
+        // The first pass is as long as any, so a refusal comes before anything is written.
+        let most = tokens.iter().map(|tokens| tokens.len()).sum::<usize>().min(PASS);
+        run.quantised.reserve(most, self.weights.widest())?;
         let mut logits = logits;
         let (mut sequence, mut done) = (0, 0);
         while sequence < tokens.len() {
@@ -194,7 +197,7 @@ impl Model {
                 wanted: &wanted_rows,
                 buffers: &mut workspace.buffers,
             };
-            self.network.forward(pass, now);
+            self.network.forward(pass, now)?;
             logits = later;
             for segment in rows.segments() {
                 sequences.advance(segment.sequence, segment.count);

@@ -1,6 +1,8 @@
 //! Memory that passes reuse.
 
+use crate::error::Result;
 use crate::ops::{PassRows, Quantised};
+use fastdecode_simd::memory;
 
 /// Activations of a pass, kept from one to the next.
 #[derive(Default)]
@@ -16,18 +18,19 @@ pub(crate) struct Buffers(Vec<Vec<f32>>);
 
 impl Buffers {
     /// Buffers of these sizes. Their contents are unspecified.
-    pub fn take<const N: usize>(&mut self, sizes: [usize; N]) -> [&mut [f32]; N] {
+    ///
+    /// # Errors
+    /// If the system refuses memory.
+    pub fn take<const N: usize>(&mut self, sizes: [usize; N]) -> Result<[&mut [f32]; N]> {
         if self.0.len() < N {
             self.0.resize_with(N, Vec::new);
         }
         for (buffer, size) in self.0.iter_mut().zip(sizes) {
-            if buffer.len() < size {
-                buffer.resize(size, 0.0);
-            }
+            memory::room(buffer, size)?;
         }
         let mut buffers = self.0.iter_mut().zip(sizes);
-        std::array::from_fn(|_| {
+        Ok(std::array::from_fn(|_| {
             buffers.next().map(|(buffer, size)| &mut buffer[..size]).unwrap_or_default()
-        })
+        }))
     }
 }

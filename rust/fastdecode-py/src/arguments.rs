@@ -7,11 +7,16 @@ use std::convert::Infallible;
 use std::fmt;
 use std::path::PathBuf;
 
+use fastdecode_simd::memory;
 use numpy::{Element, PyArray1, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::PyClass;
-use pyo3::exceptions::{PyException, PyIndexError, PyOverflowError, PyTypeError, PyValueError};
+use pyo3::exceptions::{
+    PyException, PyIndexError, PyMemoryError, PyOverflowError, PyTypeError, PyValueError,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyIterator, PyList, PyTuple};
+
+use crate::errors::exception;
 
 /// The most characters of a value that a message shows.
 const SHOWN: usize = 80;
@@ -141,7 +146,8 @@ fn listed<T>(
     read: impl Fn(Bound<'_, PyAny>) -> Option<T>,
 ) -> Option<Vec<T>> {
     let list = value.cast::<PyList>().ok()?;
-    let mut entries = Vec::with_capacity(list.len());
+    // Where there is no memory for it, reading one by one says so.
+    let mut entries = memory::with_room(list.len()).ok()?;
     for entry in list {
         entries.push(read(entry)?);
     }
@@ -240,8 +246,11 @@ impl<T: Argument> Argument for Vec<T> {
         }
         let entries: Vec<Bound<'_, PyAny>> =
             value.extract().map_err(|error| refused(value, name, &expected(), "", error))?;
-        let read = |(index, entry)| T::read(entry, Name::Entry(&name, index));
-        entries.iter().enumerate().map(read).collect()
+        let mut values = memory::with_room(entries.len()).map_err(exception)?;
+        for (index, entry) in entries.iter().enumerate() {
+            values.push(T::read(entry, Name::Entry(&name, index))?);
+        }
+        Ok(values)
     }
 
     fn plural() -> String {
@@ -258,7 +267,9 @@ fn refused(
     error: PyErr,
 ) -> PyErr {
     let py = value.py();
-    if error.is_instance_of::<PyOverflowError>(py) {
+    if error.is_instance_of::<PyMemoryError>(py) {
+        error
+    } else if error.is_instance_of::<PyOverflowError>(py) {
         PyValueError::new_err(format!("{name}={} is outside {range}", shown_number(value)))
     } else if error.is_instance_of::<PyException>(py) {
         wrong_type(value, name, expected)
@@ -395,16 +406,16 @@ pub fn words(
     default: impl Fn(usize) -> u32,
 ) -> PyResult<Vec<u32>> {
     let Some(value) = value else {
-        return Ok((0..each.count).map(default).collect());
+        return memory::collect((0..each.count).map(default)).map_err(exception);
     };
     let words = if let Some(words) = u32::array(value) {
         words?
     } else if value.hasattr("__index__")? && !value.hasattr("__len__")? {
-        return Ok(vec![word(value, name)?; each.count]);
+        return memory::filled(word(value, name)?, each.count).map_err(exception);
     } else {
         let name = Name::Argument(name);
         let expected = "an integer or a sequence of integers";
-        let mut words = Vec::with_capacity(each.count);
+        let mut words = memory::with_room(each.count).map_err(exception)?;
         for (index, entry) in iterated(value, name, expected)?.enumerate() {
             let word = unsigned(&entry?, Name::Entry(&name, index), u32::MAX.into())?;
             words.push(word as u32);
@@ -444,10 +455,13 @@ fn is_bytes(value: &Bound<'_, PyAny>) -> bool {
 /// The entries of an array, wherever they lie.
 fn entries<T: Element + Copy>(array: &Bound<'_, PyArray1<T>>) -> PyResult<Vec<T>> {
     if array.is_aligned() {
-        return Ok(array.try_readonly()?.as_array().to_vec());
+        return copied(array);
     }
     // A Rust view needs aligned elements.
     let copy = array.call_method0("copy")?;
-    let copy = copy.cast::<PyArray1<T>>()?.try_readonly()?;
-    Ok(copy.as_array().to_vec())
+    copied(copy.cast()?)
+}
+
+fn copied<T: Element + Copy>(array: &Bound<'_, PyArray1<T>>) -> PyResult<Vec<T>> {
+    memory::collect(array.try_readonly()?.as_array().iter().copied()).map_err(exception)
 }

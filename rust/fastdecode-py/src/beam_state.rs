@@ -1,15 +1,14 @@
 //! `BeamState`: a beam search in progress.
 
 use fastdecode_core::beam::{BeamState as Core, Ending, Expansion, Fate, Outcome, Prompt, Step};
-use fastdecode_simd::in_default_float_mode;
+use fastdecode_simd::{in_default_float_mode, memory};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 
 use crate::arguments::{self, Each, Given};
 use crate::beam::Beam;
 use crate::borrow::Borrowed;
-use crate::errors::{detached, exception};
+use crate::errors::{detached, exception, object};
 
 /// A beam search in progress, for all prompts of a batch. Engine-neutral: it takes logits and gives
 /// tokens, and for each token the row that it continues.
@@ -49,25 +48,25 @@ pub struct BeamStep {
 impl BeamStep {
     /// The token that each new row begins with, shape (rows,), int64.
     #[getter]
-    fn tokens<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
-        wide(&self.step.tokens).into_pyarray(py)
+    fn tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
+        Ok(wide(&self.step.tokens)?.into_pyarray(py))
     }
 
     /// The row of the given logits that each new row continues, shape (rows,), int64.
     #[getter]
-    fn parents<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
-        wide(&self.step.parents).into_pyarray(py)
+    fn parents<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
+        Ok(wide(&self.step.parents)?.into_pyarray(py))
     }
 
     /// The prompts that ended at this step.
     #[getter]
-    fn done(&self) -> Vec<u32> {
-        self.step.done.clone()
+    fn done<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        object(py, &self.step.done[..])
     }
 }
 
-fn wide(values: &[u32]) -> Vec<i64> {
-    values.iter().map(|&value| i64::from(value)).collect()
+fn wide(values: &[u32]) -> PyResult<Vec<i64>> {
+    memory::collect(values.iter().map(|&value| i64::from(value))).map_err(exception)
 }
 
 /// A sequence that a beam search has found, or one in progress.
@@ -80,14 +79,14 @@ pub struct BeamOutcome {
 impl BeamOutcome {
     /// The new tokens, with the one that ended them.
     #[getter]
-    fn token_ids(&self) -> Vec<u32> {
-        self.outcome.tokens.clone()
+    fn token_ids<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        object(py, &self.outcome.tokens[..])
     }
 
     /// Each token's log-probability under the model, in nats.
     #[getter]
-    fn logprobs(&self) -> Vec<f64> {
-        self.outcome.logprobs.clone()
+    fn logprobs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        object(py, &self.outcome.logprobs[..])
     }
 
     /// The search's score.
@@ -117,6 +116,12 @@ impl BeamOutcome {
     fn inclusion(&self) -> Option<f64> {
         self.outcome.inclusion
     }
+}
+
+/// Outcomes as a list.
+pub fn listed(py: Python<'_>, outcomes: Vec<Outcome>) -> PyResult<Bound<'_, PyAny>> {
+    let outcomes = outcomes.into_iter().map(|outcome| BeamOutcome { outcome });
+    object(py, memory::collect(outcomes).map_err(exception)?)
 }
 
 #[pymethods]
@@ -227,8 +232,9 @@ impl BeamState {
     }
 
     /// The live beams, one per row: the prompt's index and the new tokens.
-    fn live(&self) -> Vec<(u32, Vec<u32>)> {
-        self.state.live().into_iter().map(|row| (row.prompt, row.tokens)).collect()
+    fn live<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let rows = self.state.live().into_iter().map(|row| (row.prompt, row.tokens));
+        object(py, memory::collect(rows).map_err(exception)?)
     }
 
     /// A prompt's sequences, best first; the live beams of a prompt that has not ended come last.
@@ -237,10 +243,14 @@ impl BeamState {
     /// ------
     /// IndexError
     ///     A prompt that does not exist.
-    fn outcomes(&self, prompt: &Bound<'_, PyAny>) -> PyResult<Vec<BeamOutcome>> {
+    fn outcomes<'py>(
+        &self,
+        py: Python<'py>,
+        prompt: &Bound<'_, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let prompt = self.index(prompt)?;
-        let outcomes = in_default_float_mode(|| self.state.outcomes(prompt));
-        Ok(outcomes.into_iter().map(|outcome| BeamOutcome { outcome }).collect())
+        let outcomes = in_default_float_mode(|| self.state.outcomes(prompt)).map_err(exception)?;
+        listed(py, outcomes)
     }
 
     /// The new tokens that a prompt's best sequence is certain to begin with, and their
@@ -267,7 +277,7 @@ impl BeamState {
         &self,
         py: Python<'py>,
         prompt: &Bound<'py, PyAny>,
-    ) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         let prompt = self.index(prompt)?;
         let tuple = |one: &Expansion| {
             let (fate, node) = match one.fate {
@@ -275,9 +285,10 @@ impl BeamState {
                 Fate::Finished(node) => ("finished", Some(node)),
                 Fate::Pruned => ("pruned", None),
             };
-            (one.step, one.parent, one.token, one.logprob, one.score, fate, node).into_pyobject(py)
+            (one.step, one.parent, one.token, one.logprob, one.score, fate, node)
         };
-        self.state.expansions(prompt).iter().map(tuple).collect()
+        let all = self.state.expansions(prompt).iter().map(tuple);
+        object(py, memory::collect(all).map_err(exception)?)
     }
 }
 

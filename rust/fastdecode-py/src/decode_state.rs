@@ -6,14 +6,14 @@ use fastdecode_core::Ledger;
 use fastdecode_core::decode_state::{
     Choice, DecodeState as Core, Drawn, FinishReason, Limit, Noting, Rows, Sequence, SequenceParams,
 };
-use fastdecode_simd::in_default_float_mode;
+use fastdecode_simd::{in_default_float_mode, memory};
 use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::{PyAttributeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::arguments::{self, Each, Given};
 use crate::borrow::Borrowed;
-use crate::errors::{detached, exception};
+use crate::errors::{detached, exception, object};
 use crate::params::Sample;
 use crate::requests::model_itself;
 
@@ -70,10 +70,10 @@ impl DecodeStep {
         &self,
         py: Python<'py>,
         field: impl Fn(&Choice) -> T,
-    ) -> Bound<'py, PyArray1<T>> {
+    ) -> PyResult<Bound<'py, PyArray1<T>>> {
         let choices = self.drawn.choices().iter();
-        let values: Vec<T> = in_default_float_mode(|| choices.map(field).collect());
-        values.into_pyarray(py)
+        let values = in_default_float_mode(|| memory::collect(choices.map(field)));
+        Ok(values.map_err(exception)?.into_pyarray(py))
     }
 
     fn noted<'py, T: Element>(
@@ -82,9 +82,14 @@ impl DecodeStep {
         option: &str,
         field: impl Fn(&Choice) -> Option<T>,
     ) -> PyResult<Bound<'py, PyArray1<T>>> {
-        let choices = self.drawn.choices().iter();
-        let values: Option<Vec<T>> = in_default_float_mode(|| choices.map(field).collect());
-        values.map(|values| values.into_pyarray(py)).ok_or_else(|| not_noted(option))
+        let choices = self.drawn.choices();
+        let mut values = memory::with_room(choices.len()).map_err(exception)?;
+        in_default_float_mode(|| values.extend(choices.iter().map_while(field)));
+        // An option is for all rows or none.
+        if values.len() < choices.len() {
+            return Err(not_noted(option));
+        }
+        Ok(values.into_pyarray(py))
     }
 
     fn entry<'py, T: Element>(
@@ -100,45 +105,45 @@ impl DecodeStep {
 impl DecodeStep {
     /// The token ids (int64).
     #[getter]
-    fn tokens<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+    fn tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
         self.column(py, |choice| i64::from(choice.draw.token))
     }
 
     /// How many tokens of each sequence can be committed, shape (sequences,): 1, or with proposed
     /// tokens those up to the first that differs from its proposal or ends the sequence (int64).
     #[getter]
-    fn committable<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+    fn committable<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
         let counts = self.drawn.committable().iter().map(|&count| count.cast_signed() as i64);
-        counts.collect::<Vec<_>>().into_pyarray(py)
+        Ok(memory::collect(counts).map_err(exception)?.into_pyarray(py))
     }
 
     /// ln of each token's probability under the law it was drawn from, in nats (float64).
     #[getter]
-    fn logprobs<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+    fn logprobs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
         self.column(py, |choice| choice.draw.logprob())
     }
 
     /// The tokens' weights in the laws they were drawn from (uint64).
     #[getter]
-    fn weights<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u64>> {
+    fn weights<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u64>>> {
         self.column(py, |choice| choice.draw.weight)
     }
 
     /// The uniform integers drawn, each in [0, total) (uint64).
     #[getter]
-    fn tickets<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u64>> {
+    fn tickets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u64>>> {
         self.column(py, |choice| choice.draw.ticket)
     }
 
     /// The laws' total weights, W (uint64).
     #[getter]
-    fn totals<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u64>> {
+    fn totals<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u64>>> {
         self.column(py, |choice| choice.draw.total)
     }
 
     /// Mirostat's state after each draw, in bits; NaN where mirostat is off (float64).
     #[getter]
-    fn mus<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+    fn mus<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
         self.column(py, |choice| choice.mu.unwrap_or(f64::NAN))
     }
 
@@ -169,22 +174,26 @@ impl DecodeStep {
     /// For each row the model's likeliest token ids and ln of their probabilities, in nats; as
     /// many as the step was asked for.
     #[getter]
-    fn alternatives(&self) -> Vec<Vec<(u32, f64)>> {
-        self.drawn.choices().iter().map(|choice| choice.noted.alternatives.clone()).collect()
+    fn alternatives<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let rows = self.drawn.choices().iter().map(|choice| &choice.noted.alternatives[..]);
+        object(py, memory::collect(rows).map_err(exception)?)
     }
 
     /// For each row the model's likeliest tokens, and the token drawn after them where it is not
     /// one, as (id, ln of the probability under the model, weight in the law that was drawn from);
     /// with the ledger.
     #[getter]
-    fn candidates(&self) -> PyResult<Vec<Vec<(u32, f64, u64)>>> {
-        let of = |choice: &Choice| {
-            choice.noted.ledger.as_ref()?;
-            let some = &choice.noted.candidates;
-            Some(some.iter().map(|x| (x.token, x.logprob, x.weight)).collect())
-        };
-        let all: Option<_> = self.drawn.choices().iter().map(of).collect();
-        all.ok_or_else(|| not_noted("ledger"))
+    fn candidates<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let choices = self.drawn.choices();
+        if choices.iter().any(|choice| choice.noted.ledger.is_none()) {
+            return Err(not_noted("ledger"));
+        }
+        let mut rows = memory::with_room(choices.len()).map_err(exception)?;
+        for choice in choices {
+            let row = choice.noted.candidates.iter().map(|x| (x.token, x.logprob, x.weight));
+            rows.push(memory::collect(row).map_err(exception)?);
+        }
+        object(py, rows)
     }
 
     /// Each token's place in the model's own order, from 1; with the ledger (int64).
@@ -287,6 +296,8 @@ impl DecodeState {
             arguments::optional(eos_token_ids, "eos_token_ids")?.unwrap_or_default();
         let ends: Arc<[u32]> = ends.into();
         let mut state = Core::new();
+        memory::probe(histories.len().saturating_mul(2 * size_of::<Sequence>()))
+            .map_err(exception)?;
         for (index, history) in histories.into_iter().enumerate() {
             let limit = limits[index] as usize;
             let limit = match reasons.get(index) {
@@ -354,21 +365,22 @@ impl DecodeState {
 
     /// The number of tokens of each sequence, prompt and generated (int64).
     #[getter]
-    fn positions<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+    fn positions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
         let lengths = self.state.sequences().iter().map(|one| i64::from(one.key().position));
-        lengths.collect::<Vec<_>>().into_pyarray(py)
+        Ok(memory::collect(lengths).map_err(exception)?.into_pyarray(py))
     }
 
     /// Mirostat's state of each sequence, in bits; NaN at the start and without mirostat (float64).
     #[getter]
-    fn mus<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+    fn mus<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
         let mus = self.state.sequences().iter().map(|one| one.mu().unwrap_or(f64::NAN));
-        mus.collect::<Vec<_>>().into_pyarray(py)
+        Ok(memory::collect(mus).map_err(exception)?.into_pyarray(py))
     }
 
     /// The generated tokens of each sequence.
-    fn generated(&self) -> Vec<Vec<u32>> {
-        self.state.sequences().iter().map(|one| one.history().generated().to_vec()).collect()
+    fn generated<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let rows = self.state.sequences().iter().map(|one| one.history().generated());
+        object(py, memory::collect(rows).map_err(exception)?)
     }
 
     /// Append to each sequence the token drawn from its row of logits.
@@ -530,7 +542,7 @@ fn reasons(value: &Bound<'_, PyAny>, each: Each) -> PyResult<Vec<FinishReason>> 
         ))),
     };
     if let Ok(name) = value.extract::<String>() {
-        return Ok(vec![reason(&name)?; each.count]);
+        return memory::filled(reason(&name)?, each.count).map_err(exception);
     }
     let names: Vec<String> = arguments::values(value, "limit_reasons", each)?;
     names.iter().map(reason).collect()

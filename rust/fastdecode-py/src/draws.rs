@@ -1,10 +1,12 @@
 //! `Draws`: the result of `sample`, one entry per row.
 
 use fastdecode_core::{Ledger, Sampled};
-use fastdecode_simd::in_default_float_mode;
+use fastdecode_simd::{in_default_float_mode, memory};
 use numpy::{Element, IntoPyArray, PyArray1};
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
+
+use crate::errors::{exception, object};
 
 /// Tokens drawn, one per row, with the numbers that led to them.
 ///
@@ -23,9 +25,9 @@ impl Draws {
         &self,
         py: Python<'py>,
         field: impl Fn(&Sampled) -> T,
-    ) -> Bound<'py, PyArray1<T>> {
-        let values: Vec<T> = in_default_float_mode(|| self.rows.iter().map(field).collect());
-        values.into_pyarray(py)
+    ) -> PyResult<Bound<'py, PyArray1<T>>> {
+        let values = in_default_float_mode(|| memory::collect(self.rows.iter().map(field)));
+        Ok(values.map_err(exception)?.into_pyarray(py))
     }
 
     fn ledgers(&self) -> PyResult<impl Iterator<Item = &Ledger>> {
@@ -41,7 +43,8 @@ impl Draws {
         field: impl Fn(&Ledger) -> T,
     ) -> PyResult<Bound<'py, PyArray1<T>>> {
         let ledgers = self.ledgers()?;
-        let values: Vec<T> = in_default_float_mode(|| ledgers.map(field).collect());
+        let mut values = memory::with_room(self.rows.len()).map_err(exception)?;
+        in_default_float_mode(|| values.extend(ledgers.map(field)));
         Ok(values.into_pyarray(py))
     }
 }
@@ -50,31 +53,31 @@ impl Draws {
 impl Draws {
     /// The token ids (int64).
     #[getter]
-    fn tokens<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+    fn tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
         self.column(py, |row| i64::from(row.draw.token))
     }
 
     /// ln of each token's probability under the law it was drawn from, in nats (float64).
     #[getter]
-    fn logprobs<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+    fn logprobs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
         self.column(py, |row| row.draw.logprob())
     }
 
     /// The uniform integers drawn, each in [0, total) (uint64).
     #[getter]
-    fn tickets<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u64>> {
+    fn tickets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u64>>> {
         self.column(py, |row| row.draw.ticket)
     }
 
     /// The laws' total weights, W (uint64).
     #[getter]
-    fn totals<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u64>> {
+    fn totals<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u64>>> {
         self.column(py, |row| row.draw.total)
     }
 
     /// Mirostat's state after each draw, in bits; NaN where mirostat is off (float64).
     #[getter]
-    fn mus<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+    fn mus<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
         self.column(py, |row| row.mu.unwrap_or(f64::NAN))
     }
 
@@ -116,8 +119,10 @@ impl Draws {
 
     /// For each row, the model's likeliest token ids and ln of their probabilities, in nats.
     #[getter]
-    fn alternatives(&self) -> PyResult<Vec<Vec<(u32, f64)>>> {
-        Ok(self.ledgers()?.map(|ledger| ledger.alternatives.clone()).collect())
+    fn alternatives<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let mut rows = memory::with_room(self.rows.len()).map_err(exception)?;
+        rows.extend(self.ledgers()?.map(|ledger| &ledger.alternatives[..]));
+        object(py, rows)
     }
 
     fn __len__(&self) -> usize {

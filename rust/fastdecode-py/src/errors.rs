@@ -1,11 +1,14 @@
 //! Errors of the Rust crates as Python exceptions, and the calls that run without the GIL.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 
 use fastdecode_core::error::{ErrorKind as CoreKind, Subject};
 use fastdecode_engine::ErrorKind as EngineKind;
 use fastdecode_simd::in_default_float_mode;
+use fastdecode_simd::memory::{self, Refused};
+use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyIndexError, PyMemoryError, PyOSError, PyValueError};
 use pyo3::marker::Ungil;
 use pyo3::prelude::*;
@@ -16,7 +19,20 @@ pub fn detached<T: Send, E: Exception + Send>(
     py: Python<'_>,
     work: impl Ungil + FnOnce() -> Result<T, E>,
 ) -> PyResult<T> {
+    memory::check().map_err(exception)?;
     in_default_float_mode(|| py.detach(work)).map_err(exception)
+}
+
+/// A value as a Python object. PyO3 panics where Python cannot allocate one; with many objects in a
+/// list, that is a `MemoryError`.
+pub fn object<'py>(py: Python<'py>, value: impl IntoPyObject<'py>) -> PyResult<Bound<'py, PyAny>> {
+    let made = catch_unwind(AssertUnwindSafe(|| value.into_bound_py_any(py)));
+    made.unwrap_or_else(|panic| match panic.downcast_ref::<&str>() {
+        Some(&"Python API call failed") => {
+            Err(PyMemoryError::new_err("there is no memory for the objects of a result"))
+        }
+        _ => resume_unwind(panic),
+    })
 }
 
 /// An error as the exception of its kind.
@@ -37,6 +53,12 @@ impl Exception for fastdecode_core::Error {
             CoreKind::Index => PyIndexError::new_err(message),
             CoreKind::Memory => PyMemoryError::new_err(message),
         }
+    }
+}
+
+impl Exception for Refused {
+    fn exception(self) -> PyErr {
+        PyMemoryError::new_err(self.to_string())
     }
 }
 

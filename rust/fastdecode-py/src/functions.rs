@@ -1,6 +1,7 @@
 //! The functions of `fastdecode.core`.
 
-use fastdecode_core::{Key, Level, Pipeline, Request, Workspace, philox, queries};
+use fastdecode_core::{Key, Level, Logits, Pipeline, Request, Workspace, philox, queries};
+use fastdecode_simd::memory;
 use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -8,7 +9,7 @@ use pyo3::prelude::*;
 use crate::arguments::{self, Each, Given};
 use crate::borrow::Borrowed;
 use crate::draws::Draws;
-use crate::errors::detached;
+use crate::errors::{detached, exception};
 use crate::requests::{Keys, Past, Requests};
 
 /// One value or row of values for each row of logits, as an array; it has a batch axis if the logits
@@ -73,8 +74,11 @@ pub fn top_k<'py>(
     let k: i64 = arguments::read(k, "k")?;
     let rows =
         detached(py, || logits.map(|_, row, workspace| queries::top_k(level, row, k, workspace)))?;
-    let values = rows.iter().flatten().map(|c| c.logit).collect();
-    let ids = rows.iter().flatten().map(|c| i64::from(c.id)).collect();
+    let size = rows.iter().map(Vec::len).sum();
+    let mut values = memory::with_room(size).map_err(exception)?;
+    values.extend(rows.iter().flatten().map(|c| c.logit));
+    let mut ids = memory::with_room(size).map_err(exception)?;
+    ids.extend(rows.iter().flatten().map(|c| i64::from(c.id)));
     let shape = [logits.rows, k as usize];
     Ok((shaped(py, values, array.single, &shape)?, shaped(py, ids, array.single, &shape)?))
 }
@@ -173,6 +177,13 @@ pub fn log_softmax<'py>(
     per_token(py, logits, |row, workspace| queries::log_softmax(level, row, workspace))
 }
 
+/// Refuses what no machine has memory for: a value for each token of each row, twice while the rows
+/// become one array.
+fn admit_of_each<T>(logits: &Logits<'_>) -> PyResult<()> {
+    let bytes = logits.vocabulary.saturating_mul(2 * size_of::<T>());
+    memory::admit(bytes.saturating_mul(logits.rows)).map_err(exception)
+}
+
 /// A value for each token of each row, from the law that the row's token is drawn from.
 fn per_law<'py, T: Element + Clone + Send>(
     py: Python<'py>,
@@ -185,13 +196,19 @@ fn per_law<'py, T: Element + Clone + Send>(
 ) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
     let array = Borrowed::new(logits)?;
     let logits = array.logits();
+    admit_of_each::<T>(&logits)?;
     let requests = Requests::new(logits.rows, params, keys, past)?;
     let rows = detached(py, || {
         logits.map(|index, row, workspace| {
             of(requests.pipeline(index), row, requests.request(index), workspace)
         })
     })?;
-    shaped(py, rows.concat(), array.single, &[logits.rows, logits.vocabulary])
+    shaped(
+        py,
+        memory::concat(rows).map_err(exception)?,
+        array.single,
+        &[logits.rows, logits.vocabulary],
+    )
 }
 
 /// A value for each token of each row.
@@ -202,8 +219,14 @@ fn per_token<'py, T: Element + Clone + Send>(
 ) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
     let array = Borrowed::new(logits)?;
     let logits = array.logits();
+    admit_of_each::<T>(&logits)?;
     let rows = detached(py, || logits.map(|_, row, workspace| work(row, workspace)))?;
-    shaped(py, rows.concat(), array.single, &[logits.rows, logits.vocabulary])
+    shaped(
+        py,
+        memory::concat(rows).map_err(exception)?,
+        array.single,
+        &[logits.rows, logits.vocabulary],
+    )
 }
 
 /// Draw one token for each row.
@@ -324,13 +347,17 @@ pub fn multinomial<'py>(
     let past = Past { histories, prompt_lengths, mus: None };
     let requests = Requests::new(logits.rows, params, &keys, &past)?;
     let replacement = replacement.or("replacement", true)?;
+    // The tokens of all rows, and then the array of them.
+    let bytes = (size_of::<u32>() + size_of::<i64>()).saturating_mul(count);
+    memory::admit(bytes.saturating_mul(logits.rows)).map_err(exception)?;
     let of = if replacement { Pipeline::sample_many } else { Pipeline::sample_distinct };
     let rows = detached(py, || {
         logits.map(|index, row, workspace| {
             of(requests.pipeline(index), row, requests.request(index), count, workspace)
         })
     })?;
-    let tokens = rows.into_iter().flatten().map(i64::from).collect();
+    let mut tokens = memory::with_room(logits.rows * count).map_err(exception)?;
+    tokens.extend(rows.into_iter().flatten().map(i64::from));
     shaped(py, tokens, array.single, &[logits.rows, count])
 }
 
@@ -408,6 +435,17 @@ pub fn token_logprobs<'py>(
         })
     })?;
     Ok(PyArray1::from_vec(py, values))
+}
+
+/// Refuse a number of bytes that this process cannot have at once: more than the memory of the
+/// machine, of its control group, or of its address space (RLIMIT_AS).
+///
+/// Raises
+/// ------
+/// MemoryError
+#[pyfunction]
+pub fn check_memory(bytes: &Bound<'_, PyAny>) -> PyResult<()> {
+    memory::admit(arguments::read(bytes, "bytes")?).map_err(exception)
 }
 
 /// One block of the generator: Philox4x32-10 (Salmon et al., SC 2011).

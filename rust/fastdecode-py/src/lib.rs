@@ -15,12 +15,16 @@ mod params;
 mod requests;
 mod values;
 
+use fastdecode_simd::memory::Allocator;
 use pyo3::prelude::*;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 /// The Rust core of fastdecode.
 #[pymodule]
 mod _core {
-    use super::{Bound, PyModule, PyModuleMethods, PyResult};
+    use super::{Allocator, Bound, PyModule, PyModuleMethods, PyResult};
 
     #[pymodule_export]
     use crate::beam::Beam;
@@ -34,7 +38,7 @@ mod _core {
     use crate::engine::{GgufFile, NativeGpt2, NativeRows};
     #[pymodule_export]
     use crate::functions::{
-        argmax, distribution, log_softmax, logsumexp, multinomial, philox4x32, sample,
+        argmax, check_memory, distribution, log_softmax, logsumexp, multinomial, philox4x32, sample,
         token_logprobs, top_k, uniform, weights,
     };
     #[pymodule_export]
@@ -44,6 +48,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        Allocator::hold();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("RNG_VERSION", fastdecode_core::RNG_VERSION)
     }

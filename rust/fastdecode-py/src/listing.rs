@@ -5,7 +5,7 @@ use fastdecode_simd::in_default_float_mode;
 use pyo3::prelude::*;
 
 use crate::arguments;
-use crate::beam_state::{BeamOutcome, BeamStep};
+use crate::beam_state::{BeamStep, listed};
 use crate::borrow::Borrowed;
 use crate::errors::{detached, exception};
 
@@ -53,8 +53,8 @@ impl Listing {
     }
 
     /// The continuations listed so far, likeliest first; a score is the log-probability, in nats.
-    fn outcomes(&self) -> Vec<BeamOutcome> {
-        let outcomes = in_default_float_mode(|| self.listing.outcomes()).into_iter();
-        outcomes.map(|outcome| BeamOutcome { outcome }).collect()
+    fn outcomes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let outcomes = in_default_float_mode(|| self.listing.outcomes()).map_err(exception)?;
+        listed(py, outcomes)
     }
 }

@@ -9,6 +9,7 @@
 //!   children, is what makes it survive a fork.
 //! - [`DisjointSlice`] lends non-overlapping parts of a slice to the tasks of a parallel phase.
 //! - [`in_default_float_mode`] makes results independent of the caller's rounding mode.
+//! - [`memory`] asks for memory that may be refused, and knows how much there is.
 //! - [`settings`] reads the environment variables that choose the level and the threads.
 //!
 //! All levels perform the same IEEE operations in the same order and give the same bits: nothing is
@@ -20,6 +21,7 @@ mod kernel;
 mod lanes;
 mod level;
 mod line;
+pub mod memory;
 mod per_process;
 mod pool;
 mod process;

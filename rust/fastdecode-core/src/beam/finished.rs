@@ -33,7 +33,7 @@ pub(super) struct Finished {
 
 impl Finished {
     pub fn new(room: usize) -> Self {
-        Self { best: Vec::with_capacity(room + 1), room }
+        Self { best: Vec::new(), room }
     }
 
     pub fn is_full(&self) -> bool {

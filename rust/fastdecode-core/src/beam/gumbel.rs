@@ -15,6 +15,7 @@ use crate::pipeline::sampler::Sampler;
 use crate::rng::key::{Key, Purpose};
 use crate::truncation::DrawContext;
 use crate::workspace::Workspace;
+use fastdecode_simd::memory;
 
 /// The low bits of [`Key::sample`], which hold the number of a beam's draw; the beam's number is
 /// above.
@@ -60,7 +61,8 @@ impl Noisy {
                 weights => weights?,
             };
         let whole = weights.iter().sum();
-        Ok(Self { weights, left: whole, whole, logits: row.to_vec(), normaliser, drawn: 0 })
+        let logits = memory::collect(row.iter().copied())?;
+        Ok(Self { weights, left: whole, whole, logits, normaliser, drawn: 0 })
     }
 
     /// The next continuation, or None once all have been drawn; `bound` is the noise of the
@@ -99,7 +101,7 @@ impl Noisy {
 pub(super) fn largest(rows: &mut [(Source, Noisy)], count: usize) -> Vec<Continuation> {
     let mut heads: Vec<Option<Continuation>> =
         rows.iter_mut().map(|(source, noisy)| noisy.next(source, f64::INFINITY)).collect();
-    let mut chosen = Vec::with_capacity(count);
+    let mut chosen = Vec::new();
     while chosen.len() < count {
         let live = (0..heads.len()).filter_map(|row| heads[row].map(|head| (row, head.gumbel)));
         // On a tie the earlier row wins, as `reduce` keeps it.

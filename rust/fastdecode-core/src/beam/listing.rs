@@ -10,7 +10,7 @@ use crate::row::logits::Logits;
 use crate::row::select;
 use crate::truncation::survivors::SurvivorWorkspace;
 use crate::workspace::Workspace;
-use fastdecode_simd::Level;
+use fastdecode_simd::{Level, memory};
 
 /// A search for all complete continuations (ended by an end-of-sequence token or by the limit)
 /// with at least a given probability. A continuation is never likelier than its beginning, so
@@ -27,6 +27,9 @@ pub struct Listing {
     length: usize,
     finished: Vec<(u32, Ending)>,
 }
+
+/// Bytes that a step takes for each continuation, those before it included, at most.
+const EACH_FOUND: usize = 128;
 
 impl Listing {
     /// Begins with one row: the logits that follow the prompt. `limit` is the most new tokens.
@@ -72,8 +75,12 @@ impl Listing {
             self.likely(row, self.tree.node(self.live[index]).logprob, workspace)
         };
         let rows = logits.map(read)?;
-        self.length += 1;
         let (mut tokens, mut parents, mut next) = (Vec::new(), Vec::new(), Vec::new());
+        // The tree and the lists grow by doubling.
+        let found: usize = rows.iter().map(Vec::len).sum();
+        let kept = self.tree.count() + self.finished.len();
+        memory::probe(found.saturating_add(kept).saturating_mul(EACH_FOUND))?;
+        self.length += 1;
         for (row, likely) in (0..).zip(rows) {
             for (token, logprob) in likely {
                 let node = self.tree.push(self.live[row as usize], token, logprob);
@@ -93,8 +100,11 @@ impl Listing {
     }
 
     /// The continuations listed so far, likeliest first; on a tie the one found first.
-    #[must_use]
-    pub fn outcomes(&self) -> Vec<Outcome> {
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn outcomes(&self) -> Result<Vec<Outcome>> {
+        memory::probe(self.finished.len().saturating_mul(Outcome::bytes(self.length)))?;
         let outcome = |&(node, ending): &(u32, Ending)| Outcome {
             tokens: self.tree.tokens(node),
             logprobs: self.tree.logprobs(node),
@@ -105,7 +115,7 @@ impl Listing {
         };
         let mut outcomes: Vec<Outcome> = self.finished.iter().map(outcome).collect();
         outcomes.sort_by(|a, b| b.score.total_cmp(&a.score));
-        outcomes
+        Ok(outcomes)
     }
 
     /// The tokens of a row that keep a beginning at the bound or above, in the order of ids.
@@ -122,6 +132,8 @@ impl Listing {
         let likely = candidates.iter().filter(|candidate| {
             candidate.logit > f32::NEG_INFINITY && f64::from(candidate.logit) >= least
         });
-        Ok(likely.map(|one| (one.id, f64::from(one.logit) - normaliser)).collect())
+        let mut found = memory::with_room(candidates.len())?;
+        found.extend(likely.map(|one| (one.id, f64::from(one.logit) - normaliser)));
+        Ok(found)
     }
 }

@@ -28,7 +28,7 @@ pub use search::{Outcome, Prompt};
 pub use trace::{Expansion, Fate};
 pub use tree::{Node, Tree};
 
-use fastdecode_simd::Level;
+use fastdecode_simd::{Level, memory};
 use open::{Reader, Row};
 use search::Search;
 
@@ -79,6 +79,9 @@ pub struct LiveRow {
     pub tokens: Vec<u32>,
 }
 
+/// Bytes that a step takes for each candidate that it compares, at most.
+const EACH_CANDIDATE: usize = 256;
+
 impl BeamState {
     /// Begins a search for each prompt, with one row each: the logits that follow the prompt.
     ///
@@ -94,8 +97,10 @@ impl BeamState {
         if let Some(index) = prompts.iter().position(|prompt| prompt.limit == 0) {
             return Err(Error::NoRoom(index));
         }
-        let search = |prompt| Search::new(&beam, prompt, seed, trace);
-        let searches = prompts.into_iter().map(search).collect();
+        let mut searches = memory::with_room(prompts.len())?;
+        for prompt in prompts {
+            searches.push(Search::new(&beam, prompt, seed, trace)?);
+        }
         let beam = beam.with_eos(&ends)?;
         Ok(Self { beam, ends, seed, level: Level::detect(), searches })
     }
@@ -136,7 +141,7 @@ impl BeamState {
             return Err(Error::Length { name: "allowed", got: allowed.len(), rows });
         }
         self.check_tokens(logits.vocabulary)?;
-        let histories = self.histories();
+        let histories = self.histories()?;
         // A diversity penalty may push down as many tokens as earlier groups have beams.
         let penalised = if self.beam.groups > 1 { self.beam.num_beams } else { 0 };
         let k = self.beam.candidates(self.ends.len()) + penalised;
@@ -162,6 +167,11 @@ impl BeamState {
         mut opened: Opened,
         mut stop: Option<&mut BatchStopRule>,
     ) -> Result<Step> {
+        // Before anything changes: what the search grows by, in many pieces, follows from the candidates.
+        let wanted = self.beam.candidates(self.ends.len());
+        let candidates = opened.rows.iter().map(|row| row.candidates(wanted)).sum::<usize>();
+        let nodes = self.searches.iter().map(|search| search.tree.count()).sum::<usize>();
+        memory::probe((candidates + nodes).saturating_mul(EACH_CANDIDATE))?;
         let mut step = Step::default();
         let mut first = 0;
         for (prompt, search) in (0..).zip(&mut self.searches) {
@@ -191,10 +201,12 @@ impl BeamState {
     /// The sequences of a prompt, best first: `num_return_sequences` of them, or all if there are
     /// fewer.
     ///
+    /// # Errors
+    /// [`Error::Memory`].
+    ///
     /// # Panics
     /// If there is no such prompt.
-    #[must_use]
-    pub fn outcomes(&self, prompt: usize) -> Vec<Outcome> {
+    pub fn outcomes(&self, prompt: usize) -> Result<Vec<Outcome>> {
         self.searches[prompt].outcomes(&self.beam, self.beam.returned)
     }
 
@@ -249,17 +261,20 @@ impl BeamState {
     }
 
     /// Each row's tokens and how many are its prompt's, where the processors need them.
-    fn histories(&self) -> Vec<(Vec<u32>, usize)> {
+    fn histories(&self) -> Result<Vec<(Vec<u32>, usize)>> {
         if !self.beam.processors().needs_history() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let histories = self.searches.iter().flat_map(|search| {
-            search.rows().map(move |live| {
-                let mut history = search.prompt.ids.clone();
+        let mut histories = memory::with_room(self.rows())?;
+        for search in &self.searches {
+            let prompt = &search.prompt.ids;
+            for live in search.rows() {
+                let mut history = memory::with_room(prompt.len() + search.length)?;
+                history.extend_from_slice(prompt);
                 history.extend(search.tree.tokens(live.node));
-                (history, search.prompt.ids.len())
-            })
-        });
-        histories.collect()
+                histories.push((history, prompt.len()));
+            }
+        }
+        Ok(histories)
     }
 }

@@ -10,7 +10,7 @@ use crate::row::scan::survey;
 use crate::row::select;
 use crate::truncation::survivors::SurvivorWorkspace;
 use crate::workspace::Workspace;
-use fastdecode_simd::Level;
+use fastdecode_simd::{Level, memory};
 
 /// A token of a row, with what it adds to a beam's sums.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,6 +29,16 @@ pub(super) enum Row {
     Best(Vec<Scored>),
     /// The law to draw from without replacement.
     Noisy(Noisy),
+}
+
+impl Row {
+    /// How many candidates it has for a step that wants this many.
+    pub fn candidates(&self, wanted: usize) -> usize {
+        match self {
+            Self::Best(top) => top.len(),
+            Self::Noisy(_) => wanted,
+        }
+    }
 }
 
 /// How rows are read.
@@ -109,7 +119,9 @@ impl Reader<'_> {
             let processed = if untouched { logprob } else { f64::from(candidate.logit) };
             Scored { token: candidate.id, logprob, processed }
         });
-        Ok(scored.collect())
+        let mut best = memory::with_room(candidates.len())?;
+        best.extend(scored);
+        Ok(best)
     }
 }
 
@@ -128,9 +140,12 @@ fn hold_to(row: &mut [f32], allowed: &[u32]) -> Result<()> {
             size,
         })
     });
-    let kept = kept.collect::<Result<Vec<_>>>()?;
+    let mut held = memory::with_room(allowed.len())?;
+    for one in kept {
+        held.push(one?);
+    }
     row.fill(f32::NEG_INFINITY);
-    for (token, value) in kept {
+    for (token, value) in held {
         row[token as usize] = value;
     }
     Ok(())

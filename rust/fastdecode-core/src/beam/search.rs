@@ -7,7 +7,9 @@ use super::open::Row;
 use super::params::Beam;
 use super::trace::Expansion;
 use super::tree::{ROOT, Tree};
+use crate::error::Result;
 use crate::rng::key::{Key, Purpose};
+use fastdecode_simd::memory;
 
 /// A prompt to continue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +43,15 @@ pub struct Outcome {
     pub node: u32,
 }
 
+impl Outcome {
+    /// Bytes of an outcome of this number of tokens, while it is made.
+    pub(super) fn bytes(tokens: usize) -> usize {
+        // Its vectors are collected in one order and turned round, and the allocator adds to each.
+        let vectors = size_of::<u32>() + 2 * size_of::<f64>();
+        size_of::<Self>() + 64 + 2 * vectors * tokens
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Search {
     pub prompt: Prompt,
@@ -52,7 +63,7 @@ pub(super) struct Search {
 }
 
 impl Search {
-    pub fn new(beam: &Beam, prompt: Prompt, seed: u64, trace: bool) -> Self {
+    pub fn new(beam: &Beam, prompt: Prompt, seed: u64, trace: bool) -> Result<Self> {
         let mut root = Live { node: ROOT, row: 0, score: 0.0, gumbel: 0.0 };
         if beam.is_stochastic() {
             // No beam has this number, so no other draw shares the root's noise.
@@ -62,13 +73,11 @@ impl Search {
         }
         let room = beam.width() / beam.groups;
         let group = Group { live: vec![root], finished: Finished::new(room) };
-        Self {
-            prompt,
-            tree: Tree::default(),
-            expansions: trace.then(Vec::new),
-            groups: vec![group; beam.groups],
-            length: 0,
-        }
+        // What a group takes for its beams is asked for when it has them; what it has at first is small.
+        memory::probe(beam.groups.saturating_mul(size_of::<Group>() + size_of::<Live>()))?;
+        let groups = memory::filled(group, beam.groups)?;
+        let expansions = trace.then(Vec::new);
+        Ok(Self { prompt, tree: Tree::default(), expansions, groups, length: 0 })
     }
 
     /// The live beams, one for each row of logits. Before the first token one row serves all
@@ -121,8 +130,15 @@ impl Search {
     }
 
     /// The finished sequences, best first, then the live ones; at most `count`.
-    pub fn outcomes(&self, beam: &Beam, count: usize) -> Vec<Outcome> {
+    ///
+    /// # Errors
+    /// [`Error::Memory`](crate::Error::Memory).
+    pub fn outcomes(&self, beam: &Beam, count: usize) -> Result<Vec<Outcome>> {
         let stochastic = beam.is_stochastic();
+        let sequences = |group: &Group| group.finished.best.len() + group.live.len();
+        let most = self.groups.iter().map(sequences).sum::<usize>();
+        let each = size_of::<(Hypothesis, Option<Ending>)>();
+        memory::probe(most.saturating_mul(each) + most.min(count) * Outcome::bytes(self.length))?;
         let ranked = self.ranked(beam);
         let threshold = ranked.get(count).map_or(f64::NEG_INFINITY, |(next, _)| next.score);
         let outcome = |(one, ending): &(Hypothesis, Option<Ending>)| Outcome {
@@ -133,7 +149,7 @@ impl Search {
             inclusion: stochastic.then(|| gumbel::inclusion(one.sum, threshold)),
             node: one.node,
         };
-        ranked.iter().take(count).map(outcome).collect()
+        Ok(ranked.iter().take(count).map(outcome).collect())
     }
 
     /// The last node common to all sequences that may still become the best one.

@@ -47,6 +47,11 @@ impl Tree {
         (self.nodes.len() - 1) as u32
     }
 
+    /// The number of nodes, the root among them.
+    pub(super) fn count(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// The node and those above it, upwards, without the root.
     pub fn ancestry(&self, id: u32) -> impl Iterator<Item = Node> + '_ {
         let mut next = id;

@@ -12,6 +12,7 @@ use crate::row::select;
 use crate::truncation::DrawContext;
 use crate::truncation::survivors::SurvivorWorkspace;
 use crate::workspace::Workspace;
+use fastdecode_simd::memory;
 
 /// What is recorded of each token besides the draw. Each of them costs time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -125,7 +126,7 @@ impl Chooser<'_> {
                 whole.law.scale = Scale::new(1.0);
                 whole.total = None;
             }
-            note_raw(&mut noted, noting, &draw, &mut whole, workspace);
+            note_raw(&mut noted, noting, &draw, &mut whole, workspace)?;
         }
         Ok(Choice { draw, mu: sampler.next_mu(context, &draw), noted })
     }
@@ -147,23 +148,22 @@ impl Chooser<'_> {
             note_processed(&mut noted, &draw, &mut whole, workspace);
         }
         let max = survey(law.level, raw, &mut workspace.survivors.tops)?;
-        let ledger = Ledger::new(raw, max, &law, &draw, alternatives, &mut workspace.survivors);
+        let ledger = Ledger::new(raw, max, &law, &draw, alternatives, &mut workspace.survivors)?;
         if noting.raw || noting.alternatives > 0 {
             let mut whole =
                 Total { law: Law::whole(law.level, raw, max, Scale::new(1.0)), total: None };
-            note_raw(&mut noted, noting, &draw, &mut whole, workspace);
+            note_raw(&mut noted, noting, &draw, &mut whole, workspace)?;
         }
         let others = ledger.alternatives.iter().filter(|(token, _)| *token != draw.token);
         let missing = others.count() == ledger.alternatives.len();
         let own = missing.then_some((draw.token, ledger.raw_logprob));
         let some = ledger.alternatives.iter().copied().chain(own);
-        noted.candidates = some
-            .map(|(token, logprob)| Candidate {
-                token,
-                logprob,
-                weight: law.weight_of(token as usize),
-            })
-            .collect();
+        noted.candidates = memory::with_room(ledger.alternatives.len() + 1)?;
+        noted.candidates.extend(some.map(|(token, logprob)| Candidate {
+            token,
+            logprob,
+            weight: law.weight_of(token as usize),
+        }));
         noted.ledger = Some(ledger);
         Ok(Choice { draw, mu: sampler.next_mu(context, &draw), noted })
     }
@@ -195,7 +195,7 @@ fn note_raw(
     draw: &Draw,
     model: &mut Total,
     workspace: &mut Workspace,
-) {
+) -> Result<()> {
     let total = model.get(workspace);
     let Law { level, row, max, .. } = model.law;
     let normaliser = f64::from(max) + (ln(total) - ln(1 << WEIGHT_BITS));
@@ -206,6 +206,7 @@ fn note_raw(
         let wanted = noting.alternatives.min(row.len());
         select::top_k(level, row, tops, wanted, folded, keys, candidates);
         candidates.sort_unstable_by(crate::row::order::Candidate::order);
-        noted.alternatives.extend(candidates.iter().map(|x| (x.id, logprob(x.logit))));
+        noted.alternatives = memory::collect(candidates.iter().map(|x| (x.id, logprob(x.logit))))?;
     }
+    Ok(())
 }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::processors::History;
 use crate::row::logits::Logits;
 use crate::truncation::DrawContext;
+use fastdecode_simd::memory;
 
 /// The rows that are drawn from.
 #[derive(Debug, Clone, Copy)]
@@ -81,9 +82,11 @@ impl<'a> Layout<'a> {
         if let Some(&token) = proposed.iter().flatten().find(|&&token| token as usize >= size) {
             return Err(Error::UnknownToken { name: "proposed", token, size });
         }
-        let mut starts = vec![0];
-        let mut places = Vec::with_capacity(rows.rows);
-        let mut histories = Vec::with_capacity(proposed.len());
+        let mut starts = memory::with_room(sequences.len() + 1)?;
+        starts.push(0);
+        let more: usize = proposed.iter().map(Vec::len).sum();
+        let mut places = memory::with_room(sequences.len() + more)?;
+        let mut histories = memory::with_room(sequences.len())?;
         for (index, sequence) in sequences.iter().enumerate() {
             if sequence.reason().is_some() {
                 return Err(Error::Ended { sequence: index });
@@ -120,9 +123,9 @@ impl DecodeState {
         if logits.vocabulary == 0 {
             return Err(Error::EmptyVocabulary);
         }
-        let mut all = vec![0.0; logits.rows * logits.vocabulary];
+        let mut all = memory::filled(0.0, logits.rows.saturating_mul(logits.vocabulary))?;
         // Each row is written by the thread that has read it.
-        let slots: Vec<_> = all.chunks_mut(logits.vocabulary).map(Mutex::new).collect();
+        let slots = memory::collect(all.chunks_mut(logits.vocabulary).map(Mutex::new))?;
         logits.map(|index, row, workspace| {
             let (sequence, ahead) = layout.places[index];
             let mut slot = slots[index].lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,8 +171,8 @@ impl DecodeState {
         };
         let length = |sequence: usize| layout.proposed(sequence).len();
         let rounds = 1 + (0..self.len()).filter(|&i| chained(i)).map(length).max().unwrap_or(0);
-        let mut mus: Vec<_> = self.sequences.iter().map(|sequence| sequence.mu).collect();
-        let mut choices = vec![Choice::default(); logits.rows];
+        let mut mus = memory::collect(self.sequences.iter().map(|sequence| sequence.mu))?;
+        let mut choices = memory::filled(Choice::default(), logits.rows)?;
         for round in 0..rounds {
             let drawn = logits.map(|index, row, workspace| {
                 let (sequence, ahead) = layout.places[index];
@@ -205,7 +208,7 @@ impl DecodeState {
             let own = &choices[layout.starts[index]..layout.starts[index + 1]];
             sequence.committable(own.iter().map(|choice| choice.draw.token), layout.proposed(index))
         });
-        let committable = committable.collect();
+        let committable = memory::collect(committable)?;
         Ok(Drawn { version: self.version, choices, starts: layout.starts, committable })
     }
 

@@ -24,6 +24,7 @@ pub use sequence::{FinishReason, Limit, Sequence, SequenceParams};
 
 use crate::error::{Error, Result};
 use crate::row::logits::Logits;
+use fastdecode_simd::memory;
 
 /// The sequences that step together. Row i of a step's logits is sequence i's.
 #[derive(Debug, Clone)]
@@ -91,13 +92,18 @@ impl DecodeState {
     /// have the same key, so the same logits give them the same tokens.
     ///
     /// # Errors
-    /// [`Error::NoSequence`].
+    /// [`Error::NoSequence`], [`Error::Memory`].
     pub fn keep(&mut self, rows: &[usize]) -> Result<()> {
-        let mut uses = vec![0u32; self.len()];
+        let mut uses = memory::filled(0u32, self.len())?;
         for &row in rows {
             *uses.get_mut(row).ok_or(Error::NoSequence { row, sequences: self.len() })? += 1;
         }
-        let mut before: Vec<_> = self.sequences.drain(..).map(Some).collect();
+        let copies = rows.len().saturating_sub(self.len());
+        let longest = self.sequences.iter().map(|one| one.history().tokens().len()).max();
+        memory::probe(copies.saturating_mul(longest.unwrap_or(0) * size_of::<u32>()))?;
+        let mut before = memory::with_room(self.len())?;
+        memory::reserve(&mut self.sequences, copies)?;
+        before.extend(self.sequences.drain(..).map(Some));
         self.sequences.extend(rows.iter().filter_map(|&row| {
             uses[row] -= 1;
             if uses[row] == 0 { before[row].take() } else { before[row].clone() }

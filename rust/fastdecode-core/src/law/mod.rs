@@ -13,7 +13,7 @@ use crate::law::weight::{CAPACITY, Halves, Real, Scale, weight};
 use crate::math::ln::ln;
 use crate::row::order::Candidate;
 use fastdecode_simd::Level;
-use fastdecode_simd::{LANES, Lanes, kernel};
+use fastdecode_simd::{LANES, Lanes, kernel, memory};
 
 /// The number of tokens that share a sum of weights, so that a draw scans one block only.
 pub(crate) const BLOCK: usize = 512;
@@ -196,11 +196,13 @@ impl<'a> Law<'a> {
     }
 
     /// Every token's weight.
-    #[must_use]
-    pub fn weights(&self) -> Vec<u64> {
-        let mut weights = vec![0; self.row.len()];
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn weights(&self) -> Result<Vec<u64>> {
+        let mut weights = memory::filled(0, self.row.len())?;
         self.fill(0, self.row.len(), &mut weights);
-        weights
+        Ok(weights)
     }
 
     /// The draw of a ticket; `token_of` maps the ticket to a token.

@@ -1,6 +1,7 @@
 //! The numbers recorded with a token: its probability, the mass that was cut, and the likeliest
 //! alternatives.
 
+use crate::error::Result;
 use crate::law::entropy::Entropy;
 use crate::law::weight::{Scale, WEIGHT_BITS};
 use crate::law::{Draw, Law};
@@ -8,6 +9,7 @@ use crate::math::ln::ln;
 use crate::row::order::Candidate;
 use crate::row::select;
 use crate::truncation::survivors::SurvivorWorkspace;
+use fastdecode_simd::memory;
 
 /// What led to a token, besides its [`Draw`].
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -38,7 +40,7 @@ impl Ledger {
         draw: &Draw,
         alternatives: usize,
         workspace: &mut SurvivorWorkspace,
-    ) -> Self {
+    ) -> Result<Self> {
         let model = Law::whole(law.level, raw, max, Scale::new(1.0));
         let before = Entropy::of(&model);
         let normaliser = f64::from(max) + ln(before.weight) - ln(1 << WEIGHT_BITS);
@@ -52,9 +54,9 @@ impl Ledger {
             let wanted = alternatives.min(raw.len());
             select::top_k(law.level, raw, tops, wanted, folded, keys, candidates);
             candidates.sort_unstable_by(Candidate::order);
-            likeliest.extend(candidates.iter().map(|x| (x.id, logprob(x.logit))));
+            likeliest = memory::collect(candidates.iter().map(|x| (x.id, logprob(x.logit))))?;
         }
-        Self {
+        Ok(Self {
             raw_logprob: logprob(token.logit),
             rank: rank(raw, token),
             kept_logprob: (ln(draw.total) - ln(whole.sum(sums))).min(0.0),
@@ -62,7 +64,7 @@ impl Ledger {
             entropy_before: before.nats(),
             entropy_after: after.nats(),
             alternatives: likeliest,
-        }
+        })
     }
 }
 

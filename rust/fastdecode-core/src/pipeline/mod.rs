@@ -13,6 +13,7 @@ use crate::row::scan::survey;
 use crate::truncation::DrawContext;
 use crate::truncation::Params;
 use crate::workspace::Workspace;
+use fastdecode_simd::memory;
 use ledger::Ledger;
 use sampler::Sampler;
 
@@ -151,7 +152,7 @@ impl Pipeline {
     ) -> Result<Vec<u32>> {
         self.on_processed(row, request.history, workspace, |row, workspace| {
             let draws = self.sampler.sample_many(row, request.context, count, workspace)?;
-            Ok(draws.iter().map(|draw| draw.token).collect())
+            Ok(memory::collect(draws.iter().map(|draw| draw.token))?)
         })
     }
 
@@ -197,7 +198,8 @@ impl Pipeline {
             let ticket = request.context.key.ticket(total);
             let draw = law.draw(total, ticket, |ticket| law.find(ticket))?;
             let max = survey(law.level, row, &mut workspace.survivors.tops)?;
-            let ledger = Ledger::new(row, max, &law, &draw, alternatives, &mut workspace.survivors);
+            let ledger =
+                Ledger::new(row, max, &law, &draw, alternatives, &mut workspace.survivors)?;
             Ok((draw, ledger))
         })
     }

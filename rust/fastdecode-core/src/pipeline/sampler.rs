@@ -6,7 +6,7 @@ use crate::rng::key::Key;
 use crate::truncation::survivors::Survivors;
 use crate::truncation::{DrawContext, Params};
 use crate::workspace::Workspace;
-use fastdecode_simd::Level;
+use fastdecode_simd::{Level, memory};
 
 /// Checked parameters; made once, used for every row and step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -120,11 +120,7 @@ impl Sampler {
             let key = Key { sample: context.key.sample.wrapping_add(i as u32), ..context.key };
             DrawContext { key, ..context }
         };
-        let mut draws: Vec<Draw> = Vec::new();
-        draws.try_reserve_exact(count).map_err(|_| Error::Memory {
-            name: "num_samples",
-            bytes: count.saturating_mul(size_of::<Draw>()),
-        })?;
+        let mut draws: Vec<Draw> = memory::with_room(count)?;
         if self.tosses() {
             for i in 0..count {
                 draws.push(self.sample(row, of(i), workspace)?);
@@ -155,8 +151,8 @@ impl Sampler {
     ) -> Result<Vec<u32>> {
         let (law, mut total) = self.law(row, context, workspace)?;
         law.sum(&mut workspace.survivors.sums);
-        let mut drawn = vec![0u64; row.len().div_ceil(64)];
-        let mut tokens = Vec::with_capacity(count.min(row.len()));
+        let mut drawn = memory::filled(0u64, row.len().div_ceil(64))?;
+        let mut tokens = memory::with_room(count.min(row.len()))?;
         for i in 0..count {
             if total == 0 {
                 return Err(Error::TooFewTokens { wanted: count, tokens: i as u64 });
@@ -196,7 +192,7 @@ impl Sampler {
         context: DrawContext,
         workspace: &mut Workspace,
     ) -> Result<Vec<u64>> {
-        Ok(self.law(row, context, workspace)?.0.weights())
+        self.law(row, context, workspace)?.0.weights()
     }
 
     /// The probability of every token, `w / W`: exactly what is drawn from.
@@ -211,7 +207,7 @@ impl Sampler {
     ) -> Result<Vec<f64>> {
         let (law, total) = self.law(row, context, workspace)?;
         let total = total as f64;
-        Ok(law.weights().into_iter().map(|weight| weight as f64 / total).collect())
+        Ok(memory::collect(law.weights()?.into_iter().map(|weight| weight as f64 / total))?)
     }
 
     /// Mirostat's bound after a draw; None where mirostat is off.

@@ -85,7 +85,13 @@ mod tests {
     fn weights(params: Params, level: Level, row: &[f32]) -> Vec<u64> {
         let mut workspace = SurvivorWorkspace::default();
         let context = DrawContext::default();
-        params.survivors(level, row, &context, &mut workspace).unwrap().into_law().0.weights()
+        params
+            .survivors(level, row, &context, &mut workspace)
+            .unwrap()
+            .into_law()
+            .0
+            .weights()
+            .unwrap()
     }
 
     /// Every token whose weight reaches the bound, in short rows and in long ones, with ties.

@@ -3,7 +3,7 @@
 use super::shape::Shape;
 use super::slab::{Chunk, Slabs};
 use crate::error::Result;
-use fastdecode_simd::Session;
+use fastdecode_simd::{Session, memory};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
@@ -30,6 +30,9 @@ impl Fork {
             // A former holder may have released it, after its last read, on another thread.
             fence(Ordering::Acquire);
             return Ok(());
+        }
+        if forks.len() == forks.capacity() {
+            memory::reserve(forks, forks.len().max(16))?;
         }
         let to = Arc::new(slabs.take()?);
         let from = std::mem::replace(chunk, Arc::clone(&to));

@@ -4,7 +4,7 @@ use super::fork::Fork;
 use super::shape::{POSITIONS, Shape};
 use super::slab::{Chunk, Slabs};
 use crate::error::Result;
-use fastdecode_simd::Line;
+use fastdecode_simd::{Line, memory};
 use std::sync::Arc;
 
 /// The KV cache of one sequence. A clone is a fork: it shares all chunks, and the two then diverge.
@@ -33,6 +33,14 @@ impl Sequence {
     /// An empty sequence.
     pub(crate) fn new(shape: Shape, slabs: Arc<Slabs>) -> Self {
         Self { chunks: Vec::new(), length: 0, shape, slabs }
+    }
+
+    /// A clone, where the system may refuse the memory for its list of chunks.
+    pub(crate) fn fork(&self) -> Result<Self> {
+        let mut chunks = memory::with_room(self.chunks.len())?;
+        chunks.extend_from_slice(&self.chunks);
+        let slabs = Arc::clone(&self.slabs);
+        Ok(Self { chunks, length: self.length, shape: self.shape, slabs })
     }
 
     /// The number of its tokens.
@@ -64,12 +72,15 @@ impl Sequence {
 
     /// Makes room for `count` more positions, which this sequence has alone once `forks` are made.
     pub(super) fn reserve(&mut self, count: usize, forks: &mut Vec<Fork>) -> Result<()> {
+        memory::check()?;
         let mut filled = self.length % POSITIONS;
         // More than one chunk where positions were reserved and then not written.
         for chunk in self.chunks.iter_mut().skip(self.length / POSITIONS) {
             Fork::diverge(chunk, filled, &self.slabs, forks)?;
             filled = 0;
         }
+        let more = (self.length + count).div_ceil(POSITIONS).saturating_sub(self.chunks.len());
+        memory::reserve(&mut self.chunks, more)?;
         while self.capacity() < self.length + count {
             self.chunks.push(Arc::new(self.slabs.take()?));
         }

@@ -189,12 +189,12 @@ struct Layer {
 }
 
 impl Network for Gpt2 {
-    fn forward(&self, pass: Pass<'_, '_>, logits: &mut [f32]) {
+    fn forward(&self, pass: Pass<'_, '_>, logits: &mut [f32]) -> Result<()> {
         let Pass { run, sequences, rows, wanted, buffers } = pass;
         let (width, count) = (self.width, rows.len());
         let blocks = RowBlocks::new(count);
         let [residual, normed, qkv, hidden] =
-            buffers.take([width, width, 3 * width, self.inner].map(|width| count * width));
+            buffers.take([width, width, 3 * width, self.inner].map(|width| count * width))?;
 
         self.embedding.apply(run, rows, residual);
         for (index, layer) in self.layers.iter().enumerate() {
@@ -207,7 +207,7 @@ impl Network for Gpt2 {
             layer.down.apply(run, blocks, hidden, Output::Add(residual));
         }
         if wanted.is_empty() {
-            return;
+            return Ok(());
         }
         // The wanted rows, one after the other: they only ever move up.
         for (to, &from) in wanted.iter().enumerate() {
@@ -218,6 +218,7 @@ impl Network for Gpt2 {
         let (residual, normed) = (&residual[..size], &mut normed[..size]);
         self.norm.apply(run, blocks, residual, width, normed);
         self.head.apply(run, blocks, normed, Output::Rows(logits));
+        Ok(())
     }
 }
 

@@ -40,7 +40,10 @@ pub(crate) trait Architecture: Debug + Send + Sync {
 /// The layers of a model.
 pub(crate) trait Network: Send + Sync {
     /// Computes the logits of the rows `pass.wanted`, one after the other.
-    fn forward(&self, pass: Pass<'_, '_>, logits: &mut [f32]);
+    ///
+    /// # Errors
+    /// If the system refuses memory, before anything is written.
+    fn forward(&self, pass: Pass<'_, '_>, logits: &mut [f32]) -> Result<()>;
 }
 
 /// One forward pass over some new tokens of some sequences.

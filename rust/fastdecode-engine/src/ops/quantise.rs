@@ -6,8 +6,9 @@
 
 use super::row_blocks::{BLOCK_ROWS, RowBlocks};
 use super::tile::with_rows;
+use crate::error::Result;
 use crate::weights::{CHAIN, QUAD, ZERO, scale_of};
-use fastdecode_simd::{DisjointSlice, Lanes, Level, Line, ROUNDER, Session, kernel};
+use fastdecode_simd::{DisjointSlice, Lanes, Level, Line, ROUNDER, Session, kernel, memory};
 
 /// Words of a stretch: inputs that share a scale.
 pub const WORDS: usize = CHAIN / QUAD;
@@ -32,6 +33,18 @@ struct Stretch<'a> {
 }
 
 impl Quantised {
+    /// Room for row blocks of this number of rows, `inputs` wide.
+    ///
+    /// # Errors
+    /// If the system refuses memory.
+    pub fn reserve(&mut self, rows: usize, inputs: usize) -> Result<()> {
+        let (words, stretches) = (inputs.div_ceil(QUAD), inputs.div_ceil(CHAIN));
+        memory::room(&mut self.words, rows * words)?;
+        memory::room(&mut self.scales, rows * stretches)?;
+        memory::room(&mut self.offsets, rows * stretches)?;
+        Ok(())
+    }
+
     /// Quantises the row blocks `x`, `inputs` wide.
     ///
     /// # Panics

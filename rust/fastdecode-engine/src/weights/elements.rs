@@ -2,11 +2,10 @@
 
 use super::file::WeightsFile;
 use crate::error::Result;
-use crate::memory;
-use fastdecode_simd::{DisjointSlice, Session};
+use fastdecode_simd::{DisjointSlice, Session, memory};
 use half::{bf16, f16};
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// A tensor's elements, row-major. All formats are widened to float32 exactly.
 #[derive(Debug, Clone, Copy)]
@@ -132,7 +131,7 @@ impl<'a> Elements<'a> {
             // SAFETY: pieces do not overlap, and each is one task's.
             let to = unsafe { pieces.part(first..size.min(first + PIECE)) };
             if let Err(error) = file.read(start + first as u64, to) {
-                memory::keep_first(&failure, error);
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             }
         });
         match failure.into_inner() {

@@ -7,8 +7,7 @@ use super::store::{Matrix, Table, Vector, Weights};
 use super::tensors::{Tensor, Tensors};
 use crate::arena::Arena;
 use crate::error::{Error, Result};
-use crate::memory;
-use fastdecode_simd::{DisjointSlice, LANES, Line, Session};
+use fastdecode_simd::{DisjointSlice, LANES, Line, Session, memory};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -120,7 +119,8 @@ impl<'a> Packing<'a> {
     pub fn finish(self, session: &mut Session<'_>) -> Result<Weights> {
         let mut arena = Arena::new(self.lines)?;
         copy_all(&self.copies, arena.lines_mut(), session)?;
-        Ok(Weights::new(arena))
+        let widest = self.copies.iter().map(|copy| copy.form.quantised_inputs()).max();
+        Ok(Weights::new(arena, widest.unwrap_or(0)))
     }
 
     fn padded(&mut self, name: &str, width: usize, lines: usize) -> Result<Vector> {
@@ -195,7 +195,7 @@ fn copy_all(copies: &[Copy<'_>], lines: &mut [Line], session: &mut Session<'_>) 
             let done = copy_units(copy, elements, &strips[task], to, scales, &mut scratch);
             locked(&scratches).push(scratch);
             if let Err(error) = done {
-                memory::keep_first(&failure, error);
+                locked(&failure).get_or_insert(error);
             }
         });
         failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
@@ -261,6 +261,14 @@ fn copy_units(
 }
 
 impl Form {
+    /// The inputs that are quantised for it.
+    fn quantised_inputs(self) -> usize {
+        match self {
+            Self::Panels { format: Format::Int8, inputs, .. } => inputs,
+            _ => 0,
+        }
+    }
+
     /// Whether the elements of a row or panel lie apart in the tensor.
     fn is_strided(self) -> bool {
         matches!(self, Self::Panels { orientation: Orientation::InputsByOutputs, .. })

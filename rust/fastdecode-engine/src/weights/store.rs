@@ -6,7 +6,11 @@ use fastdecode_simd::{LANES, Line};
 use std::ops::Range;
 
 /// All weights of a model: one arena of lines.
-pub(crate) struct Weights(Arena);
+pub(crate) struct Weights {
+    arena: Arena,
+    /// The most inputs of a matrix whose activations are quantised.
+    widest: usize,
+}
 
 /// Where a matrix lies. Its format is its own: the matrices of a model may differ.
 #[derive(Debug, Clone)]
@@ -43,18 +47,23 @@ pub(crate) struct MatrixView<'a> {
 }
 
 impl Weights {
-    pub(super) fn new(arena: Arena) -> Self {
-        Self(arena)
+    pub(super) fn new(arena: Arena, widest: usize) -> Self {
+        Self { arena, widest }
+    }
+
+    /// The most inputs of a matrix whose activations are quantised; 0 where none is.
+    pub fn widest(&self) -> usize {
+        self.widest
     }
 
     /// Bytes that the weights take.
     pub fn bytes(&self) -> usize {
-        self.0.bytes()
+        self.arena.bytes()
     }
 
     /// Everything, in the order in which a pass reads it.
     pub fn lines(&self) -> &[Line] {
-        self.0.lines()
+        self.arena.lines()
     }
 
     #[inline(always)]

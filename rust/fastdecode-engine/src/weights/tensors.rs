@@ -3,7 +3,7 @@
 use super::elements::{Elements, Encoding};
 use super::file::WeightsFile;
 use crate::error::{Error, Result};
-use crate::memory;
+use fastdecode_simd::memory;
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype as Stored, Metadata, TensorInfo};
 use std::collections::HashMap;

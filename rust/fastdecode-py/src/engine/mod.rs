@@ -10,6 +10,7 @@ use std::sync::Arc;
 use fastdecode_engine::{
     Batch, Config, Elements, Error, Format, Model, Result, Tensor, Tensors, Wanted, Workspace,
 };
+use fastdecode_simd::memory;
 use half::f16;
 use numpy::{
     Element, PyArray2, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods,
@@ -276,7 +277,7 @@ impl NativeRows {
         let size = self.model.config().vocab_size();
         let given: Vec<i64> = arguments::read(tokens, "tokens")?;
         let name = |row| format!("tokens[{row}]");
-        let mut tokens = Vec::with_capacity(given.len());
+        let mut tokens = memory::with_room(given.len()).map_err(exception)?;
         for (row, token) in given.iter().enumerate() {
             tokens.extend(ids(row, &[*token], size, name)?);
         }
@@ -332,6 +333,8 @@ fn format_of(dtype: Given<'_, '_>) -> PyResult<Format> {
 /// An array of zeros. NumPy's own function raises `MemoryError` where the binding's would panic.
 fn zeros(py: Python<'_>, shape: [usize; 2]) -> PyResult<Bound<'_, PyArray2<f32>>> {
     let [rows, columns] = shape;
+    let bytes = rows.saturating_mul(columns).saturating_mul(size_of::<f32>());
+    memory::admit(bytes).map_err(exception)?;
     let array = py.import("numpy")?.call_method1("zeros", ((rows, columns), "float32"))?;
     Ok(array.cast_into()?)
 }
@@ -355,8 +358,11 @@ fn ids(
     name: impl Fn(usize) -> String,
 ) -> PyResult<Vec<u32>> {
     let id = |&token: &i64| u32::try_from(token).map_err(|_| Error::Token { index, token, size });
-    let ids: Result<Vec<u32>> = tokens.iter().map(id).collect();
-    ids.map_err(|error| exception(Named(error, name)))
+    let mut ids = memory::with_room(tokens.len()).map_err(exception)?;
+    for token in tokens {
+        ids.push(id(token).map_err(|error| exception(Named(error, &name)))?);
+    }
+    Ok(ids)
 }
 
 /// A weight, borrowed from Python.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from transformers.cache_utils import DynamicCache
 
 from fastdecode.models.engines.base import CachedBatch
+from fastdecode.models.engines.refused_memory import refused_memory
 from fastdecode.models.engines.transformers import limits
 from fastdecode.models.engines.transformers.batch import TorchBatch, ready
 from fastdecode.models.engines.transformers.cache_rows import selected
@@ -104,6 +105,7 @@ class TorchEngine:
         found = self._found.bytes_per_token
         return max(1, limits.cache_bytes(self.model) if found is None else found)
 
+    @refused_memory()
     @torch.inference_mode()
     def start(
         self, prompts: Sequence[Sequence[int]], repeats: Sequence[int]
@@ -176,10 +178,11 @@ class TorchEngine:
         """
         border = self.capabilities.border
         for batch in self._scoring_batches(sequences):
-            logits = self.forward.plain(batch)
-            if border is not None and len(batch[0]) > border:
-                logits = logits.clone()
-                logits[:, :border] = self.forward.plain([s[:border] for s in batch])
+            with refused_memory():
+                logits = self.forward.plain(batch)
+                if border is not None and len(batch[0]) > border:
+                    logits = logits.clone()
+                    logits[:, :border] = self.forward.plain([s[:border] for s in batch])
             for row, sequence in enumerate(batch):
                 yield ready(logits[row, : len(sequence)])
 
