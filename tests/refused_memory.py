@@ -54,12 +54,12 @@ def _next_token(decoder: Any) -> str:
 
 
 def _score(decoder: Any) -> str:
-    return _digest([one.logprob for one in decoder.score(TEXTS, logprobs=40)])
+    return _digest([one.logprob for one in decoder.score(TEXTS, alternatives=40)])
 
 
 def _enumerate(decoder: Any) -> str:
-    found = decoder.enumerate_continuations("Once upon", min_prob=1e-5, max_new_tokens=4)
-    return _digest([(one.token_ids, one.score) for one in found])
+    found = decoder.enumerate_continuations("Once upon", min_probability=1e-4, max_new_tokens=3)
+    return _digest([(one.token_ids, one.logprob) for one in found])
 
 
 def _load(dtype: str) -> str:

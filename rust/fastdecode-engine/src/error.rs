@@ -220,8 +220,7 @@ impl Error {
         match error {
             gguf::Error::Read { source, .. } => Self::File { path: path.to_owned(), source },
             gguf::Error::Memory { bytes } => {
-                let source = io::ErrorKind::OutOfMemory.into();
-                Self::Memory { bytes: usize::try_from(bytes).unwrap_or(usize::MAX), source }
+                Refused::by_the_system(usize::try_from(bytes).unwrap_or(usize::MAX)).into()
             }
             error => Self::Gguf(error).within(path),
         }

@@ -28,7 +28,9 @@ pub fn detached<T: Send, E: Exception + Send>(
 pub fn object<'py>(py: Python<'py>, value: impl IntoPyObject<'py>) -> PyResult<Bound<'py, PyAny>> {
     let made = catch_unwind(AssertUnwindSafe(|| value.into_bound_py_any(py)));
     made.unwrap_or_else(|panic| match panic.downcast_ref::<&str>() {
-        Some(&"Python API call failed") => {
+        Some(&"PyObject pointer is null") => {
+            // Python's own exception is still set, and this one takes its place.
+            drop(PyErr::take(py));
             Err(PyMemoryError::new_err("there is no memory for the objects of a result"))
         }
         _ => resume_unwind(panic),

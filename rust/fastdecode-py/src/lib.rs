@@ -38,8 +38,8 @@ mod _core {
     use crate::engine::{GgufFile, NativeGpt2, NativeRows};
     #[pymodule_export]
     use crate::functions::{
-        argmax, check_memory, distribution, log_softmax, logsumexp, multinomial, philox4x32, sample,
-        token_logprobs, top_k, uniform, weights,
+        argmax, check_memory, distribution, log_softmax, logsumexp, multinomial, philox4x32,
+        sample, token_logprobs, top_k, uniform, weights,
     };
     #[pymodule_export]
     use crate::listing::Listing;
