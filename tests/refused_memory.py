@@ -99,7 +99,7 @@ def torch_calls() -> dict[str, Callable[[], str]]:
     torch.set_num_threads(1)
     decoder = fastdecode.Decoder.from_pretrained("demo", engine="transformers")
     decoder.generate("Once", max_new_tokens=2, do_sample=True, seed=1)
-    return {"transformers": partial(_generate, decoder, n=100, do_sample=True)}
+    return {"transformers": partial(_generate, decoder, n=400, batch_size=400, do_sample=True)}
 
 
 @dataclass
