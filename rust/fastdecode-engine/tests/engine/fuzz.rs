@@ -16,7 +16,7 @@ fn damaged(mut whole: Vec<u8>, target: u32, round: u64) -> Vec<u8> {
     let key = [round as u32, (round >> 32) as u32];
     let words = |index| philox4x32([index, 0, 0, target], key);
     let [changes, ..] = words(0);
-    for change in 0..changes % 4 + 1 {
+    for change in 0..=changes % 4 {
         let [kind, at, byte, count] = words(change + 1);
         if whole.is_empty() {
             break;
