@@ -1,22 +1,26 @@
 """Ctrl-C while the command line starts: the process ends at once, without a traceback.
 
-Imported before all else, because an interrupt may come while the package is being imported.
+Imported before all else, because an interrupt may come while the package is being imported. So it
+imports nothing that the interpreter does not have in memory anyway; `signal` would take longer.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+
+# Type checkers take this name for the one in `typing`, which is not imported here.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal
 
 INTERRUPTED = 130
 _NAMES = ("fastdecode", "fastdecode.exe", "fastdecode-script.py")
 
 
-def end_at_once(*_: Any) -> None:
+def end_at_once(*_: object) -> None:
     """A signal handler that ends the process, which has nothing to lose yet, or any more."""
     os._exit(INTERRUPTED)
 
@@ -27,28 +31,30 @@ def watch() -> None:
         _handle(signal.default_int_handler, end_at_once)
 
 
-@contextmanager
-def raised() -> Iterator[None]:
+class _Replaced:
+    """For a while, another handler in place of one, if that one is set."""
+
+    def __init__(self, before: object, after: object) -> None:
+        self._before, self._after = before, after
+        self._done = False
+
+    def __enter__(self) -> None:
+        self._done = _handle(self._before, self._after)
+
+    def __exit__(self, *_: object) -> None:
+        if self._done:
+            _handle(self._after, self._before)
+
+
+def raised() -> _Replaced:
     """Let an interrupt be a `KeyboardInterrupt`, as in any other program, for a while."""
-    if _handle(end_at_once, signal.default_int_handler):
-        try:
-            yield
-        finally:
-            _handle(signal.default_int_handler, end_at_once)
-    else:
-        yield
+    return _Replaced(end_at_once, signal.default_int_handler)
 
 
-@contextmanager
-def unraised() -> Iterator[None]:
+def unraised() -> _Replaced:
     """Let an interrupt end the command at once within `raised`, as while a model loads."""
-    if _is_the_command() and _handle(signal.default_int_handler, end_at_once):
-        try:
-            yield
-        finally:
-            _handle(end_at_once, signal.default_int_handler)
-    else:
-        yield
+    ends = end_at_once if _is_the_command() else signal.default_int_handler
+    return _Replaced(signal.default_int_handler, ends)
 
 
 def _is_the_command() -> bool:
@@ -60,10 +66,12 @@ def _is_the_command() -> bool:
     return name in _NAMES or (folder, name) == ("fastdecode", "__main__.py")
 
 
-def _handle(before: Any, after: Any) -> bool:
+def _handle(before: object, after: object) -> bool:
     """Replace one handler by another; false where another is set or this is no main thread."""
-    with suppress(ValueError):
-        if signal.getsignal(signal.SIGINT) == before:
-            signal.signal(signal.SIGINT, after)
-            return True
-    return False
+    try:
+        if signal.getsignal(signal.SIGINT) != before:
+            return False
+        signal.signal(signal.SIGINT, after)  # type: ignore[arg-type]
+    except ValueError:
+        return False
+    return True

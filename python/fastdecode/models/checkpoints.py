@@ -51,6 +51,10 @@ def load(
     trusted = trust_remote_code
     if Path(name_or_path).is_dir():
         return _read(name_or_path, name_or_path, device, dtype, None, local=True, trusted=trusted)
+    if Path(name_or_path).exists():
+        raise ValueError(
+            f"model={name_or_path!r}: it is a file; give the folder that a model's files are in"
+        )
     if not _REPOSITORY.fullmatch(name_or_path) or name_or_path.startswith("."):
         raise ValueError(
             f"model={name_or_path!r}: there is no such folder, and it is not a hub name; "

@@ -24,6 +24,11 @@ _GENERATION = "generation_config.json"
 _TOKENIZER = "tokenizer_config.json"
 # Of older versions of transformers, beside it.
 _SPECIAL_TOKENS = "special_tokens_map.json"
+# Those that are not settings.
+_OTHERS = (
+    *("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"),
+    *("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja"),
+)
 _EOS = "eos_token_id"
 # Those of which there is one; there may be several end tokens.
 _SINGLE = ("bos_token_id", "pad_token_id")
@@ -45,6 +50,7 @@ def check(folder: Path) -> None:
             the file and the line or the field.
         OSError: where one cannot be read.
     """
+    _check_regular(folder)
     _model_settings(folder)
     tokenizer_settings(folder)
     special_tokens(folder)
@@ -151,6 +157,15 @@ def _of_tokenizer(path: Path) -> dict[str, Any]:
     found = read_object(path)
     _check_fields(found, _TOKENIZER_FIELDS, path)
     return found
+
+
+def _check_regular(folder: Path) -> None:
+    """Refuse folders, pipes and devices under the names of a model's files."""
+    for name in (_CONFIG, _GENERATION, _TOKENIZER, _SPECIAL_TOKENS, *_OTHERS):
+        path = folder / name
+        if path.exists() and not path.is_file():
+            what = "a folder" if path.is_dir() else "a pipe or a device"
+            raise ValueError(f"{path}: it is {what}, and not a file")
 
 
 def _check_template(folder: Path) -> None:

@@ -8,6 +8,8 @@ from fastdecode.models import strict_json
 from fastdecode.models.strict_json import shown
 
 # The weights as one file, and the index of several, as transformers looks for them.
+# The most characters of the name of a file, in all systems.
+_LONGEST = 255
 _WEIGHTS = (
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
@@ -54,7 +56,7 @@ def weight_files(index: Path) -> tuple[str, ...]:
     if not isinstance(places, dict) or not places:
         raise ValueError(f"{index}: weight_map must be an object of file names by tensor")
     for tensor, name in places.items():
-        if not isinstance(name, str) or name != Path(name).name:
+        if not isinstance(name, str) or name != Path(name).name or len(name) > _LONGEST:
             raise ValueError(
                 f"{index}: weight_map[{shown(tensor)}] must be the name of a file in the same "
                 f"folder, not {shown(name)}"
