@@ -7,9 +7,9 @@ from pathlib import Path
 from fastdecode.models import strict_json
 from fastdecode.models.strict_json import shown
 
-# The weights as one file, and the index of several, as transformers looks for them.
 # The most characters of the name of a file, in all systems.
 _LONGEST = 255
+# The weights as one file, and the index of several, as transformers looks for them.
 _WEIGHTS = (
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
