@@ -15,6 +15,7 @@ ORDER = (
     "_core",
     "_moved",
     "errors",
+    "forks",
     "files",
     "core",
     "options",

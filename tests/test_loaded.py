@@ -130,7 +130,7 @@ def test_a_child_forked_while_a_model_is_loaded(tmp_path, loading):
     thread = threading.Thread(target=loaded.resolve, args=(folder,))
     thread.start()
     try:
-        while not any(place.lock.locked() for place in loaded._kept._places.values()):
+        while not any(place.lock.locked() for place in list(loaded._kept._places.values())):
             pass
         child = os.fork()
         if not child:

@@ -12,7 +12,7 @@ _interrupts.watch()
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fastdecode import _moved, core
+from fastdecode import _moved, core, forks
 from fastdecode._core import Beam, Sample, __version__
 from fastdecode.api import (
     classify,
@@ -70,6 +70,7 @@ _HOME = {name: module for module, names in _LATER.items() for name in names}
 
 
 _moved.install()
+forks.register()
 
 
 def __getattr__(name: str) -> Any:

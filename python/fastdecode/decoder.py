@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, Unpack, cast, overload
 
+from fastdecode.forks import cached_property
 from fastdecode.models.codec import Codec
 from fastdecode.models.engines.base import ClosedEngine, Engine
 from fastdecode.models.identity.source import Source

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from typing import Any
 
 # On a terminal, a bar is shown for at least this many texts.
@@ -25,3 +27,14 @@ def progress_bar(wanted: bool | None, texts: int, name: str, *, each: int = 1) -
     from tqdm import tqdm
 
     return tqdm(total=texts * each, unit="text", desc=name)
+
+
+def _start_over() -> None:
+    """In a forked child: another thread of the parent may have been drawing a bar, under a lock."""
+    bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    if bars is not None:
+        bars.set_lock(threading.RLock())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over)

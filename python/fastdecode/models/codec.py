@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from itertools import takewhile
 from typing import Any, NamedTuple
 
 from fastdecode.errors import warn
+from fastdecode.forks import cached_property
 from fastdecode.models.detokenizer import Detokenizer
 from fastdecode.models.pieces import Pieces
 from fastdecode.models.text_bound import most_bytes

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastdecode import forks
 from fastdecode.models.engines import open_engine, prefers_native
 from fastdecode.models.engines.base import Engine
 from fastdecode.models.placement import device_name, dtype_name
@@ -29,6 +30,7 @@ class LoadedModel:
     model: Any = None
 
 
+@forks.undivided()
 def open_pretrained(
     name_or_path: str,
     *,
@@ -60,6 +62,7 @@ def open_pretrained(
             return found
     if kept == "int8":
         dtype = None
+    forks.uses_torch()
     model, tokenizer = load(
         name_or_path,
         device=device,
@@ -70,6 +73,7 @@ def open_pretrained(
     return open_object(model, tokenizer, engine=engine, dtype=kept, probe=probe)
 
 
+@forks.undivided()
 def open_object(
     model: Any,
     tokenizer: Any,
@@ -98,6 +102,7 @@ def open_object(
         raise TypeError(
             f"model must be a transformers causal language model, not {type(model).__name__}"
         )
+    forks.uses_torch()
     return LoadedModel(open_engine(model, engine, dtype, probe=probe), tokenizer, model)
 
 

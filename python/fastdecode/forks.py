@@ -1,0 +1,166 @@
+"""What a forked child must not inherit from the other threads of its parent.
+
+A fork copies the memory of a process, and only the thread that forks. What another thread was in
+the middle of stays as it was forever: its locks stay locked, its imports stay half done. So a fork
+waits for work that cannot be torn in two, and the child makes its own locks and pools of threads.
+The extension module sees to its own threads.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from time import monotonic
+from typing import Any, Generic, Self, TypeVar, overload
+
+from fastdecode import _core
+
+# How long a fork waits for other threads, in seconds. It then goes on, in case they wait for it.
+_PATIENCE = 30.0
+
+_T = TypeVar("_T")
+
+
+class _Gate:
+    """The threads that a fork has to wait for."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        # How many times each thread is inside.
+        self.inside: dict[int, int] = {}
+        # Forks that wait; no other thread enters meanwhile.
+        self.forks = 0
+
+
+_gate = _Gate()
+# Whether the extension module has seen an array.
+_warm = False
+# Whether this process was forked from one that had imported torch.
+_torch_inherited = False
+# Whether the package computes with torch.
+_torch_used = False
+
+
+def register() -> None:
+    """From now on, forks by Python wait for other threads, and children make locks of their own."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
+        )
+
+
+@contextmanager
+def undivided() -> Iterator[None]:
+    """Within, a fork by another thread waits, because a child could not go on from the middle."""
+    me, gate = threading.get_ident(), _gate
+    with gate.changed:
+        if me not in gate.inside:
+            gate.changed.wait_for(lambda: not gate.forks, _PATIENCE)
+        gate.inside[me] = gate.inside.get(me, 0) + 1
+    try:
+        yield
+    finally:
+        # Not the same one where this thread has forked within, and this is the child.
+        gate = _gate
+        with gate.changed:
+            gate.inside[me] -= 1
+            if not gate.inside[me]:
+                del gate.inside[me]
+            gate.changed.notify_all()
+
+
+def uses_torch() -> None:
+    """Note that the package computes with torch; call it before it does.
+
+    torch keeps threads for each thread that calls it. A child has none of them, and its first
+    operation on several threads would wait for them forever. So its operations run on one thread.
+    """
+    global _torch_used
+    if _torch_inherited and not _torch_used:
+        _one_thread_of_torch()
+    _torch_used = True
+
+
+class cached_property(Generic[_T]):
+    """`functools.cached_property`, without the lock that it has in Python 3.11.
+
+    Threads that ask at the same time may compute the value several times.
+    """
+
+    def __init__(self, compute: Callable[[Any], _T]) -> None:
+        """Compute the value with `compute`, when it is first asked for."""
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, owner: type[Any], name: str) -> None:
+        """Keep the value under `name`, where it is found before this descriptor."""
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any] | None = None) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> _T: ...
+    def __get__(self, instance: object | None, owner: type[Any] | None = None) -> Self | _T:
+        """The value of `instance`."""
+        if instance is None:
+            return self
+        value: _T = instance.__dict__.setdefault(self._name, self._compute(instance))
+        return value
+
+
+def _one_thread_of_torch() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+
+
+def _finish_imports() -> None:
+    """Wait for the modules of the package that other threads are importing."""
+    # A module has a lock from before its file is found until it is ready.
+    locks = getattr(importlib._bootstrap, "_module_locks", {})
+    until = monotonic() + _PATIENCE
+    while names := [name for name in list(locks) if str(name).startswith("fastdecode")]:
+        for name in names:
+            with suppress(Exception):
+                importlib.import_module(name)
+        if monotonic() > until:
+            return
+
+
+def _warm_up() -> None:
+    """Wait where another thread is the first that passes an array to the extension module."""
+    global _warm
+    numpy: Any = sys.modules.get("numpy")
+    if not _warm and hasattr(numpy, "zeros"):
+        _core.argmax(numpy.zeros(1, "float32"))
+        _warm = True
+
+
+def _before() -> None:
+    _gate.changed.acquire()
+    me = threading.get_ident()
+    _gate.forks += 1
+    _gate.changed.wait_for(lambda: _gate.inside.keys() <= {me}, _PATIENCE)
+    _gate.forks -= 1
+    _gate.changed.notify_all()
+    _finish_imports()
+    _warm_up()
+
+
+def _after_in_parent() -> None:
+    _gate.changed.release()
+
+
+def _after_in_child() -> None:
+    global _gate, _torch_inherited
+    me, before = threading.get_ident(), _gate
+    _gate = _Gate()
+    if me in before.inside:
+        _gate.inside[me] = before.inside[me]
+    _torch_inherited = _torch_inherited or "torch" in sys.modules
+    if _torch_used:
+        _one_thread_of_torch()
