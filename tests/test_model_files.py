@@ -130,6 +130,85 @@ def test_a_result_or_an_error_that_names_the_file(folder, whole, name, engine, r
     assert refused > COUNT / 4 or name in ("chat_template.jinja", "merges.txt")
 
 
+def changed(path, change):
+    """Change the JSON object of a file, or of the header of a safetensors file."""
+    raw = path.read_bytes()
+    size = int.from_bytes(raw[:8], "little") if path.suffix == ".safetensors" else None
+    data = json.loads(raw if size is None else raw[8 : 8 + size])
+    text = json.dumps(change(data)).encode()
+    path.write_bytes(
+        text if size is None else len(text).to_bytes(8, "little") + text + raw[8 + size :]
+    )
+
+
+def renamed(layer):
+    """Give the first layer's tensors another number."""
+    return lambda data: {name.replace(".0.", f".{layer}.", 1): data[name] for name in data}
+
+
+# What the readers of files take, and transformers trips over later, without a word of the file.
+LATE = {
+    "no quant_method": (
+        "config.json",
+        lambda data: {**data, "quantization_config": {}},
+        "quantization_config is {}: ",
+    ),
+    "another quant_method": (
+        "config.json",
+        lambda data: {**data, "quantization_config": {"quant_method": "gptq"}},
+        'quantization_config is {"quant_method": "gptq"}: ',
+    ),
+    "a long number in a name": (
+        "model.safetensors",
+        renamed("7" * 5001),
+        'header: a number in the name of the tensor "transformer.h.777',
+    ),
+    "no number in a name": (
+        "model.safetensors",
+        renamed("\N{SUPERSCRIPT TWO}"),
+        'header: a number in the name of the tensor "transformer.h.\\u00b2.',
+    ),
+    "no metadata": (
+        INDEX,
+        lambda data: {"weight_map": data["weight_map"]},
+        'it has no metadata; add "metadata": {}',
+    ),
+    "null for metadata": (
+        INDEX,
+        lambda data: {**data, "metadata": None},
+        "metadata must be an object, not null",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", LATE)
+def test_damage_that_only_transformers_finds(folder, whole, damage):
+    name, change, words = LATE[damage]
+    if name == INDEX:
+        sharded(folder, whole)
+    changed(folder / name, change)
+    message = tried(folder, "transformers")
+    assert message is not None
+    assert re.search(rf"{re.escape(str(folder / name))}[:,] {re.escape(words)}", message), message
+
+
+def test_damage_beside_a_quantization_that_transformers_does_not_know(folder):
+    method = {"quantization_config": {"quant_method": "unknown"}}
+    changed(folder / "config.json", lambda data: {**data, **method})
+    assert tried(folder, "transformers") is None
+    changed(folder / "model.safetensors", renamed("7" * 5001))
+    assert "model.safetensors, header: " in tried(folder, "transformers")
+
+
+def test_a_fingerprint_reads_the_files_of_an_index_without_metadata(folder, whole):
+    sharded(folder, whole)
+    changed(folder / INDEX, lambda data: {"weight_map": data["weight_map"]})
+    before = fingerprint(folder, exact=True)
+    shard = next(folder.glob("model-00001*"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"\x55")
+    assert fingerprint(folder, exact=True) != before
+
+
 @pytest.mark.parametrize("name", [*FILES])
 def test_a_fingerprint_or_an_error_that_names_the_file(folder, whole, name):
     mutation, prepare = FILES[name]

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from fastdecode.files.reading import parse_json
+from fastdecode.models import strict_json
 from fastdecode.models.engines.refused_memory import is_refused_memory, memory_error
+from fastdecode.models.strict_json import shown
 
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Seconds after which the hub counts as unreachable.
@@ -221,13 +223,24 @@ def _damage(source: str, trusted: bool, *, weights: bool = True) -> str:
     from tokenizers import Tokenizer
     from tokenizers.models import BPE
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
-
-    from fastdecode.models import strict_json
+    from transformers.quantizers import AutoHfQuantizer, AutoQuantizationConfig
 
     folder = Path(source)
 
     def build() -> None:
         config = AutoConfig.from_pretrained(source, trust_remote_code=trusted)
+        for part in (config, config.get_text_config(decoder=True)):
+            settings = getattr(part, "quantization_config", None)
+            if settings is not None:
+                try:
+                    # A method that transformers does not know is one that it ignores.
+                    if AutoHfQuantizer.supports_quant_method(settings):
+                        AutoQuantizationConfig.from_dict(settings)
+                except Exception as error:
+                    raise ValueError(
+                        f"{folder / 'config.json'}: quantization_config is "
+                        f"{shown(settings)}: {_short(error)}"
+                    ) from error
         # Without memory for its weights.
         with torch.device("meta"):
             AutoModelForCausalLM.from_config(config, trust_remote_code=trusted)
@@ -275,10 +288,21 @@ def _damage(source: str, trusted: bool, *, weights: bool = True) -> str:
 
 
 def _header(path: Path) -> None:
-    """Read the header of a safetensors file as JSON."""
+    """Read the header of a safetensors file as JSON, and the numbers in its tensors' names."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        parse_json(file.read(min(length, path.stat().st_size)), f"{path}, header")
+        header = parse_json(file.read(min(length, path.stat().st_size)), f"{path}, header")
+    for name in header if isinstance(header, dict) else ():
+        for part in name.split("."):
+            # transformers orders tensors by these numbers.
+            number = part if part.isdigit() else part[len(part.rstrip("0123456789")) :]
+            try:
+                int(number or "0")
+            except ValueError as error:
+                raise ValueError(
+                    f"{path}, header: a number in the name of the tensor {shown(name)} cannot be "
+                    f"read: {_short(error)}"
+                ) from error
 
 
 def _use(tokenizer: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fastdecode.models import strict_json
 from fastdecode.models.strict_json import shown
@@ -26,13 +27,22 @@ def check_index(folder: Path) -> None:
     for whole, name in _WEIGHTS:
         if (folder / whole).is_file():
             return
-        if (folder / name).is_file():
-            for file in weight_files(folder / name):
+        index = folder / name
+        if index.is_file():
+            whole = strict_json.read(index)
+            for file in _files(whole, index):
                 if not _is_file(folder / file):
                     raise ValueError(
-                        f"{folder / name}: weight_map names {shown(file)}, which is no file of the "
+                        f"{index}: weight_map names {shown(file)}, which is no file of the "
                         "folder; take the checkpoint again"
                     )
+            # Only loading needs it, and a fingerprint does not.
+            if "metadata" not in whole:
+                raise ValueError(f'{index}: it has no metadata; add "metadata": {{}}')
+            if not isinstance(whole["metadata"], dict):
+                raise ValueError(
+                    f"{index}: metadata must be an object, not {shown(whole['metadata'])}"
+                )
             return
 
 
@@ -51,7 +61,10 @@ def weight_files(index: Path) -> tuple[str, ...]:
         ValueError: where it is damaged; the message names the place.
         OSError: where it cannot be read.
     """
-    whole = strict_json.read(index)
+    return _files(strict_json.read(index), index)
+
+
+def _files(whole: Any, index: Path) -> tuple[str, ...]:
     places = whole.get("weight_map") if isinstance(whole, dict) else None
     if not isinstance(places, dict) or not places:
         raise ValueError(f"{index}: weight_map must be an object of file names by tensor")
@@ -61,6 +74,4 @@ def weight_files(index: Path) -> tuple[str, ...]:
                 f"{index}: weight_map[{shown(tensor)}] must be the name of a file in the same "
                 f"folder, not {shown(name)}"
             )
-    if not isinstance(whole.get("metadata"), dict | None):
-        raise ValueError(f"{index}: metadata must be an object, not {shown(whole['metadata'])}")
     return tuple(sorted(set(places.values())))
