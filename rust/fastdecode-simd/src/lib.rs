@@ -9,6 +9,7 @@
 //!   children, is what makes it survive a fork.
 //! - [`DisjointSlice`] lends non-overlapping parts of a slice to the tasks of a parallel phase.
 //! - [`in_default_float_mode`] makes results independent of the caller's rounding mode.
+//! - [`math`] has functions of real numbers as fixed sequences of operations.
 //! - [`memory`] asks for memory that may be refused, and knows how much there is.
 //! - [`settings`] reads the environment variables that choose the level and the threads.
 //!
@@ -21,6 +22,7 @@ mod kernel;
 mod lanes;
 mod level;
 mod line;
+pub mod math;
 pub mod memory;
 mod per_process;
 mod pool;

@@ -1,4 +1,0 @@
-//! The exponential and the logarithm, as fixed sequences of operations: the same bits everywhere.
-
-pub mod exp;
-pub mod ln;
