@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import make_model, make_tokenizer
 from fastdecode import Decoder, Greedy, Sample, core
-from fastdecode._core import NativeGpt2
+from fastdecode._core import NativeModel
 
 ARGUMENTS = [
     (3, {}, TypeError, r"prompts must be a string, token ids, or a sequence .*, not int"),
@@ -220,7 +220,7 @@ def state(prompts=((1,), (2,)), limits=3, **keywords):
 
 
 def native():
-    return NativeGpt2.from_folder(files("fastdecode") / "demo")
+    return NativeModel.from_folder(files("fastdecode") / "demo")
 
 
 def rows():
@@ -231,7 +231,7 @@ def rows():
 
 def weights(**tensors):
     config = (files("fastdecode") / "demo" / "config.json").read_text("utf-8")
-    return NativeGpt2.from_arrays(config, tensors)
+    return NativeModel.from_arrays(config, tensors)
 
 
 # A call of the Rust core, the argument that its message has to begin with, the exception, and the
@@ -535,10 +535,10 @@ CORE = [
         ValueError,
         "must be another DecodeState",
     ),
-    (lambda: NativeGpt2.from_folder(3), "path", TypeError, "must be a string or a path, got 3"),
-    (lambda: NativeGpt2.from_folder("a", 3), "dtype", TypeError, "must be a string, got 3"),
-    (lambda: NativeGpt2.from_folder("a", "f"), "dtype", ValueError, '="f"; give "float32"'),
-    (lambda: NativeGpt2.from_arrays(3, {}), "config", TypeError, "must be a string, got 3"),
+    (lambda: NativeModel.from_folder(3), "path", TypeError, "must be a string or a path, got 3"),
+    (lambda: NativeModel.from_folder("a", 3), "dtype", TypeError, "must be a string, got 3"),
+    (lambda: NativeModel.from_folder("a", "f"), "dtype", ValueError, '="f"; give "float32"'),
+    (lambda: NativeModel.from_arrays(3, {}), "config", TypeError, "must be a string, got 3"),
     (lambda: weights(a=[1.0]), 'tensors["a"]', TypeError, "must be float32, float16, or uint16"),
     (lambda: weights(a=np.zeros(3)), 'tensors["a"]', TypeError, "got float64"),
     (
@@ -589,7 +589,7 @@ def test_the_core_names_its_arguments(call, argument, error, rest):
 def test_missing_files_are_named(tmp_path):
     for name in ("config.json", "model.safetensors"):
         with pytest.raises(FileNotFoundError) as caught:
-            NativeGpt2.from_folder(tmp_path)
+            NativeModel.from_folder(tmp_path)
         assert caught.value.filename == str(tmp_path / name)
         assert not hasattr(caught.value, "__notes__")
         with pytest.raises(FileNotFoundError, match=name):

@@ -11,6 +11,7 @@ import torch
 from conftest import make_model
 from fastdecode import Decoder
 from fastdecode.models import placement
+from tiny_models import tiny
 
 
 @pytest.fixture
@@ -116,21 +117,21 @@ def test_engines_that_cannot(tmp_path, tokenizer, unread):
 
 
 def test_the_native_engine_names_what_it_cannot_run(tmp_path, tokenizer):
-    model = make_model("llama", torch.float32)
+    model = tiny("BloomForCausalLM", hidden_size=32, n_layer=2, n_head=4)
     for options, called, instead in [
         ({"engine": "native"}, "engine='native'", "use engine='auto'"),
         ({"dtype": "int8"}, "dtype='int8'", "leave dtype out"),
     ]:
         message = (
-            f"^{called} cannot run a LlamaForCausalLM in float32: the native engine runs plain "
-            f"GPT-2 alone; {instead}$"
+            f"^{called} cannot run a BloomForCausalLM in float32: the native engine runs "
+            f"GPT2LMHeadModel, .*LlamaForCausalLM.*; {instead}$"
         )
         with pytest.raises(ValueError, match=message):
             Decoder(model, tokenizer, **options)
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text("utf-8"))["model_type"] == "llama"
-    with pytest.raises(ValueError, match=r"model_type=llama .*computes plain GPT-2 only; use eng"):
+    assert json.loads((tmp_path / "config.json").read_text("utf-8"))["model_type"] == "bloom"
+    with pytest.raises(ValueError, match=r"model_type=bloom .*the native engine runs .*; use eng"):
         Decoder.from_pretrained(tmp_path, engine="native")
     with pytest.raises(ValueError, match=r"reads weights in float32, float16 and bfloat16; use"):
         Decoder(make_model("gpt2"), tokenizer, engine="native")

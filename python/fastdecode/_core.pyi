@@ -18,7 +18,7 @@ __all__ = [
     "Draws",
     "GgufFile",
     "Listing",
-    "NativeGpt2",
+    "NativeModel",
     "NativeRows",
     "Sample",
     "__version__",
@@ -337,13 +337,15 @@ class Draws:
     def __len__(self) -> int: ...
 
 @final
-class NativeGpt2:
+class NativeModel:
     @staticmethod
-    def from_folder(path: str | PathLike[str], dtype: str = "float32") -> NativeGpt2: ...
+    def from_folder(path: str | PathLike[str], dtype: str = "float32") -> NativeModel: ...
     @staticmethod
     def from_arrays(
         config: str, tensors: dict[str, NDArray[Any]], dtype: str = "float32"
-    ) -> NativeGpt2: ...
+    ) -> NativeModel: ...
+    @staticmethod
+    def check(config: str) -> None: ...
     @property
     def dtype(self) -> str: ...
     @property

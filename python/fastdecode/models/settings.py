@@ -32,8 +32,17 @@ _OTHERS = (
 _EOS = "eos_token_id"
 # Those of which there is one; there may be several end tokens.
 _SINGLE = ("bos_token_id", "pad_token_id")
-# The end token of transformers' `GPT2Config`, where a file has none.
-_GPT2_EOS = 50256
+# The end tokens of transformers' configurations, where a file has none.
+_DEFAULT_EOS = {
+    "gemma3_text": 1,
+    "gpt2": 50256,
+    "gpt_neo": 50256,
+    "gpt_neox": 2,
+    "llama": 2,
+    "mistral": 2,
+    "opt": 2,
+    "smollm3": 128001,
+}
 _NONE = -1
 # transformers wrote the infinite limit of Mamba 2's time steps as `Infinity`.
 _UNBOUNDED = ("time_step_limit",)
@@ -83,8 +92,9 @@ def end_tokens(folder: Path, vocab_size: int) -> tuple[int, ...]:
     name, value = _GENERATION, generation.get(_EOS)
     if value is None:
         name, value = _CONFIG, config.get(_EOS)
-        if _EOS not in config and _is_gpt2(config):
-            value = _GPT2_EOS
+        if _EOS not in config:
+            # Files of the first release have no `model_type`.
+            value = _DEFAULT_EOS.get(config.get("model_type") or "gpt2")
     place = str(folder / name)
     return _known(_token_ids(value, place, _EOS), vocab_size, place)
 

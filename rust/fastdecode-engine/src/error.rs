@@ -1,6 +1,7 @@
 //! The engine's errors: everything that a model's files or a caller's values can be refused for.
 
 use fastdecode_simd::memory::Refused;
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -30,10 +31,12 @@ pub enum Error {
         path: PathBuf,
     },
     /// A configuration that is not JSON, or lacks a number.
-    #[error("{path} is no configuration of a GPT-2: {source}")]
+    #[error("{path} is no configuration of a {kind} model: {source}")]
     Json {
         /// The file.
         path: PathBuf,
+        /// The model's type.
+        kind: String,
         /// The parser's message.
         source: serde_json::Error,
     },
@@ -53,7 +56,7 @@ pub enum Error {
         /// Its value.
         value: String,
         /// What it should be, or why it is refused.
-        need: &'static str,
+        need: Cow<'static, str>,
     },
     /// Weights that are not a whole safetensors file.
     #[error("the weights are damaged or incomplete: {0}; take the checkpoint again")]

@@ -4,7 +4,7 @@ use crate::cache::{Reserved, Sequence, Shape, Slabs};
 use crate::error::{Error, Result};
 use crate::models::{Config, Network, Pass};
 use crate::ops::{Run, sweep};
-use crate::weights::{Format, Packing, Tensors, Weights, WeightsFile};
+use crate::weights::{Checkpoint, Format, Packing, Tensors, Weights};
 use crate::workspace::Workspace;
 use fastdecode_simd::{Level, Pool, settings};
 use std::path::Path;
@@ -36,8 +36,8 @@ pub enum Wanted {
 }
 
 impl Model {
-    /// From a folder with transformers' `config.json` and `model.safetensors`, with its matrices stored in
-    /// `format`.
+    /// From a folder with transformers' `config.json` and `model.safetensors`, or several safetensors files
+    /// with an index, with its matrices stored in `format`.
     ///
     /// # Errors
     /// If a file cannot be read, is damaged, is changed while it is read, or belongs to a model that this
@@ -46,10 +46,9 @@ impl Model {
         let path = folder.join("config.json");
         let text = std::fs::read(&path).map_err(|source| Error::file(&path, source))?;
         let config = Config::from_json(&text, &path).map_err(|error| error.within(&path))?;
-        let path = folder.join("model.safetensors");
-        let file = WeightsFile::open(&path)?;
-        let tensors = Tensors::from_file(&file).map_err(|error| error.within(&path))?;
-        Self::new(config, &tensors, format).map_err(|error| error.within(&path))
+        let checkpoint = Checkpoint::open(folder)?;
+        let tensors = checkpoint.tensors()?;
+        Self::new(config, &tensors, format).map_err(|error| error.within(checkpoint.path()))
     }
 
     /// From tensors by name, with the level and the number of threads that the environment chooses.

@@ -55,7 +55,7 @@ def open_engine(model: Any, name: str = "auto", dtype: Any = None, *, probe: boo
 
     Args:
         model: a `transformers.PreTrainedModel` with a causal head.
-        name: "native" is the Rust engine, for a plain GPT-2 on the CPU; "torch" the lean GPT-2
+        name: "native" is the Rust engine, for the families that it knows on the CPU; "torch" the lean GPT-2
             step in torch, where the model is a plain GPT-2 on the CPU in float32 or float64, and
             "transformers" otherwise; "transformers" calls the model's own forward pass; "auto"
             takes the first of these that supports the model and the dtype.
@@ -102,20 +102,13 @@ def _check_name(engine: str) -> None:
 def _refusal(model: Any, engine: str, own: str, kept: str) -> str:
     """Why the native engine cannot run a model, which `engine` or the format `kept` calls for."""
     called = "engine='native'" if engine == "native" else "dtype='int8'"
+    from fastdecode.models.engines.native import refusal
+
     kind = type(model).__name__
-    if kind != "GPT2LMHeadModel":
-        why = "the native engine runs plain GPT-2 alone"
-    elif model.device.type != "cpu":
-        why = f"it is on {model.device}, and the native engine runs on the CPU"
-    elif own not in ("float32", "float16", "bfloat16"):
-        why = "the native engine reads weights in float32, float16 and bfloat16"
-    elif kept not in NATIVE_DTYPES:
+    if own in ("float32", "float16", "bfloat16") and kept not in NATIVE_DTYPES:
         why = f"the native engine keeps weights as {_quoted(NATIVE_DTYPES)}"
     else:
-        why = (
-            "the native engine runs GPT-2 with tied embeddings, without hooks, adapters, quantized "
-            "layers or unusual settings"
-        )
+        why = refusal(model)
     instead = "leave dtype out" if kept == "int8" else "use engine='auto'"
     return f"{called} cannot run a {kind} in {own}: {why}; {instead}"
 

@@ -1,4 +1,4 @@
-"""GPT-2 on the CPU by the Rust engine: the same bits in any batch, without torch."""
+"""Models on the CPU by the Rust engine: the same bits in any batch, without torch."""
 
 from __future__ import annotations
 
@@ -9,41 +9,84 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdecode._core import NativeGpt2, NativeRows
+from fastdecode._core import NativeModel, NativeRows
 from fastdecode.models import settings
+
+
+# The classes of transformers whose models the engine runs, by the `model_type` of their configuration.
+_CLASSES = {
+    "gpt2": "GPT2LMHeadModel",
+    "gpt_neo": "GPTNeoForCausalLM",
+    "gpt_neox": "GPTNeoXForCausalLM",
+    "opt": "OPTForCausalLM",
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "smollm3": "SmolLM3ForCausalLM",
+    "gemma3_text": "Gemma3ForCausalLM",
+}
+# What the layers of such a model may be made of, beside the classes of its own family.
+_MODULES = ("torch.nn.modules.", "transformers.activations", "transformers.pytorch_utils")
 
 
 def runs_natively(model: Any) -> bool:
     """Whether `LoadedEngine` can run `model`."""
+    return not refusal(model)
+
+
+def refusal(model: Any) -> str:
+    """Why `LoadedEngine` cannot run `model`; empty where it can."""
     import torch
 
-    from fastdecode.models.engines.plain_gpt2 import is_plain_gpt2
-
-    return (
-        is_plain_gpt2(model, (torch.float32, torch.float16, torch.bfloat16))
-        and bool(model.config.tie_word_embeddings)
-        and model.lm_head.weight is model.transformer.wte.weight
-    )
+    kind, config = type(model), model.config
+    folder = config.model_type.removesuffix("_text")
+    family = f"transformers.models.{folder}.modeling_{folder}"
+    if _CLASSES.get(config.model_type) != kind.__name__ or kind.__module__ != family:
+        return f"the native engine runs {', '.join(_CLASSES.values())}"
+    if model.device.type != "cpu" or any(p.device.type != "cpu" for p in model.parameters()):
+        return f"it is on {model.device}, and the native engine runs on the CPU"
+    kept = (torch.float32, torch.float16, torch.bfloat16)
+    if any(p.dtype not in kept for p in model.parameters()):
+        return "the native engine reads weights in float32, float16 and bfloat16"
+    # A hook, an adapter or a quantized layer would be bypassed.
+    for module in model.modules():
+        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+            return "it has hooks, which the native engine would not call"
+        found = type(module).__module__
+        if found != family and not found.startswith(_MODULES):
+            return f"it has a {type(module).__name__}, which is no layer of {kind.__name__}"
+    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    if tied != bool(config.tie_word_embeddings):
+        says = "the embeddings are tied" if tied else "the embeddings are not tied"
+        return f"{says}, and its configuration has tie_word_embeddings={not tied}"
+    if getattr(model.get_output_embeddings(), "bias", None) is not None:
+        return "the head has a bias"
+    try:
+        NativeModel.check(config.to_json_string(use_diff=False))
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 class NativeEngine:
-    """A GPT-2 on the CPU, run by the Rust engine.
+    """A model on the CPU, run by the Rust engine.
 
     Weights are kept as float32, bfloat16 or int8, and all else is float32. A row's logits depend
     on its tokens alone, to the last bit: not on the rest of the batch, the number of threads
     (`FASTDECODE_THREADS`) or the instruction set (`FASTDECODE_LEVEL`).
     """
 
-    def __init__(self, model: NativeGpt2, eos_ids: tuple[int, ...] = ()) -> None:
+    def __init__(self, model: NativeModel, eos_ids: tuple[int, ...] = ()) -> None:
         """Use a packed model; `from_folder` reads one."""
         self._native = model
         self._eos_ids = eos_ids
 
     @classmethod
     def from_folder(cls, folder: Path, dtype: str = "float32") -> NativeEngine:
-        """Read a folder with `config.json` and `model.safetensors`; torch is not imported.
+        """Read a folder with `config.json` and safetensors; torch is not imported.
 
-        The file is read once and packed for the kernels.
+        The weights are read once and packed for the kernels.
 
         Args:
             folder: where the files are.
@@ -54,7 +97,7 @@ class NativeEngine:
             ValueError: where a file is damaged, or of another kind of model.
         """
         settings.check(folder)
-        native = NativeGpt2.from_folder(folder, dtype)
+        native = NativeModel.from_folder(folder, dtype)
         return cls(native, settings.end_tokens(folder, native.vocab_size))
 
     @property
@@ -110,7 +153,7 @@ class NativeEngine:
         for sequence in sequences:
             yield native.all_logits(list(sequence))
 
-    def packed(self) -> NativeGpt2:
+    def packed(self) -> NativeModel:
         """The packed model."""
         return self._native
 
@@ -139,13 +182,13 @@ class LoadedEngine(NativeEngine):
         """The tokens that end a sequence by the model's own settings."""
         return self._ends.within(self.vocab_size)
 
-    def packed(self) -> NativeGpt2:
+    def packed(self) -> NativeModel:
         """The packed model, packed again where the parameters have changed."""
         from fastdecode.models.engines.plain_gpt2 import parameter_versions
 
         version = parameter_versions(self._model)
         if version != self._version:
-            self._native = NativeGpt2.from_arrays(
+            self._native = NativeModel.from_arrays(
                 self._model.config.to_json_string(use_diff=False),
                 {name: _array(parameter) for name, parameter in self._model.named_parameters()},
                 self._dtype,

@@ -1,9 +1,12 @@
-//! GPT-2: its configuration, the names of its tensors, and its forward pass.
+//! GPT-2: its configuration, the names of its tensors, and what its layers consist of.
 
-use super::{Architecture, Network, Pass};
+use super::common::checks::{self, LARGEST, MOST_LAYERS};
+use super::common::decoder::{Decoder, Layer};
+use super::common::parts::{head_and_tokens, layer_norm};
+use super::{Architecture, Network, ReadError};
 use crate::cache::Shape;
-use crate::error::{Error, Result};
-use crate::ops::{Attention, Embedding, LayerNorm, Linear, Output, RowBlocks};
+use crate::error::Result;
+use crate::ops::{Embedding, Heads, Linear, Positions};
 use crate::weights::{Format, Orientation, Packing};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -26,15 +29,13 @@ struct Gpt2Config {
     layer_norm_epsilon: f32,
     #[serde(default = "default_activation")]
     activation_function: String,
-    #[serde(default = "yes")]
+    #[serde(default = "checks::yes")]
     scale_attn_weights: bool,
     #[serde(default)]
     scale_attn_by_inverse_layer_idx: bool,
     #[serde(default)]
-    reorder_and_upcast_attn: bool,
-    #[serde(default)]
     add_cross_attention: bool,
-    #[serde(default = "yes")]
+    #[serde(default = "checks::yes")]
     tie_word_embeddings: bool,
 }
 
@@ -47,17 +48,12 @@ fn default_epsilon() -> f32 {
 fn default_activation() -> String {
     "gelu_new".into()
 }
-fn yes() -> bool {
-    true
-}
-
-/// Larger sizes are mistakes. A product of two of these fits in an integer easily, and so does a token id.
-const LARGEST: usize = 1 << 24;
-const MOST_LAYERS: usize = 1 << 12;
 
 /// Reads a GPT-2's `config.json`.
-pub(super) fn read(text: &[u8]) -> serde_json::Result<Arc<dyn Architecture>> {
-    Ok(Arc::new(serde_json::from_slice::<Gpt2Config>(text)?))
+pub(super) fn read(text: &[u8]) -> std::result::Result<Arc<dyn Architecture>, ReadError> {
+    let config: Gpt2Config = serde_json::from_slice(text)?;
+    config.check()?;
+    Ok(Arc::new(config))
 }
 
 impl Gpt2Config {
@@ -65,48 +61,38 @@ impl Gpt2Config {
     fn inner(&self) -> usize {
         self.n_inner.unwrap_or(self.n_embd.saturating_mul(4))
     }
-}
 
-impl Architecture for Gpt2Config {
+    /// Checks whether the engine computes what the configuration means.
     fn check(&self) -> Result<()> {
-        let refuse = |name, value: String, need| Err(Error::Config { name, value, need });
-        for (name, value, most) in [
+        checks::sizes(&[
             ("vocab_size", self.vocab_size, LARGEST),
             ("n_positions", self.n_positions, LARGEST),
             ("n_embd", self.n_embd, LARGEST),
             ("n_layer", self.n_layer, MOST_LAYERS),
             ("n_head", self.n_head, LARGEST),
             ("n_inner", self.inner(), 4 * LARGEST),
-        ] {
-            if value == 0 || value > most {
-                return refuse(name, value.to_string(), "out of range");
-            }
-        }
+        ])?;
         if !self.n_embd.is_multiple_of(self.n_head) {
-            return refuse("n_head", self.n_head.to_string(), "it must divide n_embd");
+            return checks::refuse("n_head", self.n_head, "it must divide n_embd");
         }
-        let epsilon = self.layer_norm_epsilon;
-        if !(epsilon > 0.0 && epsilon.is_finite()) {
-            return refuse("layer_norm_epsilon", epsilon.to_string(), "it must be positive");
-        }
-        let other = "this engine computes plain GPT-2 only; use engine=\"torch\"";
-        if !matches!(self.activation_function.as_str(), "gelu_new" | "gelu_pytorch_tanh") {
-            return refuse("activation_function", self.activation_function.clone(), other);
-        }
-        for (name, value, plain) in [
-            ("scale_attn_weights", self.scale_attn_weights, true),
-            ("scale_attn_by_inverse_layer_idx", self.scale_attn_by_inverse_layer_idx, false),
-            ("reorder_and_upcast_attn", self.reorder_and_upcast_attn, false),
-            ("add_cross_attention", self.add_cross_attention, false),
-            ("tie_word_embeddings", self.tie_word_embeddings, true),
-        ] {
-            if value != plain {
-                return refuse(name, value.to_string(), other);
-            }
-        }
-        Ok(())
+        checks::epsilon("layer_norm_epsilon", self.layer_norm_epsilon)?;
+        checks::activation("activation_function", &self.activation_function)?;
+        checks::only("add_cross_attention", self.add_cross_attention, false)
     }
 
+    fn heads(&self, layer: usize) -> Heads {
+        let mut scale = 1.0;
+        if self.scale_attn_weights {
+            scale /= ((self.n_embd / self.n_head) as f32).sqrt();
+        }
+        if self.scale_attn_by_inverse_layer_idx {
+            scale /= (layer + 1) as f32;
+        }
+        Heads { queries: self.n_head, scale, window: None, norms: None }
+    }
+}
+
+impl Architecture for Gpt2Config {
     fn vocab_size(&self) -> usize {
         self.vocab_size
     }
@@ -126,12 +112,8 @@ impl Architecture for Gpt2Config {
 
     fn network(&self, weights: &mut Packing<'_>, format: Format) -> Result<Box<dyn Network>> {
         let (width, inner, vocabulary) = (self.n_embd, self.inner(), self.vocab_size);
-        let norm = |weights: &mut Packing<'_>, name: &str| -> Result<LayerNorm> {
-            Ok(LayerNorm {
-                gain: weights.vector(&format!("{name}.weight"), width)?,
-                bias: weights.vector(&format!("{name}.bias"), width)?,
-                epsilon: self.layer_norm_epsilon,
-            })
+        let norm = |weights: &mut Packing<'_>, name: &str| {
+            layer_norm(weights, name, width, self.layer_norm_epsilon)
         };
         let linear = |weights: &mut Packing<'_>, name: &str, inputs, outputs| -> Result<Linear> {
             let (orientation, sizes) = (Orientation::InputsByOutputs, [inputs, outputs]);
@@ -139,86 +121,36 @@ impl Architecture for Gpt2Config {
             let bias = weights.bias(&format!("{name}.bias"), outputs)?;
             Ok(Linear { matrix, bias })
         };
+        let activation = checks::activation("activation_function", &self.activation_function)?;
         let layers = (0..self.n_layer)
             .map(|index| {
                 let name = |part: &str| format!("h.{index}.{part}");
                 Ok(Layer {
                     norm_1: norm(weights, &name("ln_1"))?,
                     qkv: linear(weights, &name("attn.c_attn"), width, 3 * width)?,
+                    heads: self.heads(index),
+                    rotary: None,
                     out: linear(weights, &name("attn.c_proj"), width, width)?,
+                    after_attention: None,
                     norm_2: norm(weights, &name("ln_2"))?,
                     up: linear(weights, &name("mlp.c_fc"), width, inner)?,
+                    activation,
+                    gated: false,
                     down: linear(weights, &name("mlp.c_proj"), inner, width)?,
+                    after_mlp: None,
+                    parallel: false,
                 })
             })
             .collect::<Result<_>>()?;
         let norm = norm(weights, "ln_f")?;
-        // The head is the transposed token embedding.
-        let (orientation, sizes) = (Orientation::OutputsByInputs, [width, vocabulary]);
-        let matrix = weights.matrix("wte.weight", orientation, sizes, format)?;
-        let head = Linear { matrix, bias: weights.no_bias(vocabulary) };
-        let positions = weights.table("wpe.weight", self.n_positions, width)?;
-        let embedding = Embedding { tokens: head.matrix.clone(), positions };
+        let (names, tied) = (["lm_head.weight", "wte.weight"], self.tie_word_embeddings);
+        let (head, tokens) = head_and_tokens(weights, names, tied, [width, vocabulary], format)?;
+        let table = weights.table("wpe.weight", self.n_positions, width)?;
+        let positions = Some(Positions { table, offset: 0 });
+        let embedding = Embedding { tokens, scale: 1.0, positions };
         let shape = self.cache_shape();
-        Ok(Box::new(Gpt2 { embedding, layers, norm, head, shape, width, inner }))
-    }
-}
-
-/// The layers of a GPT-2.
-struct Gpt2 {
-    embedding: Embedding,
-    layers: Vec<Layer>,
-    norm: LayerNorm,
-    head: Linear,
-    shape: Shape,
-    width: usize,
-    inner: usize,
-}
-
-struct Layer {
-    norm_1: LayerNorm,
-    /// To queries, keys and values.
-    qkv: Linear,
-    /// From the heads back to the residual.
-    out: Linear,
-    norm_2: LayerNorm,
-    /// Into the MLP.
-    up: Linear,
-    /// Out of the MLP.
-    down: Linear,
-}
-
-impl Network for Gpt2 {
-    fn forward(&self, pass: Pass<'_, '_>, logits: &mut [f32]) -> Result<()> {
-        let Pass { run, sequences, rows, wanted, buffers } = pass;
-        let (width, count) = (self.width, rows.len());
-        let blocks = RowBlocks::new(count);
-        let [residual, normed, qkv, hidden] =
-            buffers.take([width, width, 3 * width, self.inner].map(|width| count * width))?;
-
-        self.embedding.apply(run, rows, residual);
-        for (index, layer) in self.layers.iter().enumerate() {
-            layer.norm_1.apply(run, blocks, residual, width, normed);
-            layer.qkv.apply(run, blocks, normed, Output::Rows(qkv));
-            Attention::new(sequences, rows, qkv, index, self.shape).apply(run, blocks, normed);
-            layer.out.apply(run, blocks, normed, Output::Add(residual));
-            layer.norm_2.apply(run, blocks, residual, width, normed);
-            layer.up.apply(run, blocks, normed, Output::Gelu(hidden));
-            layer.down.apply(run, blocks, hidden, Output::Add(residual));
-        }
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        // The wanted rows, one after the other: they only ever move up.
-        for (to, &from) in wanted.iter().enumerate() {
-            residual.copy_within(from * width..(from + 1) * width, to * width);
-        }
-        let blocks = RowBlocks::new(wanted.len());
-        let size = wanted.len() * width;
-        let (residual, normed) = (&residual[..size], &mut normed[..size]);
-        self.norm.apply(run, blocks, residual, width, normed);
-        self.head.apply(run, blocks, normed, Output::Rows(logits));
-        Ok(())
+        let rotaries = Vec::new();
+        Ok(Box::new(Decoder { embedding, rotaries, layers, norm, head, shape, width, inner }))
     }
 }
 
@@ -248,13 +180,15 @@ mod tests {
     fn other_models_are_refused_by_name() {
         for (field, message) in [
             (
-                r#""model_type": "llama""#,
-                "model_type=llama in the configuration: this engine computes plain GPT-2 only; \
-                 use engine=\"torch\"",
+                r#""model_type": "bloom""#,
+                "model_type=bloom in the configuration: the native engine runs gpt2, llama",
             ),
-            (r#""activation_function": "relu""#, "activation_function=relu in the"),
-            (r#""scale_attn_by_inverse_layer_idx": true"#, "scale_attn_by_inverse_layer_idx=true"),
-            (r#""tie_word_embeddings": false"#, "tie_word_embeddings=false"),
+            (
+                r#""activation_function": "tanh""#,
+                "activation_function=tanh in the configuration: the native engine does not compute \
+                 this; use engine=\"transformers\"",
+            ),
+            (r#""add_cross_attention": true"#, "add_cross_attention=true"),
             (r#""n_inner": 0"#, "n_inner=0 in the configuration: out of range"),
             (r#""layer_norm_epsilon": -1.0"#, "layer_norm_epsilon=-1"),
         ] {

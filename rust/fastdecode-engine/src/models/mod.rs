@@ -1,7 +1,18 @@
 //! The architectures that the engine runs. Each is one file and one line of [`ARCHITECTURES`]: its
-//! configuration, the names of its tensors, and its forward pass.
+//! configuration, the names of its tensors, and what its layers consist of. The forward pass is that of
+//! `common::decoder`; `common::gated` has what Llama and the families after it have in common.
 
+mod common;
+mod gemma3;
 mod gpt2;
+mod gpt_neo;
+mod gpt_neox;
+mod llama;
+mod mistral;
+mod opt;
+mod qwen2;
+mod qwen3;
+mod smollm3;
 
 use crate::cache::{Reserved, Shape};
 use crate::error::{Error, Result};
@@ -14,17 +25,45 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Reads the configuration of one architecture.
-type Read = fn(&[u8]) -> serde_json::Result<Arc<dyn Architecture>>;
+type Read = fn(&[u8]) -> std::result::Result<Arc<dyn Architecture>, ReadError>;
 
 /// By the `model_type` of transformers' `config.json`.
-const ARCHITECTURES: &[(&str, Read)] = &[("gpt2", gpt2::read)];
+const ARCHITECTURES: &[(&str, Read)] = &[
+    ("gemma3_text", gemma3::read),
+    ("gpt2", gpt2::read),
+    ("gpt_neo", gpt_neo::read),
+    ("gpt_neox", gpt_neox::read),
+    ("llama", llama::read),
+    ("mistral", mistral::read),
+    ("opt", opt::read),
+    ("qwen2", qwen2::read),
+    ("qwen3", qwen3::read),
+    ("smollm3", smollm3::read),
+];
 /// The architecture of a configuration without `model_type`.
 const DEFAULT: &str = "gpt2";
 
-/// A configuration of one architecture.
+/// Why a configuration cannot be read.
+enum ReadError {
+    Json(serde_json::Error),
+    /// It means what the engine does not compute.
+    Refused(Error),
+}
+
+impl From<serde_json::Error> for ReadError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(error)
+    }
+}
+
+impl From<Error> for ReadError {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// A configuration of one architecture, which the engine computes.
 pub(crate) trait Architecture: Debug + Send + Sync {
-    /// Checks whether the engine computes what the configuration means.
-    fn check(&self) -> Result<()>;
     /// Tokens in the vocabulary: the width of a row of logits.
     fn vocab_size(&self) -> usize;
     /// The most tokens of a sequence.
@@ -70,19 +109,23 @@ impl Config {
         struct Kind {
             model_type: Option<String>,
         }
-        let json = |source| Error::Json { path: path.to_owned(), source };
-        let kind: Kind = serde_json::from_slice(text).map_err(json)?;
-        let kind = kind.model_type.unwrap_or_else(|| DEFAULT.into());
-        let Some((_, read)) = ARCHITECTURES.iter().find(|(name, _)| *name == kind) else {
-            return Err(Error::Config {
-                name: "model_type",
-                value: kind,
-                need: "this engine computes plain GPT-2 only; use engine=\"torch\"",
-            });
+        let path = path.to_owned();
+        let json = |kind: &str, source| Error::Json { path, kind: kind.into(), source };
+        let kind = match serde_json::from_slice::<Kind>(text) {
+            Ok(kind) => kind.model_type.unwrap_or_else(|| DEFAULT.into()),
+            Err(source) => return Err(json("language", source)),
         };
-        let architecture = read(text).map_err(json)?;
-        architecture.check()?;
-        Ok(Self(architecture))
+        let Some((_, read)) = ARCHITECTURES.iter().find(|(name, _)| *name == kind) else {
+            let names: Vec<_> = ARCHITECTURES.iter().map(|(name, _)| *name).collect();
+            let need =
+                format!("the native engine runs {}; use engine=\"transformers\"", names.join(", "));
+            return common::checks::refuse("model_type", kind, need);
+        };
+        match read(text) {
+            Ok(architecture) => Ok(Self(architecture)),
+            Err(ReadError::Json(source)) => Err(json(&kind, source)),
+            Err(ReadError::Refused(error)) => Err(error),
+        }
     }
 
     /// Tokens in the vocabulary: the width of a row of logits.

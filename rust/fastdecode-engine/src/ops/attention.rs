@@ -1,43 +1,84 @@
 //! Attention over the KV cache, with the chains of the linear kernel.
 //!
-//! The score of a position is one chain over the head's dimensions, of the query times
-//! `1 / sqrt(width)` with the key. An output is one chain over the positions, upwards, of the softmax's
+//! Queries and keys may first be normalised, and then turned by the angles of their position (see
+//! `ops::norm` and `ops::rotary`). The score of a position is one chain over the head's dimensions, of the
+//! query times the scale with the key. An output is one chain over the positions, upwards, of the softmax's
 //! terms with the values, divided by the sum of the terms, which runs in sixteen lanes, position i in lane
 //! i mod 16.
 //!
-//! Where several rows of a prompt are computed together, the terms of the positions after a row's own are
-//! zeros. Adding those changes no bit except the sign of a zero, which the sums of the next layer do not
-//! see. So a prompt gives the same bits whole or token by token.
+//! Where several rows of a prompt are computed together, the terms of the positions after a row's own, and
+//! of those before its window, are zeros. Adding those changes no bit except the sign of a zero, which the
+//! sums of the next layer do not see. So a prompt gives the same bits whole or token by token.
+//!
+//! Several heads of queries may share a head of keys and values. They are one task, which alone appends to
+//! that head of the cache, and rows of one register tile, so that the cache is read once for them.
 
 use super::activations::exp;
+use super::norm::{self, Norm, normalise_row};
 use super::pass_rows::{PassRows, Segment};
+use super::rotary::turn;
 use super::row_blocks::{BLOCK_ROWS, RowBlocks};
 use super::run::Run;
 use super::tile::{Floats, Prefetch, Tile, chains, with_rows};
 use crate::cache::{Head, POSITIONS, Reserved, Sequence, Shape};
-use fastdecode_simd::{DisjointSlice, LANES, Lanes, Line, Session, kernel};
+use fastdecode_simd::{DisjointSlice, LANES, Lanes, Level, Line, Session, kernel};
 use std::ops::Range;
+
+/// The heads of a layer.
+#[derive(Debug)]
+pub(crate) struct Heads {
+    /// Heads of queries: a multiple of the heads of keys and values.
+    pub queries: usize,
+    /// What queries are multiplied by.
+    pub scale: f32,
+    /// The most positions that a row attends to, its own among them.
+    pub window: Option<usize>,
+    /// The norms of each head of queries and of keys.
+    pub norms: Option<[Norm; 2]>,
+}
 
 /// Causal attention of one layer.
 pub(crate) struct Attention<'a> {
     sequences: &'a [Sequence],
     rows: &'a PassRows,
-    /// Queries, keys and values, `3 * heads * width` floats a row.
+    /// Queries, keys and values of each row.
     qkv: &'a [f32],
+    /// Cosines and sines of each row.
+    angles: Option<&'a [f32]>,
+    heads: &'a Heads,
     layer: usize,
     shape: Shape,
 }
 
+/// [`Attention`] with its parameters.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    attention: &'a Attention<'a>,
+    norms: Option<[norm::Operands<'a>; 2]>,
+    /// Heads of queries for each head of keys and values.
+    group: usize,
+    /// Floats of a row of `qkv`.
+    stride: usize,
+}
+
+/// What a head is: it decides about the norm.
+#[derive(Clone, Copy)]
+enum Part {
+    Query = 0,
+    Key = 1,
+}
+
 impl<'a> Attention<'a> {
     /// Over these sequences and rows. `qkv` has the queries, keys and values of each row, in this order,
-    /// `heads * width` floats each.
+    /// each head `shape.width` floats; `angles` the cosines and sines of each row.
     ///
     /// # Panics
-    /// If a row stands at a position that its sequence has not reserved, or `qkv` has another size.
+    /// If a row stands at a position that its sequence has not reserved, or a slice has another size.
     pub fn new(
         sequences: &'a mut Reserved<'_>,
         rows: &'a PassRows,
-        qkv: &'a [f32],
+        (qkv, angles): (&'a [f32], Option<&'a [f32]>),
+        heads: &'a Heads,
         layer: usize,
         shape: Shape,
     ) -> Self {
@@ -45,72 +86,130 @@ impl<'a> Attention<'a> {
             let room = sequences.room(segment.sequence);
             assert!(room.start <= segment.start && segment.start + segment.count <= room.end);
         }
-        assert_eq!(qkv.len(), rows.len() * 3 * shape.heads * shape.width);
+        assert!(heads.queries.is_multiple_of(shape.heads) && heads.window != Some(0));
+        assert_eq!(qkv.len(), rows.len() * (heads.queries + 2 * shape.heads) * shape.width);
+        assert!(angles.is_none_or(|angles| angles.len() <= rows.len() * shape.width));
         assert!(layer < shape.layers && sequences.iter().all(|one| one.shape() == shape));
-        Self { sequences, rows, qkv, layer, shape }
+        Self { sequences, rows, qkv, angles, heads, layer, shape }
     }
 
     /// Appends the new keys and values to the cache, and attends from each row to the positions up to its
-    /// own. Writes row blocks, `heads * width` wide.
+    /// own. Writes row blocks, `heads.queries * shape.width` wide.
     ///
     /// # Panics
     /// If `to` or `blocks` has another size.
     pub fn apply(self, run: &mut Run<'_>, blocks: RowBlocks, to: &mut [f32]) {
-        let (heads, width) = (self.shape.heads, self.shape.heads * self.shape.width);
+        let weights = run.weights;
+        let norms = self.heads.norms.as_ref();
+        let task = Task {
+            attention: &self,
+            norms: norms.map(|norms| [norms[0].operands(weights), norms[1].operands(weights)]),
+            group: self.heads.queries / self.shape.heads,
+            stride: (self.heads.queries + 2 * self.shape.heads) * self.shape.width,
+        };
+        let (heads, width) = (self.shape.heads, self.heads.queries * self.shape.width);
         assert_eq!(blocks.rows(), self.rows.len());
         assert_eq!(to.len(), blocks.rows() * width);
-        self.append_wide(&mut run.session, blocks);
+        let level = run.level;
+        task.append_wide(level, &mut run.session, blocks);
         let to = DisjointSlice::new(to);
         // Later row blocks of a prompt have more to do, so they are taken first: claims go upwards.
         let tasks = blocks.count() * heads;
-        let level = run.level;
-        run.session.run(tasks, |task| {
-            let task = tasks - 1 - task;
-            let (block, head) = (task / heads, task % heads);
+        run.session.run(tasks, |index| {
+            let index = tasks - 1 - index;
+            let (block, head) = (index / heads, index % heads);
             let rows = blocks.range(block);
-            let start = rows.start * width + head * self.shape.width * rows.len();
+            let size = task.group * self.shape.width * rows.len();
+            let start = rows.start * width + head * size;
             // SAFETY: this head of this row block belongs to this task alone.
-            let to = unsafe { to.part(start..start + self.shape.width * rows.len()) };
-            attend_block(level, &self, blocks, block, head, to);
+            let to = unsafe { to.part(start..start + size) };
+            attend_block(level, task, blocks, block, head, to);
         });
     }
+}
 
+impl<'a> Task<'a> {
     /// Appends the keys and values that several row blocks need; `attend_block` appends the others, while
     /// they are in its cache.
-    fn append_wide(&self, session: &mut Session<'_>, blocks: RowBlocks) {
+    fn append_wide(self, level: Level, session: &mut Session<'_>, blocks: RowBlocks) {
         let wide: Vec<&Segment> = self
+            .attention
             .rows
             .segments()
             .iter()
             .filter(|segment| !within_a_block(segment, blocks))
             .collect();
-        session.run(wide.len() * self.shape.heads, |task| {
-            self.append_head(wide[task / self.shape.heads], task % self.shape.heads);
+        let heads = self.attention.shape.heads;
+        session.run(wide.len() * heads, |index| {
+            append_segment(level, self, wide[index / heads], index % heads);
         });
     }
 
-    fn append_head(&self, segment: &Segment, head: usize) {
-        let (width, across) = (self.shape.width, self.shape.across);
-        let residual = self.shape.heads * width;
-        let sequence = &self.sequences[segment.sequence];
+    /// A head of a row of `qkv`, counted over queries, keys and values.
+    #[inline(always)]
+    fn head(self, row: usize, head: usize) -> &'a [f32] {
+        let width = self.attention.shape.width;
+        &self.attention.qkv[row * self.stride + head * width..][..width]
+    }
+
+    /// Whether heads of queries and keys are taken as they are.
+    #[inline(always)]
+    fn plain(self) -> bool {
+        self.norms.is_none() && self.attention.angles.is_none()
+    }
+
+    /// Normalises and turns a head of a row.
+    #[inline(always)]
+    fn prepare<L: Lanes>(self, l: L, row: usize, part: Part, head: &mut [f32]) {
+        if let Some(norms) = self.norms {
+            normalise_row(l, norms[part as usize], head);
+        }
+        if let Some(angles) = self.attention.angles {
+            let width = angles.len() / self.attention.rows.len();
+            turn(&angles[row * width..][..width], head);
+        }
+    }
+
+    #[inline(always)]
+    fn append<L: Lanes>(self, l: L, segment: &Segment, head: usize, prepared: &mut Vec<f32>) {
+        let Attention { sequences, layer, heads, shape, .. } = *self.attention;
+        let sequence = &sequences[segment.sequence];
         for i in 0..segment.count {
-            let position = segment.start + i;
-            let row = &self.qkv[(segment.first + i) * 3 * residual..][..3 * residual];
+            let (row, position) = (segment.first + i, segment.start + i);
             // SAFETY: the position is reserved, as `new` has checked, and `Reserved` is borrowed mutably.
             // Each segment has a sequence of its own, whose head is appended to either by the task of the
             // only row block that reads it, or in a phase before.
-            let (keys, values) =
-                unsafe { sequence.head_mut(position / POSITIONS, self.layer, head) };
+            let (keys, values) = unsafe { sequence.head_mut(position / POSITIONS, layer, head) };
             let lane = position % POSITIONS;
-            for (line, key) in keys.iter_mut().zip(&row[residual + head * width..][..width]) {
+            let mut key = self.head(row, heads.queries + head);
+            if !self.plain() {
+                if prepared.len() < shape.width {
+                    prepared.resize(shape.width, 0.0);
+                }
+                let prepared = &mut prepared[..shape.width];
+                prepared.copy_from_slice(key);
+                self.prepare(l, row, Part::Key, prepared);
+                key = prepared;
+            }
+            for (line, key) in keys.iter_mut().zip(key) {
                 line.0[lane] = *key;
             }
-            let value = &row[2 * residual + head * width..][..width];
-            for (line, value) in values[lane * across..].iter_mut().zip(value.chunks(LANES)) {
+            let value = self.head(row, heads.queries + shape.heads + head);
+            for (line, value) in values[lane * shape.across..].iter_mut().zip(value.chunks(LANES)) {
                 line.0[..value.len()].copy_from_slice(value);
             }
         }
     }
+}
+
+kernel! {
+    /// Appends one head of the keys and values of a segment to its cache.
+    fn append_segment(task: Task<'_>, segment: &Segment, head: usize) = append_segment_body;
+}
+
+#[inline(always)]
+fn append_segment_body<L: Lanes>(l: L, task: Task<'_>, segment: &Segment, head: usize) {
+    task.append(l, segment, head, &mut Vec::new());
 }
 
 fn within_a_block(segment: &Segment, blocks: RowBlocks) -> bool {
@@ -118,69 +217,98 @@ fn within_a_block(segment: &Segment, blocks: RowBlocks) -> bool {
 }
 
 kernel! {
-    /// One head of the rows of a row block.
+    /// The rows of a row block, with one head of keys and values.
     fn attend_block(
-        attention: &Attention<'_>, blocks: RowBlocks, block: usize, head: usize, to: &mut [f32]
+        task: Task<'_>, blocks: RowBlocks, block: usize, head: usize, to: &mut [f32]
     ) = attend_block_body;
 }
 
 #[inline(always)]
 fn attend_block_body<L: Tile>(
     l: L,
-    attention: &Attention<'_>,
+    task: Task<'_>,
     blocks: RowBlocks,
     block: usize,
     head: usize,
     to: &mut [f32],
 ) {
     let mut workspace = Vec::new();
+    let Attention { sequences, rows, .. } = *task.attention;
     let Range { start, end } = blocks.range(block);
     let mut row = start;
     while row < end {
-        let segment = attention.rows.segment(row);
+        let segment = rows.segment(row);
         if row == segment.first && within_a_block(segment, blocks) {
             // Here and not for all rows before: the row before has prefetched the keys' lines.
-            attention.append_head(segment, head);
+            task.append(l, segment, head, &mut workspace);
         }
-        let last = end.min(segment.first + segment.count).min(row + L::ROWS);
-        let next =
-            (last < end).then(|| &attention.sequences[attention.rows.segment(last).sequence]);
-        let run = SegmentRows {
-            attention,
-            next,
-            sequence: &attention.sequences[segment.sequence],
-            position: segment.start + row - segment.first,
-            row,
-            head,
-            place: row - start,
-            height: end - start,
-        };
-        with_rows!(last - row, L::ROWS, attend_rows::<L; R, 2>(l, run, &mut workspace, to));
+        let last = end.min(segment.first + segment.count);
+        let next = (last < end).then(|| &sequences[rows.segment(last).sequence]);
+        let queries = (last - row) * task.group;
+        for first in (0..queries).step_by(L::ROWS) {
+            let count = L::ROWS.min(queries - first);
+            let tile = QueryTile {
+                task,
+                next: if first + count == queries { next } else { None },
+                sequence: &sequences[segment.sequence],
+                position: segment.start + row - segment.first,
+                row,
+                first,
+                head,
+                place: row - start,
+                height: end - start,
+            };
+            with_rows!(count, L::ROWS, attend_rows::<L; R, 2>(l, tile, &mut workspace, to));
+        }
         row = last;
     }
 }
 
-/// Rows of one sequence at consecutive positions.
+/// Queries of rows of one sequence at consecutive positions: for each row the heads that share a head of
+/// keys and values.
 #[derive(Clone, Copy)]
-struct SegmentRows<'a> {
-    attention: &'a Attention<'a>,
+struct QueryTile<'a> {
+    task: Task<'a>,
     sequence: &'a Sequence,
     /// The sequence of the rows after these, in this row block.
     next: Option<&'a Sequence>,
-    position: usize,
+    /// The first row, and its position in the sequence.
     row: usize,
+    position: usize,
+    /// The first query, counted from the first row's first one.
+    first: usize,
     head: usize,
+    /// The place of the first row in the row block.
     place: usize,
     height: usize,
 }
 
-impl<'a> SegmentRows<'a> {
+impl<'a> QueryTile<'a> {
+    /// How many rows after the first one a query of the tile belongs to, and its head among those that share
+    /// keys and values.
+    #[inline(always)]
+    fn query(self, r: usize) -> (usize, usize) {
+        let query = self.first + r;
+        (query / self.task.group, query % self.task.group)
+    }
+
+    /// The positions that a query attends to.
+    #[inline(always)]
+    fn reach(self, r: usize) -> Range<usize> {
+        let end = self.position + self.query(r).0 + 1;
+        let start = match self.task.attention.heads.window {
+            Some(window) => end.saturating_sub(window),
+            None => 0,
+        };
+        start..end
+    }
+
     /// Keys and values of a chunk.
     #[inline(always)]
     fn head(self, chunk: usize) -> Head<'a> {
         // SAFETY: new positions were written by this task, or in a phase that has ended; nothing else writes
         // to these sequences.
-        unsafe { self.sequence.head(chunk, self.attention.layer, self.head) }
+        unsafe { self.sequence.head(chunk, self.task.attention.layer, self.head) }
     }
 
     /// The keys of a chunk of the next sequence. Chunks lie far apart, so they are prefetched: the values
@@ -190,7 +318,7 @@ impl<'a> SegmentRows<'a> {
         match self.next {
             // SAFETY: as above: the rows of a row block belong to one task.
             Some(next) if chunk < next.len().div_ceil(POSITIONS) => unsafe {
-                next.head(chunk, self.attention.layer, self.head).keys
+                next.head(chunk, self.task.attention.layer, self.head).keys
             },
             _ => &[],
         }
@@ -200,47 +328,62 @@ impl<'a> SegmentRows<'a> {
 #[inline(always)]
 fn attend_rows<L: Tile, const R: usize, const N: usize>(
     l: L,
-    run: SegmentRows<'_>,
+    tile: QueryTile<'_>,
     workspace: &mut Vec<f32>,
     to: &mut [f32],
 ) {
-    let attention = run.attention;
-    let width = attention.shape.width;
-    let residual = attention.shape.heads * width;
-    let count = run.position + R;
+    let task = tile.task;
+    let Shape { width, across, .. } = task.attention.shape;
+    // Chunks before the window are not read.
+    let begin = tile.reach(0).start / POSITIONS;
+    let before = begin * POSITIONS;
+    let count = tile.reach(R - 1).end - before;
     let chunks = count.div_ceil(POSITIONS);
     let positions = chunks * POSITIONS;
     // Not cleared: each place is written before it is read.
-    let size = (width + 2 * positions) * R;
+    let size = (width + 2 * positions) * R + width;
     if workspace.len() < size {
         workspace.resize(size, 0.0);
     }
     let (queries, rest) = workspace.split_at_mut(width * R);
     let (scores, rest) = rest.split_at_mut(positions * R);
-    let terms = &mut rest[..positions * R];
+    let (terms, rest) = rest.split_at_mut(positions * R);
+    let prepared = &mut rest[..width];
 
-    let scale = 1.0 / (width as f32).sqrt();
+    let scale = task.attention.heads.scale;
     for r in 0..R {
-        let query = &attention.qkv[(run.row + r) * 3 * residual + run.head * width..][..width];
+        let (row, member) = tile.query(r);
+        let mut query = task.head(tile.row + row, tile.head * task.group + member);
+        if !task.plain() {
+            prepared.copy_from_slice(query);
+            task.prepare(l, tile.row + row, Part::Query, prepared);
+            query = prepared;
+        }
         for (to, q) in queries.iter_mut().skip(r).step_by(R).zip(query) {
             *to = q * scale;
         }
     }
-    if R == 1 {
+    if R <= FEW {
         let mut chunk = 0;
         while chunk < chunks {
+            let left = chunks - chunk;
             let scores = &mut scores[chunk * POSITIONS..];
-            chunk += match chunks - chunk {
-                1 => scores_of::<L, 1>(l, run, chunk, queries, scores),
-                2 => scores_of::<L, 2>(l, run, chunk, queries, scores),
-                3 => scores_of::<L, 3>(l, run, chunk, queries, scores),
-                _ => scores_of::<L, 4>(l, run, chunk, queries, scores),
+            // As many chains as there are registers for.
+            let most = L::ROWS * L::ACROSS / R;
+            chunk += if left >= 4 && most >= 4 {
+                scores_of::<L, R, 4>(l, tile, begin + chunk, queries, scores, positions)
+            } else if left >= 3 && most >= 3 {
+                scores_of::<L, R, 3>(l, tile, begin + chunk, queries, scores, positions)
+            } else if left >= 2 && most >= 2 {
+                scores_of::<L, R, 2>(l, tile, begin + chunk, queries, scores, positions)
+            } else {
+                scores_of::<L, R, 1>(l, tile, begin + chunk, queries, scores, positions)
             };
         }
     } else {
         for chunk in 0..chunks {
             let mut acc = [[l.splat(0.0)]; R];
-            let Head { keys, values } = run.head(chunk);
+            let Head { keys, values } = tile.head(begin + chunk);
             let prefetch = Prefetch::of(values, 1);
             chains::<L, Floats<0>, R, 1, 1>(l, keys, 1, queries, R, prefetch, &mut acc);
             for (r, [acc]) in acc.into_iter().enumerate() {
@@ -252,82 +395,99 @@ fn attend_rows<L: Tile, const R: usize, const N: usize>(
     }
     let mut totals = [0.0; BLOCK_ROWS];
     for (r, scores) in scores.chunks_exact_mut(positions).enumerate() {
-        totals[r] = softmax_terms(l, scores, run.position + r + 1);
+        let Range { start, end } = tile.reach(r);
+        totals[r] = softmax_terms(l, scores, start - before, end - before);
         for (to, term) in terms.iter_mut().skip(r).step_by(R).zip(scores.iter()) {
             *to = *term;
         }
     }
 
-    let across = attention.shape.across;
     let mut vector = 0;
     while vector < across {
         // Enough chains to hide an addition's latency, as far as there are registers.
         let terms = &terms[..count * R];
-        let taken = if R == 1 && L::LONE == 4 && vector + 4 <= across {
-            mix::<L, R, 4>(l, run, terms, vector, &totals, to)
+        let four = R <= FEW && L::LONE == 4 && 4 * R <= L::ROWS * L::ACROSS;
+        let taken = if four && vector + 4 <= across {
+            mix::<L, R, 4>(l, tile, begin, terms, vector, &totals, to)
         } else if (L::ACROSS == 2 || R <= L::ROWS_OF_TWO) && vector + N <= across {
-            mix::<L, R, N>(l, run, terms, vector, &totals, to)
+            mix::<L, R, N>(l, tile, begin, terms, vector, &totals, to)
         } else {
-            mix::<L, R, 1>(l, run, terms, vector, &totals, to)
+            mix::<L, R, 1>(l, tile, begin, terms, vector, &totals, to)
         };
         vector += taken;
     }
 }
 
-/// The scores of one row in `C` chunks from `chunk` on, together, because a single chain would wait for its
+/// Up to this many queries take several chunks or vectors at once, because few chains would wait for their
 /// own additions.
+const FEW: usize = 4;
+
+/// The scores of a tile in `C` chunks from `chunk` on, together.
 #[inline(always)]
-fn scores_of<L: Lanes, const C: usize>(
+fn scores_of<L: Lanes, const R: usize, const C: usize>(
     l: L,
-    run: SegmentRows<'_>,
+    tile: QueryTile<'_>,
     chunk: usize,
     queries: &[f32],
     scores: &mut [f32],
+    positions: usize,
 ) -> usize {
-    let heads: [_; C] = std::array::from_fn(|i| run.head(chunk + i));
-    let mut acc = [l.splat(0.0); C];
-    for (d, q) in queries.iter().enumerate() {
-        let q = l.splat(*q);
-        for (acc, head) in acc.iter_mut().zip(heads) {
-            *acc = l.fma(q, l.load(&head.keys[d].0), *acc);
+    let heads: [_; C] = std::array::from_fn(|i| tile.head(chunk + i));
+    let mut acc = [[l.splat(0.0); C]; R];
+    for (d, q) in queries.as_chunks::<R>().0.iter().enumerate() {
+        let mut keys = [l.splat(0.0); C];
+        for (key, head) in keys.iter_mut().zip(heads) {
+            *key = l.load(&head.keys[d].0);
             if let Some(line) = head.values.get(d) {
                 l.prefetch_l2(line);
             }
         }
+        for r in 0..R {
+            let q = l.splat(q[r]);
+            for c in 0..C {
+                acc[r][c] = l.fma(q, keys[c], acc[r][c]);
+            }
+        }
     }
-    for (to, acc) in scores.as_chunks_mut().0.iter_mut().zip(acc) {
-        l.store(acc, to);
+    for (r, acc) in acc.into_iter().enumerate() {
+        let scores = &mut scores[r * positions..];
+        for (to, acc) in scores.as_chunks_mut().0.iter_mut().zip(acc) {
+            l.store(acc, to);
+        }
     }
     C
 }
 
 /// `N` vectors, from `vector` on, of the means of the values weighted by `terms`, which has `R` for each
-/// position.
+/// position from that of chunk `begin` on.
 #[inline(always)]
 fn mix<L: Lanes, const R: usize, const N: usize>(
     l: L,
-    run: SegmentRows<'_>,
+    tile: QueryTile<'_>,
+    begin: usize,
     terms: &[f32],
     vector: usize,
     totals: &[f32; BLOCK_ROWS],
     to: &mut [f32],
 ) -> usize {
-    let (width, across) = (run.attention.shape.width, run.attention.shape.across);
+    let Shape { width, across, .. } = tile.task.attention.shape;
     let mut acc = [[l.splat(0.0); N]; R];
     for (chunk, terms) in terms.chunks(POSITIONS * R).enumerate() {
-        let values = &run.head(chunk).values[vector..];
-        let next = if vector == 0 { run.next_keys(chunk) } else { &[] };
+        let chunk = begin + chunk;
+        let values = &tile.head(chunk).values[vector..];
+        let next = if vector == 0 { tile.next_keys(chunk) } else { &[] };
         let prefetch = Prefetch::of(next, 4);
         chains::<L, Floats<0>, R, N, 4>(l, values, across, terms, R, prefetch, &mut acc);
     }
     for r in 0..R {
+        let (row, member) = tile.query(r);
         for (n, sum) in acc[r].iter().enumerate() {
             let mut mean = [0.0; LANES];
             l.store(l.div(*sum, l.splat(totals[r])), &mut mean);
             let first = (vector + n) * LANES;
             let used = LANES.min(width - first);
-            let to = to.iter_mut().skip(first * run.height + run.place + r);
-            for (to, y) in to.step_by(run.height).zip(&mean[..used]) {
+            let place = (member * width + first) * tile.height + tile.place + row;
+            for (to, y) in to.iter_mut().skip(place).step_by(tile.height).zip(&mean[..used]) {
                 *to = *y;
             }
         }
@@ -335,11 +495,12 @@ fn mix<L: Lanes, const R: usize, const N: usize>(
     N
 }
 
-/// exp(score - largest) of the first `count` positions, and zeros after them. Returns their sum, in sixteen
-/// lanes that are added by one tree.
+/// exp(score - largest) of the positions `start..end`, and zeros for the others. Returns their sum, in
+/// sixteen lanes that are added by one tree.
 #[inline(always)]
-fn softmax_terms<L: Lanes>(l: L, scores: &mut [f32], count: usize) -> f32 {
-    scores[count..].fill(f32::MIN);
+fn softmax_terms<L: Lanes>(l: L, scores: &mut [f32], start: usize, end: usize) -> f32 {
+    scores[..start].fill(f32::MIN);
+    scores[end..].fill(f32::MIN);
     let (lines, _) = scores.as_chunks_mut::<LANES>();
     let mut largest = l.splat(f32::MIN);
     for line in lines.iter() {
@@ -349,7 +510,8 @@ fn softmax_terms<L: Lanes>(l: L, scores: &mut [f32], count: usize) -> f32 {
     for line in lines.iter_mut() {
         l.store(exp(l, l.sub(l.load(line), largest)), line);
     }
-    scores[count..].fill(0.0);
+    scores[..start].fill(0.0);
+    scores[end..].fill(0.0);
     let (lines, _) = scores.as_chunks::<LANES>();
     let mut sum = l.splat(0.0);
     for line in lines {

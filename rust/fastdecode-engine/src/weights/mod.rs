@@ -1,5 +1,6 @@
 //! A model's weights: how tensors are read, packed and kept.
 
+mod checkpoint;
 mod elements;
 mod file;
 mod format;
@@ -7,12 +8,13 @@ mod packing;
 mod store;
 mod tensors;
 
+pub use checkpoint::Checkpoint;
 pub use elements::{Elements, Encoding};
 pub use file::WeightsFile;
 pub use format::Format;
 #[cfg(test)]
 pub(crate) use format::pack;
 pub(crate) use format::{ACROSS, CHAIN, PANEL, QUAD, ZERO, element, scale_of};
-pub(crate) use packing::{Orientation, Packing};
+pub(crate) use packing::{Orientation, Packing, Part};
 pub(crate) use store::{Matrix, MatrixView, Table, Vector, Weights};
 pub use tensors::{Tensor, Tensors};

@@ -32,19 +32,55 @@ pub(crate) enum Orientation {
     OutputsByInputs,
 }
 
-struct Copy<'a> {
+/// Outputs of a linear layer that one tensor provides: rows of its matrix, of shape (outputs, inputs), or
+/// elements of its bias.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
     name: String,
-    tensor: &'a Tensor<'a>,
+    rows: Range<usize>,
+    /// Rows of the whole tensor; zero where the outputs are no tensor's.
+    of: usize,
+}
+
+impl Part {
+    /// All rows of a tensor that has this number of them.
+    pub fn whole(name: String, rows: usize) -> Self {
+        Self { name, rows: 0..rows, of: rows }
+    }
+
+    /// Some rows of a tensor that has `of` of them.
+    pub fn of(name: &str, rows: Range<usize>, of: usize) -> Self {
+        Self { name: name.into(), rows, of }
+    }
+
+    /// Outputs that are always zero.
+    pub fn zeros(rows: usize) -> Self {
+        Self { name: String::new(), rows: 0..rows, of: 0 }
+    }
+}
+
+struct Copy<'a> {
+    sources: Vec<Source<'a>>,
     to: Range<usize>,
     scales: Range<usize>,
     form: Form,
 }
 
-/// How a tensor becomes lines.
+/// Rows of a tensor that become rows of a table, elements of a vector, or outputs of a matrix.
+struct Source<'a> {
+    name: String,
+    /// None for zeros.
+    tensor: Option<&'a Tensor<'a>>,
+    rows: Range<usize>,
+}
+
+/// How tensors become lines.
 #[derive(Clone, Copy)]
 enum Form {
-    /// Rows of `width` floats, each padded with zeros.
-    Rows { width: usize },
+    /// Rows of `width` floats, to which `plus` is added, each padded with zeros.
+    Rows { width: usize, plus: f32 },
+    /// The elements of several tensors, one after the other, padded with zeros.
+    Joined,
     /// Panels of a matrix.
     Panels { format: Format, orientation: Orientation, inputs: usize, outputs: usize },
 }
@@ -60,7 +96,15 @@ impl<'a> Packing<'a> {
     /// # Errors
     /// If the tensor is missing, or has another shape or an unknown type.
     pub fn vector(&mut self, name: &str, width: usize) -> Result<Vector> {
-        self.padded(name, width, width.div_ceil(LANES))
+        self.padded(name, width, width.div_ceil(LANES), 0.0)
+    }
+
+    /// A vector of `width` floats, to each of which 1 is added.
+    ///
+    /// # Errors
+    /// As [`Packing::vector`].
+    pub fn vector_plus_one(&mut self, name: &str, width: usize) -> Result<Vector> {
+        self.padded(name, width, width.div_ceil(LANES), 1.0)
     }
 
     /// The bias of a linear layer, padded to whole panels.
@@ -68,7 +112,18 @@ impl<'a> Packing<'a> {
     /// # Errors
     /// As [`Packing::vector`].
     pub fn bias(&mut self, name: &str, outputs: usize) -> Result<Vector> {
-        self.padded(name, outputs, outputs.div_ceil(PANEL) * ACROSS)
+        self.padded(name, outputs, outputs.div_ceil(PANEL) * ACROSS, 0.0)
+    }
+
+    /// The bias of a linear layer whose outputs several tensors provide, padded to whole panels.
+    ///
+    /// # Errors
+    /// As [`Packing::vector`].
+    pub fn joined_bias(&mut self, parts: &[Part]) -> Result<Vector> {
+        let outputs: usize = parts.iter().map(|part| part.rows.len()).sum();
+        let sources = parts.iter().map(|part| self.source(part, None)).collect::<Result<_>>()?;
+        let lines = outputs.div_ceil(PANEL).saturating_mul(ACROSS);
+        Ok(Vector(self.copy(sources, lines, Form::Joined)))
     }
 
     /// The bias of a linear layer that has none: zeros, which new memory already holds.
@@ -82,7 +137,7 @@ impl<'a> Packing<'a> {
     /// As [`Packing::vector`].
     pub fn table(&mut self, name: &str, rows: usize, width: usize) -> Result<Table> {
         let lines = rows.saturating_mul(width.div_ceil(LANES));
-        let lines = self.add(name, &[rows, width], lines, Form::Rows { width })?;
+        let lines = self.add(name, &[rows, width], lines, Form::Rows { width, plus: 0.0 })?;
         Ok(Table { lines, width })
     }
 
@@ -101,15 +156,43 @@ impl<'a> Packing<'a> {
             Orientation::InputsByOutputs => [inputs, outputs],
             Orientation::OutputsByInputs => [outputs, inputs],
         };
+        let source = self.find(name, &shape)?;
+        Ok(self.panels(vec![source], orientation, [inputs, outputs], format))
+    }
+
+    /// The matrix of a linear layer whose outputs several tensors provide, one part after the other, each
+    /// of shape (outputs, inputs).
+    ///
+    /// # Errors
+    /// As [`Packing::vector`].
+    pub fn joined_matrix(
+        &mut self,
+        parts: &[Part],
+        inputs: usize,
+        format: Format,
+    ) -> Result<Matrix> {
+        let outputs = parts.iter().map(|part| part.rows.len()).sum();
+        let sources =
+            parts.iter().map(|part| self.source(part, Some(inputs))).collect::<Result<_>>()?;
+        Ok(self.panels(sources, Orientation::OutputsByInputs, [inputs, outputs], format))
+    }
+
+    fn panels(
+        &mut self,
+        sources: Vec<Source<'a>>,
+        orientation: Orientation,
+        [inputs, outputs]: [usize; 2],
+        format: Format,
+    ) -> Matrix {
         let panels = outputs.div_ceil(PANEL);
         let lines = panels.saturating_mul(format.panel_lines(inputs));
         let form = Form::Panels { format, orientation, inputs, outputs };
-        let weights = self.add(name, &shape, lines, form)?;
+        let weights = self.copy(sources, lines, form);
         let scales = self.take(if format == Format::Int8 { panels * ACROSS } else { 0 });
         if let Some(copy) = self.copies.last_mut() {
             copy.scales = scales.clone();
         }
-        Ok(Matrix { format, weights, scales, inputs, outputs })
+        Matrix { format, weights, scales, inputs, outputs }
     }
 
     /// Packs everything.
@@ -123,8 +206,8 @@ impl<'a> Packing<'a> {
         Ok(Weights::new(arena, widest.unwrap_or(0)))
     }
 
-    fn padded(&mut self, name: &str, width: usize, lines: usize) -> Result<Vector> {
-        Ok(Vector(self.add(name, &[width], lines, Form::Rows { width })?))
+    fn padded(&mut self, name: &str, width: usize, lines: usize, plus: f32) -> Result<Vector> {
+        Ok(Vector(self.add(name, &[width], lines, Form::Rows { width, plus })?))
     }
 
     fn add(
@@ -134,10 +217,29 @@ impl<'a> Packing<'a> {
         lines: usize,
         form: Form,
     ) -> Result<Range<usize>> {
-        let tensor = self.tensors.get(self.prefix, name, shape)?;
+        let source = self.find(name, shape)?;
+        Ok(self.copy(vec![source], lines, form))
+    }
+
+    /// The whole of a tensor.
+    fn find(&self, name: &str, shape: &[usize]) -> Result<Source<'a>> {
+        let tensor = Some(self.tensors.get(self.prefix, name, shape)?);
+        Ok(Source { name: name.into(), tensor, rows: 0..shape[0] })
+    }
+
+    fn source(&self, part: &Part, inputs: Option<usize>) -> Result<Source<'a>> {
+        let rows = part.rows.clone();
+        if part.of == 0 {
+            return Ok(Source { name: String::new(), tensor: None, rows });
+        }
+        let shape: Vec<usize> = std::iter::once(part.of).chain(inputs).collect();
+        Ok(Source { rows, ..self.find(&part.name, &shape)? })
+    }
+
+    fn copy(&mut self, sources: Vec<Source<'a>>, lines: usize, form: Form) -> Range<usize> {
         let to = self.take(lines);
-        self.copies.push(Copy { name: name.into(), tensor, to: to.clone(), scales: 0..0, form });
-        Ok(to)
+        self.copies.push(Copy { sources, to: to.clone(), scales: 0..0, form });
+        to
     }
 
     fn take(&mut self, lines: usize) -> Range<usize> {
@@ -169,14 +271,14 @@ struct Scratch {
 fn copy_all(copies: &[Copy<'_>], lines: &mut [Line], session: &mut Session<'_>) -> Result<()> {
     let lines = DisjointSlice::new(lines);
     let mut whole = Vec::new();
-    let most = copies.iter().filter(|copy| copy.form.is_strided()).map(|copy| copy.tensor.elements);
-    memory::room(&mut whole, most.map(Elements::bytes_in_file).max().unwrap_or(0))?;
+    let most = copies.iter().filter_map(Copy::strided).map(Elements::bytes_in_file).max();
+    memory::room(&mut whole, most.unwrap_or(0))?;
     let scratches = Mutex::new(Vec::new());
     let copied = copies.iter().try_for_each(|copy| {
-        let mut elements = copy.tensor.elements;
-        if copy.form.is_strided() {
-            elements = elements.all_in_memory(&mut whole, session)?;
-        }
+        let elements = match copy.strided() {
+            Some(elements) => Some(elements.all_in_memory(&mut whole, session)?),
+            None => None,
+        };
         let strips: Vec<Strip> = strips_of(copy).collect();
         let failure = Mutex::new(None);
         session.run(strips.len(), |task| {
@@ -201,7 +303,8 @@ fn copy_all(copies: &[Copy<'_>], lines: &mut [Line], session: &mut Session<'_>) 
         failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     });
     // Before any other complaint: what is wrong with the contents may be what was written meanwhile.
-    let files = copies.iter().filter_map(|copy| copy.tensor.elements.file());
+    let sources = copies.iter().flat_map(|copy| &copy.sources);
+    let files = sources.filter_map(|source| source.tensor?.elements.file());
     let mut files: Vec<&WeightsFile> = files.collect();
     files.dedup_by(|a, b| std::ptr::eq(*a, *b));
     files.into_iter().try_for_each(WeightsFile::check_unchanged)?;
@@ -216,9 +319,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn strips_of(copy: &Copy<'_>) -> impl Iterator<Item = Strip> {
     let (unit, units) = match copy.form {
         // One row for a vector, whose remaining lines are padding.
-        Form::Rows { width } => {
-            (width.div_ceil(LANES), copy.tensor.shape.iter().product::<usize>() / width)
+        Form::Rows { width, .. } => {
+            let size = |source: &Source<'_>| {
+                source.tensor.map_or(0, |tensor| tensor.shape.iter().product::<usize>())
+            };
+            (width.div_ceil(LANES), copy.sources.iter().map(size).sum::<usize>() / width)
         }
+        Form::Joined => (copy.to.len(), 1),
         Form::Panels { format, inputs, outputs, .. } => {
             (format.panel_lines(inputs), outputs.div_ceil(PANEL))
         }
@@ -227,27 +334,20 @@ fn strips_of(copy: &Copy<'_>) -> impl Iterator<Item = Strip> {
     (0..units).step_by(step).map(move |first| Strip { unit, units: first..units.min(first + step) })
 }
 
-/// Packs some rows or panels of a tensor with these elements.
+/// Packs some rows or panels. `strided` has the elements of a tensor whose rows or panels lie apart.
 fn copy_units(
     copy: &Copy<'_>,
-    elements: Elements<'_>,
+    strided: Option<Elements<'_>>,
     strip: &Strip,
     to: &mut [Line],
     scales: &mut [Line],
     scratch: &mut Scratch,
 ) -> Result<()> {
-    let mut finite = true;
     let mut scales = scales.chunks_exact_mut(ACROSS);
-    let Scratch { bytes, unit: x, column } = scratch;
-    let (elements, units) = match copy.form.together(&strip.units) {
-        Some(range) => (elements.part(range).in_memory(bytes)?, 0..strip.units.len()),
-        None => (elements, strip.units.clone()),
-    };
-    for (n, to) in units.zip(to.chunks_exact_mut(strip.unit)) {
-        let x = read_unit(copy.form, elements, n, x, column)?;
-        finite &= x.iter().copied().all(f32::is_finite);
+    for (n, to) in strip.units.clone().zip(to.chunks_exact_mut(strip.unit)) {
+        let x = read_unit(copy, strided, n, scratch)?;
         match copy.form {
-            Form::Rows { .. } => {
+            Form::Rows { .. } | Form::Joined => {
                 for (line, row) in to.iter_mut().zip(x.chunks(LANES)) {
                     line.0[..row.len()].copy_from_slice(row);
                 }
@@ -257,7 +357,7 @@ fn copy_units(
             }
         }
     }
-    if finite { Ok(()) } else { Err(Error::NotFinite { name: copy.name.clone() }) }
+    Ok(())
 }
 
 impl Form {
@@ -268,63 +368,117 @@ impl Form {
             _ => 0,
         }
     }
+}
 
-    /// Whether the elements of a row or panel lie apart in the tensor.
-    fn is_strided(self) -> bool {
-        matches!(self, Self::Panels { orientation: Orientation::InputsByOutputs, .. })
+impl<'a> Copy<'a> {
+    /// The elements of a tensor, if those of a panel lie apart in it.
+    fn strided(&self) -> Option<Elements<'a>> {
+        match self.form {
+            Form::Panels { orientation: Orientation::InputsByOutputs, .. } => {
+                Some(self.sources.first()?.tensor?.elements)
+            }
+            _ => None,
+        }
     }
 
-    /// The elements of some rows or panels, if they lie together.
-    fn together(self, units: &Range<usize>) -> Option<Range<usize>> {
-        match self {
-            Self::Rows { width } => Some(units.start * width..units.end * width),
-            Self::Panels { orientation: Orientation::InputsByOutputs, .. } => None,
-            Self::Panels { inputs, outputs, .. } => {
-                let end = outputs.min(units.end * PANEL);
-                Some(units.start * PANEL * inputs..end * inputs)
-            }
-        }
+    /// The sources of `count` outputs or elements from `first` on, each with some of its rows.
+    fn rows(
+        &self,
+        first: usize,
+        count: usize,
+    ) -> impl Iterator<Item = (&Source<'a>, Range<usize>)> {
+        let end = first + count;
+        let mut start = 0;
+        self.sources.iter().filter_map(move |source| {
+            let here = start..start + source.rows.len();
+            start = here.end;
+            let (from, to) = (first.max(here.start), end.min(here.end));
+            let row = |output: usize| source.rows.start + output - here.start;
+            (from < to).then(|| (source, row(from)..row(to)))
+        })
     }
 }
 
-/// Row `n` of these elements, or their panel `n`: 32 outputs for each input.
+/// Row `n` of a copy, or its panel `n`: 32 outputs for each input.
 fn read_unit<'x>(
-    form: Form,
-    elements: Elements<'_>,
+    copy: &Copy<'_>,
+    strided: Option<Elements<'_>>,
     n: usize,
-    to: &'x mut Vec<f32>,
-    column: &mut Vec<f32>,
+    scratch: &'x mut Scratch,
 ) -> Result<&'x [f32]> {
-    match form {
-        Form::Rows { width } => {
+    let Scratch { bytes, unit: to, column } = scratch;
+    match copy.form {
+        Form::Rows { width, plus } => {
             let to = memory::room(to, width)?;
-            elements.read(n * width, to);
+            copy.sources[0].read(n * width, to, bytes)?;
+            if plus != 0.0 {
+                to.iter_mut().for_each(|x| *x += plus);
+            }
+            Ok(to)
+        }
+        Form::Joined => {
+            let size = copy.sources.iter().map(|source| source.rows.len()).sum();
+            let to = memory::room(to, size)?;
+            let mut done = 0;
+            for source in &copy.sources {
+                let part = &mut to[done..done + source.rows.len()];
+                source.read(source.rows.start, part, bytes)?;
+                done += part.len();
+            }
             Ok(to)
         }
         Form::Panels { orientation: Orientation::InputsByOutputs, inputs, outputs, .. } => {
             let to = memory::room(to, inputs * PANEL)?;
             let first = n * PANEL;
             let width = PANEL.min(outputs - first);
+            let source = &copy.sources[0];
             for (k, row) in to.chunks_exact_mut(PANEL).enumerate() {
-                elements.read(k * outputs + first, &mut row[..width]);
+                if let Some(elements) = strided {
+                    elements.read(k * outputs + first, &mut row[..width]);
+                    source.check_finite(&row[..width])?;
+                }
                 row[width..].fill(0.0);
             }
             Ok(to)
         }
-        Form::Panels { orientation: Orientation::OutputsByInputs, inputs, .. } => {
+        Form::Panels { orientation: Orientation::OutputsByInputs, inputs, outputs, .. } => {
             let to = memory::room(to, inputs * PANEL)?;
-            let column = memory::room(column, inputs)?;
-            let width = PANEL.min(elements.len() / inputs - n * PANEL);
+            let first = n * PANEL;
+            let width = PANEL.min(outputs - first);
             if width < PANEL {
                 to.fill(0.0);
             }
-            for j in 0..width {
-                elements.read((n * PANEL + j) * inputs, column);
-                for (row, &x) in to.chunks_exact_mut(PANEL).zip(&*column) {
-                    row[j] = x;
+            let mut j = 0;
+            for (source, rows) in copy.rows(first, width) {
+                let columns = memory::room(column, rows.len() * inputs)?;
+                source.read(rows.start * inputs, columns, bytes)?;
+                for column in columns.chunks_exact(inputs) {
+                    for (row, &x) in to.chunks_exact_mut(PANEL).zip(column) {
+                        row[j] = x;
+                    }
+                    j += 1;
                 }
             }
             Ok(to)
         }
+    }
+}
+
+impl Source<'_> {
+    /// Elements from `start` on as float32, which are read into `bytes` if they are in a file.
+    fn read(&self, start: usize, to: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
+        let Some(tensor) = self.tensor else {
+            to.fill(0.0);
+            return Ok(());
+        };
+        tensor.elements.part(start..start + to.len()).in_memory(bytes)?.read(0, to);
+        self.check_finite(to)
+    }
+
+    fn check_finite(&self, x: &[f32]) -> Result<()> {
+        if x.iter().copied().all(f32::is_finite) {
+            return Ok(());
+        }
+        Err(Error::NotFinite { name: self.name.clone() })
     }
 }

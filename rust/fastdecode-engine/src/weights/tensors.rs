@@ -102,6 +102,12 @@ impl<'a> Tensors<'a> {
         Ok(tensors)
     }
 
+    /// Adds the tensors of another file that `keep` holds for.
+    pub(super) fn extend(&mut self, other: Self, keep: impl Fn(&str) -> bool) {
+        self.by_name.extend(other.by_name.into_iter().filter(|(name, _)| keep(name)));
+        self.unread.extend(other.unread.into_iter().filter(|(name, _)| keep(name)));
+    }
+
     /// Adds a tensor.
     pub fn insert(&mut self, name: &str, tensor: Tensor<'a>) {
         self.by_name.insert(name.to_owned(), tensor);

@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock};
 static MODEL: LazyLock<Arc<Model>> = LazyLock::new(|| Arc::new(model(Level::detect(), 2)));
 
 /// FNV-1a over the bits.
-fn digest(words: &[u32]) -> u64 {
+pub fn digest(words: &[u32]) -> u64 {
     words.iter().flat_map(|word| word.to_le_bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })

@@ -22,18 +22,18 @@ use pyo3::types::PyDict;
 use crate::arguments::{self, Given};
 use crate::errors::{Named, detached, exception};
 
-/// A GPT-2 on the CPU, whose logits are the same bits in any batch.
+/// A language model on the CPU, whose logits are the same bits in any batch.
 ///
 /// The logits of a sequence depend on its tokens alone: not on the batch, the threads or the
 /// instruction set. The environment variables FASTDECODE_THREADS and FASTDECODE_LEVEL (portable,
 /// neon, avx2, avx512) choose the latter two.
 #[pyclass(frozen, module = "fastdecode._core")]
-pub struct NativeGpt2 {
+pub struct NativeModel {
     model: Arc<Model>,
 }
 
 #[pymethods]
-impl NativeGpt2 {
+impl NativeModel {
     /// From a folder with `config.json` and `model.safetensors`.
     ///
     /// Parameters
@@ -113,6 +113,24 @@ impl NativeGpt2 {
         }
         let model = detached(py, || Model::new(config, &tensors, format))?;
         Ok(Self { model: Arc::new(model) })
+    }
+
+    /// Check whether the engine runs the models of a configuration.
+    ///
+    /// Parameters
+    /// ----------
+    /// config : str
+    ///     The text of transformers' `config.json`.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     If it does not; the message names the field.
+    #[staticmethod]
+    fn check(config: &Bound<'_, PyAny>) -> PyResult<()> {
+        let config: String = arguments::read(config, "config")?;
+        Config::from_json(config.as_bytes(), Path::new("config")).map_err(exception)?;
+        Ok(())
     }
 
     /// The width of a row of logits.
@@ -211,7 +229,7 @@ impl NativeGpt2 {
     }
 }
 
-/// The sequences of a batch in a `NativeGpt2`, with their KV cache.
+/// The sequences of a batch in a `NativeModel`, with their KV cache.
 #[pyclass(module = "fastdecode._core")]
 pub struct NativeRows {
     batch: Batch,

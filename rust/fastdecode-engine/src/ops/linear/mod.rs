@@ -9,7 +9,7 @@
 //! separate multiply-adds by shape and machine, so their bits change with the batch, and none of them reads
 //! the weights at the speed of memory with few rows. This kernel serves a decode step and a prefill.
 
-use super::activations::gelu;
+use super::activations::Activation;
 use super::int8::dots;
 use super::panel::{Operands, PREFETCHED, Panel, Sums, prefetch_of};
 use super::quantise::Quantised;
@@ -33,14 +33,23 @@ pub(crate) enum Output<'a> {
     Rows(&'a mut [f32]),
     /// Added to `rows[row * outputs + output]`.
     Add(&'a mut [f32]),
-    /// Through GELU, as row blocks for the next linear layer.
-    Gelu(&'a mut [f32]),
+    /// Through an activation, as row blocks for the next linear layer.
+    Activated(Activation, &'a mut [f32]),
+    /// As row blocks, for a matrix whose panels have [`GATES`] gates each and then as many other outputs:
+    /// the gates go through the activation and are multiplied with the others. The last panel may have more
+    /// of both than are used.
+    Gated(Activation, &'a mut [f32]),
 }
+
+/// Gates of a panel whose output is [`Output::Gated`].
+pub(crate) const GATES: usize = LANES;
 
 /// [`Output`], shared by the tasks of a phase.
 #[derive(Clone, Copy)]
 struct Target<'a, 'b> {
     kind: Kind,
+    /// Floats of a row.
+    width: usize,
     to: &'a DisjointSlice<'b, f32>,
 }
 
@@ -48,7 +57,8 @@ struct Target<'a, 'b> {
 enum Kind {
     Rows,
     Add,
-    Gelu,
+    Activated(Activation),
+    Gated(Activation),
 }
 
 impl Linear {
@@ -85,10 +95,16 @@ fn apply(
     let (kind, to) = match output {
         Output::Rows(to) => (Kind::Rows, to),
         Output::Add(to) => (Kind::Add, to),
-        Output::Gelu(to) => (Kind::Gelu, to),
+        Output::Activated(activation, to) => (Kind::Activated(activation), to),
+        Output::Gated(activation, to) => (Kind::Gated(activation), to),
     };
-    assert_eq!(to.len(), blocks.rows() * matrix.outputs);
-    let target = Target { kind, to: &DisjointSlice::new(to) };
+    let width = to.len() / blocks.rows();
+    let outputs = match kind {
+        Kind::Gated(_) => width.div_ceil(GATES) * PANEL,
+        _ => width,
+    };
+    assert_eq!((outputs, to.len()), (matrix.outputs, blocks.rows() * width));
+    let target = Target { kind, width, to: &DisjointSlice::new(to) };
     // No larger than necessary: clearing the sums of several row blocks costs time.
     let through = if blocks.count() == 1 { through::<1> } else { through::<TOGETHER> };
     session.run(panels, |index| {
@@ -106,7 +122,7 @@ const TOGETHER: usize = 4;
 /// All rows through one panel.
 ///
 /// The sums and their output are separate kernels: in one function the compiler would reload the constants
-/// of GELU in the innermost loop.
+/// of the activation in the innermost loop.
 fn through<const MOST: usize>(
     level: Level,
     panel: Panel<'_>,
@@ -200,12 +216,21 @@ fn finish_body<L: Lanes>(
                 Some(scales) => l.fma(y, scales[n], bias[n]),
                 None => l.add(y, bias[n]),
             };
-            let y = if let Kind::Gelu = target.kind { gelu(l, y) } else { y };
+            let y = match target.kind {
+                Kind::Activated(activation) => activation.apply(l, y),
+                Kind::Gated(activation) if n == 0 => activation.apply(l, y),
+                _ => y,
+            };
             l.store(y, &mut line.0);
         }
+        if let Kind::Gated(_) = target.kind {
+            let y = l.mul(l.load(&sum[0].0), l.load(&sum[1].0));
+            l.store(y, &mut sum[0].0);
+        }
     }
-    let first = index * PANEL;
-    let width = PANEL.min(matrix.outputs - first);
+    let most = if let Kind::Gated(_) = target.kind { GATES } else { PANEL };
+    let first = index * most;
+    let width = most.min(target.width - first);
     let out = target.to;
     match target.kind {
         Kind::Rows | Kind::Add => {
@@ -225,8 +250,8 @@ fn finish_body<L: Lanes>(
                 }
             }
         }
-        Kind::Gelu => {
-            let start = rows.start * matrix.outputs + first * height;
+        Kind::Activated(_) | Kind::Gated(_) => {
+            let start = rows.start * target.width + first * height;
             // SAFETY: as above; in a row block, the rows of an output lie together.
             let to = unsafe { out.part(start..start + width * height) };
             // Interleaved here and copied in whole lines: the destination is at first in the cache of the

@@ -1,0 +1,72 @@
+"""The families of the native engine against transformers, on small random models of each.
+
+`FASTDECODE_FAMILIES=50 pytest tests/test_families.py` tries fifty models of each family.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+
+import numpy as np
+import pytest
+import torch
+from family_models import CONTEXT, FAMILIES, VOCABULARY, random_model
+from fastdecode import Decoder
+from fastdecode.models.engines import open_engine
+from fastdecode.models.engines.native import LoadedEngine
+from sweep import word_tokenizer
+
+MODELS = int(os.environ.get("FASTDECODE_FAMILIES", "5"))
+CASES = [(family, seed) for family in FAMILIES for seed in range(MODELS)]
+NEW = 12
+
+
+def reference(model, ids):
+    with torch.inference_mode():
+        return model(torch.tensor([ids])).logits[0].double().numpy()
+
+
+def texts(seed, most=CONTEXT, count=4):
+    """Texts of one token, of `most`, and of lengths between."""
+    draw = np.random.default_rng(seed)
+    lengths = [1, most, *draw.integers(2, most, count - 2)]
+    return [draw.integers(2, VOCABULARY - 1, length).tolist() for length in lengths]
+
+
+@pytest.mark.parametrize(("family", "seed"), CASES)
+def test_logits_are_as_exact_as_those_of_transformers(family, seed):
+    model = random_model(family, seed)
+    engine = open_engine(model)
+    assert type(engine) is LoadedEngine
+    double = copy.deepcopy(model).double()
+    sequences = texts(seed)
+    for ids, logits in zip(sequences, engine.all_logits(sequences), strict=True):
+        exact = reference(double, ids)
+        allowed = max(np.abs(reference(model, ids) - exact).max(), 1e-4 * np.abs(exact).max())
+        assert np.abs(logits - exact).max() <= allowed
+
+
+@pytest.mark.parametrize(("family", "seed"), CASES)
+def test_greedy_texts_and_beams_are_those_of_transformers(family, seed):
+    """In a ragged batch, from prompts that may be longer than a window.
+
+    Where texts differ, the two tokens' logits lie closer together than the logits of float32 and float64.
+    """
+    model = random_model(family, seed)
+    double = copy.deepcopy(model).double()
+    ours = Decoder(model, word_tokenizer(VOCABULARY), engine="native")
+    exact = Decoder(double, word_tokenizer(VOCABULARY), engine="transformers")
+    prompts = texts(seed, most=CONTEXT - NEW)
+    greedy = [d.generate(prompts, max_new_tokens=NEW, eos_token_id=None) for d in (ours, exact)]
+    for prompt, found, expected in zip(prompts, *greedy, strict=True):
+        pairs = zip(found.token_ids, expected.token_ids, strict=True)
+        apart = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
+        if apart is not None:
+            logits = reference(double, prompt + list(expected.token_ids)[:apart])[-1]
+            margin = logits[expected.token_ids[apart]] - logits[found.token_ids[apart]]
+            assert margin <= 2e-4 * np.abs(logits).max()
+    options = {"num_beams": 4, "num_return_sequences": 4, "max_new_tokens": 6, "eos_token_id": None}
+    beams = [d.generate(prompts, **options) for d in (ours, exact)]
+    for found, expected in zip(*beams, strict=True):
+        assert found.token_ids == expected.token_ids
