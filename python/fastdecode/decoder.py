@@ -125,11 +125,11 @@ class Decoder:
 
         Args:
             name_or_path: which model. A model in the local cache is not looked up on the hub.
-            engine: "native" is the Rust engine, for plain GPT-2 on the CPU; "torch" a lean GPT-2
-                step in torch where that applies, else the model's own forward pass; "transformers"
-                always the latter. "auto" is the first of them that can run the model. Files on
-                this machine that "native" can run are read by it, without importing torch;
-                `Decoder.model` is then None.
+            engine: "native" is the Rust engine, for the families that it knows, on the CPU;
+                "torch" a lean GPT-2 step in torch where that applies, else the model's own
+                forward pass; "transformers" always the latter. "auto" is the first of them that
+                can run the model. Files on this machine that "native" can run are read by it,
+                without importing torch; `Decoder.model` is then None.
             device: a torch device; None is the CPU.
             dtype: a torch dtype or its name, or "int8"; None is float32. The native engine keeps
                 its weights as "float32", "bfloat16" or "int8" and computes in float32, so that

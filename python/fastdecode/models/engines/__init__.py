@@ -55,10 +55,10 @@ def open_engine(model: Any, name: str = "auto", dtype: Any = None, *, probe: boo
 
     Args:
         model: a `transformers.PreTrainedModel` with a causal head.
-        name: "native" is the Rust engine, for the families that it knows on the CPU; "torch" the lean GPT-2
-            step in torch, where the model is a plain GPT-2 on the CPU in float32 or float64, and
-            "transformers" otherwise; "transformers" calls the model's own forward pass; "auto"
-            takes the first of these that supports the model and the dtype.
+        name: "native" is the Rust engine, for the families that it knows, on the CPU; "torch" the
+            lean GPT-2 step in torch, where the model is a plain GPT-2 on the CPU in float32 or
+            float64, and "transformers" otherwise; "transformers" calls the model's own forward
+            pass; "auto" takes the first of these that supports the model and the dtype.
         dtype: the format in which the native engine keeps weights, one of `NATIVE_DTYPES`; for
             other engines the model's own. None is the model's own, and "auto" then leaves a model
             that is not in float32 to torch, which computes in the model's own dtype.

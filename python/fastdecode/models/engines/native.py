@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from fastdecode._core import NativeModel, NativeRows
 from fastdecode.models import settings
 
-
-# The classes of transformers whose models the engine runs, by the `model_type` of their configuration.
+# The classes of transformers whose models the engine runs, by their `model_type`.
 _CLASSES = {
     "gpt2": "GPT2LMHeadModel",
     "gpt_neo": "GPTNeoForCausalLM",
