@@ -181,7 +181,7 @@ mod tests {
         for (field, message) in [
             (
                 r#""model_type": "bloom""#,
-                "model_type=bloom in the configuration: the native engine runs gpt2, llama",
+                "model_type=bloom in the configuration: the native engine runs gemma3_text, gpt2, ",
             ),
             (
                 r#""activation_function": "tanh""#,
