@@ -14,7 +14,7 @@ import torch
 from family_models import CONTEXT, FAMILIES, VOCABULARY, random_model
 from fastdecode import Decoder
 from fastdecode.models.engines import open_engine
-from fastdecode.models.engines.native import LoadedEngine
+from fastdecode.models.engines.native import LoadedEngine, NativeEngine
 from sweep import word_tokenizer
 
 MODELS = int(os.environ.get("FASTDECODE_FAMILIES", "5"))
@@ -70,3 +70,48 @@ def test_greedy_texts_and_beams_are_those_of_transformers(family, seed):
     beams = [d.generate(prompts, **options) for d in (ours, exact)]
     for found, expected in zip(*beams, strict=True):
         assert found.token_ids == expected.token_ids
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_files_in_several_parts_give_the_bits_of_the_model_in_memory(family, tmp_path):
+    """Stored in float32 and in bfloat16, without transformers' forward pass."""
+    ids = texts(7)[1]
+    for dtype in (torch.float32, torch.bfloat16):
+        model = random_model(family, 7).to(dtype)
+        folder = tmp_path / str(dtype)
+        model.save_pretrained(folder, max_shard_size="1KB")
+        word_tokenizer(VOCABULARY).save_pretrained(folder)
+        assert len(list(folder.glob("*.safetensors"))) > 1
+        (expected,) = open_engine(model, "native", "float32").all_logits([ids])
+        decoder = Decoder.from_pretrained(str(folder), engine="native")
+        assert type(decoder.engine) is NativeEngine
+        (found,) = decoder.engine.all_logits([ids])
+        assert np.array_equal(found, expected)
+        assert decoder.generate([ids[:9]], max_new_tokens=4)[0].token_ids
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "message"),
+    [
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0}},
+            "rope_type=dynamic",
+        ),
+        ("llama", {"hidden_act": "tanh"}, "hidden_act=tanh"),
+        ("gemma3_text", {"final_logit_softcapping": 30.0}, "final_logit_softcapping=30"),
+        ("opt", {"do_layer_norm_before": False}, "do_layer_norm_before=false"),
+        ("gpt2", {"add_cross_attention": True}, "add_cross_attention=true"),
+    ],
+)
+def test_what_it_does_not_compute_is_refused_by_name(family, settings, message, tmp_path):
+    """With engine="native"; with engine="auto" transformers runs it."""
+    model = random_model(family, 0, **settings)
+    with pytest.raises(ValueError, match=message):
+        open_engine(model, "native")
+    assert not isinstance(open_engine(model), NativeEngine)
+    model.save_pretrained(tmp_path)
+    word_tokenizer(VOCABULARY).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        Decoder.from_pretrained(str(tmp_path), engine="native")
+    assert Decoder.from_pretrained(str(tmp_path)).model is not None

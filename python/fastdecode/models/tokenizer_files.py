@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _GPT2 = "GPT2Tokenizer"
 _PLAIN = ("PreTrainedTokenizer", "TokenizersBackend")
 _GPT2_SPECIAL = "<|endoftext|>"
+# Types of models for which transformers may use another class than the one that the files name.
+_OTHER_TOKENIZERS = ("mistral", "qwen2")
 _NAMED = (
     "bos_token",
     "eos_token",
@@ -140,6 +142,8 @@ class TokenizerFiles:
             if config.get("model_type", "gpt2") != "gpt2":
                 raise self._refusal(f"a model of type {config['model_type']!r}")
             return True
+        if config.get("model_type") in _OTHER_TOKENIZERS:
+            raise self._refusal(f"a model of type {config['model_type']!r}")
         name = str(named).removesuffix("Fast")
         if name != _GPT2 and name not in _PLAIN:
             raise self._refusal(f"a tokenizer of class {named!r}")
