@@ -49,7 +49,7 @@ const GOLDEN: &[(&str, [u64; 3])] = &[
     ),
     ("gpt_neo", [0x0c1e_2049_0477_a841, 0x9d54_c76d_8891_eb6c, 0x8571_007a_9b17_4b4f]),
     ("opt", [0xad3e_f6c7_033a_37a8, 0xf802_2316_9e64_bcda, 0x861e_ec07_98c2_e95c]),
-    ("gpt2 with variants", [0x0000_0000_0000_0000, 0x0000_0000_0000_0000, 0x0000_0000_0000_0000]),
+    ("gpt2 with variants", [0x10e5_215a_805c_fbed, 0x557e_a146_af22_1aa1, 0x0cfe_4e8b_0f11_2e5b]),
 ];
 
 #[test]
