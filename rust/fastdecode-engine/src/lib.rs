@@ -25,5 +25,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use fastdecode_simd::Level;
 pub use model::{Model, Wanted};
 pub use models::Config;
-pub use weights::{Checkpoint, Elements, Encoding, Format, Tensor, Tensors, WeightsFile};
+pub use weights::{
+    Checkpoint, Elements, Encoding, Format, GgufModel, Tensor, Tensors, WeightsFile,
+};
 pub use workspace::Workspace;

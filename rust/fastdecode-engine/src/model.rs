@@ -4,7 +4,7 @@ use crate::cache::{Reserved, Sequence, Shape, Slabs};
 use crate::error::{Error, Result};
 use crate::models::{Config, Network, Pass};
 use crate::ops::{Run, sweep};
-use crate::weights::{Checkpoint, Format, Packing, Tensors, Weights};
+use crate::weights::{Checkpoint, Format, GgufModel, Packing, Tensors, Weights};
 use crate::workspace::Workspace;
 use fastdecode_simd::{Level, Pool, settings};
 use std::path::Path;
@@ -49,6 +49,18 @@ impl Model {
         let checkpoint = Checkpoint::open(folder)?;
         let tensors = checkpoint.tensors()?;
         Self::new(config, &tensors, format).map_err(|error| error.within(checkpoint.path()))
+    }
+
+    /// From a GGUF file, with its matrices stored in `format`. Quantised weights are widened to float32 first.
+    ///
+    /// # Errors
+    /// As [`Self::from_folder`].
+    pub fn from_gguf(path: &Path, format: Format) -> Result<Self> {
+        let file = GgufModel::open(path)?;
+        let config = Config::from_json(file.config()?.as_bytes(), path);
+        let config = config.map_err(|error| error.within(path))?;
+        let weights = file.weights()?;
+        Self::new(config, &file.tensors(&weights), format).map_err(|error| error.within(path))
     }
 
     /// From tensors by name, with the level and the number of threads that the environment chooses.

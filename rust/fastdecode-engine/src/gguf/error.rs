@@ -277,6 +277,22 @@ pub enum Error {
         /// What it should be.
         expected: &'static str,
     },
+    /// A model of an architecture that is not translated.
+    #[error("general.architecture is {name:?}; the native engine reads {known} from GGUF files")]
+    Architecture {
+        /// The architecture.
+        name: String,
+        /// Those that are read.
+        known: String,
+    },
+    /// Something about the model that the engine does not compute.
+    #[error("{what}: {reason}")]
+    Unsupported {
+        /// The key, the key and its value, or the tensor.
+        what: String,
+        /// What stands against it.
+        reason: &'static str,
+    },
 }
 
 /// What reading a GGUF file gives.

@@ -8,6 +8,7 @@
 //! The container: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Values of quantised tensors
 //! are those that the Python package `gguf`, which llama.cpp maintains, gives; see [`Encoding`].
 
+mod config;
 mod dequantise;
 mod encoding;
 mod error;
@@ -15,9 +16,11 @@ mod file;
 mod k_quants;
 mod source;
 mod value;
+mod weights;
 
 pub use encoding::Encoding;
 pub use error::{Error, Place, Result};
 pub use file::{Gguf, TensorInfo};
 pub use source::ReadAt;
 pub use value::{Array, Value, ValueKind};
+pub use weights::Weight;

@@ -2,6 +2,7 @@
 
 use super::file::WeightsFile;
 use crate::error::Result;
+use crate::gguf::Weight;
 use fastdecode_simd::{DisjointSlice, Session, memory};
 use half::{bf16, f16};
 use std::ops::Range;
@@ -26,6 +27,17 @@ pub enum Elements<'a> {
         encoding: Encoding,
         /// The first byte.
         start: u64,
+        /// The number of elements.
+        count: usize,
+    },
+    /// In a GGUF file; they are read when they are packed.
+    Gguf {
+        /// The file.
+        file: &'a WeightsFile,
+        /// The tensor.
+        weight: &'a Weight<'a>,
+        /// The first element.
+        start: usize,
         /// The number of elements.
         count: usize,
     },
@@ -63,14 +75,15 @@ impl<'a> Elements<'a> {
             Self::F16(x) => x.len(),
             Self::BF16(x) => x.len(),
             Self::Bytes(encoding, x) => x.len() / encoding.size(),
-            Self::File { count, .. } => count,
+            Self::File { count, .. } | Self::Gguf { count, .. } => count,
         }
     }
 
-    /// Bytes that [`Elements::in_memory`] reads from a file.
+    /// Bytes that [`Elements::in_memory`] needs for what it reads from a file.
     pub(super) fn bytes_in_file(self) -> usize {
         match self {
             Self::File { encoding, count, .. } => count.saturating_mul(encoding.size()),
+            Self::Gguf { count, .. } => count.saturating_mul(Encoding::F32.size()),
             _ => 0,
         }
     }
@@ -78,7 +91,7 @@ impl<'a> Elements<'a> {
     /// The file that they are in.
     pub(super) fn file(self) -> Option<&'a WeightsFile> {
         match self {
-            Self::File { file, .. } => Some(file),
+            Self::File { file, .. } | Self::Gguf { file, .. } => Some(file),
             _ => None,
         }
     }
@@ -98,6 +111,10 @@ impl<'a> Elements<'a> {
                 let start = start + (range.start * encoding.size()) as u64;
                 Self::File { file, encoding, start, count: range.len() }
             }
+            Self::Gguf { file, weight, start, count } => {
+                assert!(range.start <= range.end && range.end <= count);
+                Self::Gguf { file, weight, start: start + range.start, count: range.len() }
+            }
         }
     }
 
@@ -106,10 +123,24 @@ impl<'a> Elements<'a> {
     where
         'a: 'b,
     {
-        let Self::File { file, encoding, start, .. } = self else { return Ok(self) };
-        let bytes = memory::room(buffer, self.bytes_in_file())?;
-        file.read(start, bytes)?;
-        Ok(Elements::Bytes(encoding, bytes))
+        match self {
+            Self::File { file, encoding, start, .. } => {
+                let bytes = memory::room(buffer, self.bytes_in_file())?;
+                file.read(start, bytes)?;
+                Ok(Elements::Bytes(encoding, bytes))
+            }
+            Self::Gguf { file, weight, start, count } => {
+                let mut values = Vec::new();
+                let values = memory::room(&mut values, count)?;
+                weight.read(start, values).map_err(|error| file.failed(error))?;
+                let bytes = memory::room(buffer, self.bytes_in_file())?;
+                for (to, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+                    *to = value.to_le_bytes();
+                }
+                Ok(Elements::Bytes(Encoding::F32, bytes))
+            }
+            _ => Ok(self),
+        }
     }
 
     /// [`Elements::in_memory`] by all threads of a session.
@@ -121,7 +152,7 @@ impl<'a> Elements<'a> {
     where
         'a: 'b,
     {
-        let Self::File { file, encoding, start, .. } = self else { return Ok(self) };
+        let Self::File { file, encoding, start, .. } = self else { return self.in_memory(buffer) };
         let bytes = memory::room(buffer, self.bytes_in_file())?;
         let size = bytes.len();
         let failure = Mutex::new(None);
@@ -164,7 +195,9 @@ impl<'a> Elements<'a> {
             Self::Bytes(Encoding::BF16, x) => {
                 widen(x.as_chunks().0, start, to, |x| bf16::from_le_bytes(x).to_f32());
             }
-            Self::File { .. } => unreachable!("elements of a file are read into memory first"),
+            Self::File { .. } | Self::Gguf { .. } => {
+                unreachable!("elements of a file are read into memory first")
+            }
         }
     }
 }

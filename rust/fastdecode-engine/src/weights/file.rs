@@ -1,9 +1,11 @@
 //! A file of weights, which is read, never mapped: another program may write to it at any time.
 
 use crate::error::{Error, Result};
+use crate::gguf::{self, ReadAt};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// An open file of weights, read in pieces at given places by any number of threads.
@@ -49,10 +51,7 @@ impl WeightsFile {
     /// # Errors
     /// If they cannot be read, or the file has become shorter.
     pub(super) fn read(&self, start: u64, to: &mut [u8]) -> Result<()> {
-        read_exact_at(&self.file, start, to).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => self.changed(),
-            _ => Error::file(&self.path, source),
-        })
+        self.file.read_exact_at(start, to).map_err(|source| self.unread(source))
     }
 
     /// Whether what was read is the file that was opened.
@@ -67,28 +66,33 @@ impl WeightsFile {
         Err(self.changed())
     }
 
+    /// What a failed read of the file means.
+    fn unread(&self, source: io::Error) -> Error {
+        match source.kind() {
+            io::ErrorKind::UnexpectedEof => self.changed(),
+            _ => Error::file(&self.path, source),
+        }
+    }
+
+    /// An error of the file as a GGUF file.
+    pub(super) fn failed(&self, error: gguf::Error) -> Error {
+        match error {
+            gguf::Error::Read { source, .. } => self.unread(source),
+            error => Error::gguf(error, &self.path),
+        }
+    }
+
     fn changed(&self) -> Error {
         Error::Changed { path: self.path.clone() }
     }
 }
 
-#[cfg(unix)]
-fn read_exact_at(file: &File, start: u64, to: &mut [u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, to, start)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, mut start: u64, mut to: &mut [u8]) -> io::Result<()> {
-    while !to.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, to, start) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => {
-                to = &mut to[count..];
-                start += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+impl ReadAt for Arc<WeightsFile> {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.length)
     }
-    Ok(())
+
+    fn read_exact_at(&self, offset: u64, to: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(offset, to)
+    }
 }

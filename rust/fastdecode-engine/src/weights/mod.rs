@@ -4,6 +4,7 @@ mod checkpoint;
 mod elements;
 mod file;
 mod format;
+mod gguf_model;
 mod packing;
 mod store;
 mod tensors;
@@ -15,6 +16,7 @@ pub use format::Format;
 #[cfg(test)]
 pub(crate) use format::pack;
 pub(crate) use format::{ACROSS, CHAIN, PANEL, QUAD, ZERO, element, scale_of};
+pub use gguf_model::GgufModel;
 pub(crate) use packing::{Orientation, Packing, Part};
 pub(crate) use store::{Matrix, MatrixView, Table, Vector, Weights};
 pub use tensors::{Tensor, Tensors};

@@ -1,14 +1,13 @@
 //! GGUF files in Python: metadata as plain values, tensors as arrays.
 
-use std::fs::File;
 use std::path::PathBuf;
 
-use fastdecode_engine::Error;
-use fastdecode_engine::gguf::{self, Array, Gguf, TensorInfo, Value};
+use fastdecode_engine::gguf::{self, Array, TensorInfo, Value};
+use fastdecode_engine::{Error, GgufModel};
 use numpy::{PyArrayDyn, PyArrayMethods};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::arguments;
 use crate::errors::{detached, exception};
@@ -32,7 +31,7 @@ use crate::errors::{detached, exception};
 ///     If the system refuses memory for the header, which is never more than the size of the file.
 #[pyclass(frozen, module = "fastdecode._core")]
 pub struct GgufFile {
-    file: Gguf,
+    model: GgufModel,
     path: PathBuf,
 }
 
@@ -41,42 +40,39 @@ impl GgufFile {
     #[new]
     fn new(py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<Self> {
         let path: PathBuf = arguments::read(path, "path")?;
-        let opened = File::open(&path);
-        let failed = |source| Error::File { path: path.clone(), source };
-        let file = opened.map_err(failed).map_err(exception)?;
-        let file = detached(py, || Gguf::open(file).map_err(|error| Error::gguf(error, &path)))?;
-        Ok(Self { file, path })
+        let model = detached(py, || GgufModel::open(&path))?;
+        Ok(Self { model, path })
     }
 
     /// The version of the container: 2 or 3.
     #[getter]
     fn version(&self) -> u32 {
-        self.file.version()
+        self.model.gguf().version()
     }
 
     /// The size of the file in bytes.
     #[getter]
     fn nbytes(&self) -> u64 {
-        self.file.size()
+        self.model.gguf().size()
     }
 
     /// The multiples of bytes at which tensors begin.
     #[getter]
     fn alignment(&self) -> u64 {
-        self.file.alignment()
+        self.model.gguf().alignment()
     }
 
     /// The metadata keys, in the order of their bytes.
     fn keys(&self) -> Vec<&str> {
-        self.file.keys().collect()
+        self.model.gguf().keys().collect()
     }
 
     fn __len__(&self) -> usize {
-        self.file.keys().len()
+        self.model.gguf().keys().len()
     }
 
     fn __contains__(&self, key: &Bound<'_, PyAny>) -> bool {
-        key.extract::<String>().is_ok_and(|key| self.file.get(&key).is_some())
+        key.extract::<String>().is_ok_and(|key| self.model.gguf().get(&key).is_some())
     }
 
     /// The value of a metadata key.
@@ -100,7 +96,7 @@ impl GgufFile {
         key: &Bound<'_, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let name: String = arguments::read(key, "key")?;
-        let value = self.file.get(&name);
+        let value = self.model.gguf().get(&name);
         object(py, value.ok_or_else(|| PyKeyError::new_err(name.clone()))?)
     }
 
@@ -115,7 +111,8 @@ impl GgufFile {
         py: Python<'py>,
     ) -> PyResult<Vec<(&str, Bound<'py, PyTuple>, &'static str)>> {
         let entry = |info: TensorInfo<'_>| PyTuple::new(py, info.shape());
-        self.file
+        self.model
+            .gguf()
             .tensors()
             .map(|info| Ok((info.name, entry(info)?, info.encoding.name())))
             .collect()
@@ -145,22 +142,89 @@ impl GgufFile {
         name: &Bound<'_, PyAny>,
     ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
         let name: String = arguments::read(name, "name")?;
-        let info = self.file.tensor(&name).map_err(|error| self.failed(error))?;
-        let shape = PyTuple::new(py, info.shape())?;
+        let info = self.model.gguf().tensor(&name).map_err(|error| self.failed(error))?;
+        self.array(py, PyTuple::new(py, info.shape())?, |to| self.model.gguf().read(&info, 0, to))
+    }
+
+    /// The text of transformers' `config.json` for the model in the file.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     If the native engine cannot run the model; the message says what stands against it.
+    #[getter]
+    fn config(&self) -> PyResult<String> {
+        self.model.config().map_err(exception)
+    }
+
+    /// The weights as transformers' model has them.
+    ///
+    /// Returns
+    /// -------
+    /// dict of str to tuple of int
+    ///     Shapes by name.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     If a tensor has no place in the model, or is stored in a way that is not read.
+    fn weights<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let found = PyDict::new(py);
+        for weight in self.model.weights().map_err(exception)? {
+            found.set_item(&weight.name, PyTuple::new(py, &weight.shape)?)?;
+        }
+        Ok(found)
+    }
+
+    /// A weight as transformers' model has it: its elements in the order there.
+    ///
+    /// Parameters
+    /// ----------
+    /// name : str
+    ///     One of `weights`.
+    ///
+    /// Returns
+    /// -------
+    /// float32 array
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     If there is none of that name, or as for `weights`.
+    /// OSError
+    ///     If the file cannot be read, or has become shorter.
+    fn weight<'py>(
+        &self,
+        py: Python<'py>,
+        name: &Bound<'_, PyAny>,
+    ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let name: String = arguments::read(name, "name")?;
+        let weights = self.model.weights().map_err(exception)?;
+        let found = weights.iter().find(|weight| weight.name == name);
+        let missing = || self.failed(gguf::Error::MissingTensor { name: name.clone() });
+        let weight = found.ok_or_else(missing)?;
+        self.array(py, PyTuple::new(py, &weight.shape)?, |to| weight.read(0, to))
+    }
+}
+
+impl GgufFile {
+    /// An array that `read` fills without the GIL.
+    fn array<'py>(
+        &self,
+        py: Python<'py>,
+        shape: Bound<'py, PyTuple>,
+        read: impl Send + FnOnce(&mut [f32]) -> gguf::Result<()>,
+    ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
         let array = py.import("numpy")?.call_method1("empty", (shape, "float32"))?;
         let array: Bound<'py, PyArrayDyn<f32>> = array.cast_into()?;
         {
             let mut view = array.try_readwrite()?;
             let to = view.as_slice_mut()?;
-            detached(py, || {
-                self.file.read(&info, 0, to).map_err(|error| Error::gguf(error, &self.path))
-            })?;
+            detached(py, || read(to).map_err(|error| Error::gguf(error, &self.path)))?;
         }
         Ok(array)
     }
-}
 
-impl GgufFile {
     fn failed(&self, error: gguf::Error) -> PyErr {
         exception(Error::gguf(error, &self.path))
     }

@@ -63,6 +63,32 @@ impl NativeModel {
         Ok(Self { model: Arc::new(model) })
     }
 
+    /// From a GGUF file.
+    ///
+    /// Parameters
+    /// ----------
+    /// path : str or path
+    /// dtype : str
+    ///     The number format of the weights in memory: "float32", "bfloat16" or "int8". Quantised
+    ///     weights are widened to float32 first.
+    ///
+    /// Raises
+    /// ------
+    /// FileNotFoundError
+    ///     If there is no such file; another OSError if it cannot be read.
+    /// ValueError
+    ///     If the file is damaged, its model is none that the engine runs, or `dtype` is unknown.
+    /// MemoryError
+    ///     If the system refuses memory for the weights.
+    #[staticmethod]
+    #[pyo3(signature = (path, dtype=Given::DEFAULT), text_signature = "(path, dtype='float32')")]
+    fn from_gguf(py: Python<'_>, path: &Bound<'_, PyAny>, dtype: Given<'_, '_>) -> PyResult<Self> {
+        let path: PathBuf = arguments::read(path, "path")?;
+        let format = format_of(dtype)?;
+        let model = detached(py, || Model::from_gguf(&path, format))?;
+        Ok(Self { model: Arc::new(model) })
+    }
+
     /// From arrays by name. Their values are copied once, into the layout that the engine reads.
     ///
     /// Parameters
