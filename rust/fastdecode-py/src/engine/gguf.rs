@@ -100,6 +100,30 @@ impl GgufFile {
         object(py, value.ok_or_else(|| PyKeyError::new_err(name.clone()))?)
     }
 
+    /// The value of a metadata key, or `default` where there is no such key.
+    ///
+    /// Parameters
+    /// ----------
+    /// key : str
+    /// default : object
+    ///
+    /// Returns
+    /// -------
+    /// int, float, bool, str, list, or `default`
+    #[pyo3(signature = (key, default=None))]
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        key: &Bound<'_, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let name: String = arguments::read(key, "key")?;
+        match self.model.gguf().get(&name) {
+            Some(value) => object(py, value),
+            None => Ok(default.unwrap_or_else(|| py.None().into_bound(py))),
+        }
+    }
+
     /// The tensors, in the order of their names' bytes.
     ///
     /// Returns

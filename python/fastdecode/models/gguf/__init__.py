@@ -1,0 +1,1 @@
+"""GGUF files: the tokenizer that their metadata describes."""
