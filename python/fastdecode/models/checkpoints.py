@@ -91,6 +91,12 @@ def load_tokenizer(folder: Path) -> Any:
         raise ValueError(f"the tokenizer cannot be read: {found}") from error
 
 
+def is_gguf(name_or_path: str) -> bool:
+    """Whether a model is named by the path of a GGUF file, which may not exist."""
+    path = Path(name_or_path)
+    return path.suffix.lower() == ".gguf" and not path.is_dir()
+
+
 @contextmanager
 def files_of(name_or_path: str, revision: str | None = None) -> Iterator[Path | None]:
     """The folder with a model's files, where they are on this machine; nothing is downloaded.
@@ -104,6 +110,8 @@ def files_of(name_or_path: str, revision: str | None = None) -> Iterator[Path | 
             yield folder
     elif Path(name_or_path).is_dir():
         yield Path(name_or_path)
+    elif is_gguf(name_or_path):
+        yield None
     elif _REPOSITORY.fullmatch(name_or_path) and not name_or_path.startswith("."):
         from huggingface_hub import try_to_load_from_cache
 

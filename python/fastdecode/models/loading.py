@@ -41,11 +41,13 @@ def open_pretrained(
     trust_remote_code: bool = False,
     probe: bool = True,
 ) -> LoadedModel:
-    """Open "demo", a folder, or a model of the hub; see `Decoder.from_pretrained`."""
+    """Open "demo", a folder, a GGUF file or a model of the hub; see `Decoder.from_pretrained`."""
     from fastdecode.models import settings
-    from fastdecode.models.checkpoints import files_of, load
+    from fastdecode.models.checkpoints import files_of, is_gguf, load
 
     dtype = dtype_name(dtype)
+    if is_gguf(name_or_path):
+        return _gguf(name_or_path, engine, device, dtype, revision)
     native = prefers_native(engine, device, dtype)
     device = device_name(device)
     kept = (dtype or "float32") if native else None
@@ -131,6 +133,31 @@ def _native(
             if required:
                 raise
             return None
+
+
+def _gguf(
+    path: str, engine: str, device: Any, dtype: str | None, revision: str | None
+) -> LoadedModel:
+    """From a GGUF file, which the native engine alone reads."""
+    from fastdecode.models.engines.native import NativeEngine
+    from fastdecode.models.gguf.tokenizer import GgufTokenizer
+
+    if not prefers_native(engine, device, dtype):
+        given = {"engine": engine, "device": device, "dtype": dtype}
+        shown = ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
+        raise ValueError(
+            f"model={path!r} is a GGUF file, which the native engine runs, on the CPU, in float32, "
+            f"bfloat16 or int8; {shown} asks for something else"
+        )
+    if revision is not None:
+        raise ValueError(f"revision={revision!r} goes with a name of the hub, not with a file")
+    try:
+        # The tokenizer is read first: if it is refused, the weights need not be loaded.
+        tokenizer = GgufTokenizer(Path(path))
+        native = NativeEngine.from_gguf(Path(path), dtype or "float32", tokenizer.eos_ids)
+    except ValueError as error:
+        raise ValueError(f"model={path!r} cannot be loaded: {error}") from error
+    return LoadedModel(native, tokenizer)
 
 
 def release_memory() -> None:

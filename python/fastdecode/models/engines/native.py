@@ -99,6 +99,26 @@ class NativeEngine:
         native = NativeModel.from_folder(folder, dtype)
         return cls(native, settings.end_tokens(folder, native.vocab_size))
 
+    @classmethod
+    def from_gguf(
+        cls, path: Path, dtype: str = "float32", eos_ids: tuple[int, ...] = ()
+    ) -> NativeEngine:
+        """Read a GGUF file; neither torch nor llama.cpp is imported.
+
+        Quantised weights are widened to float32, exactly as the Python package `gguf` does it.
+
+        Args:
+            path: the file.
+            dtype: the format of the weights in memory: "float32", "bfloat16" or "int8".
+            eos_ids: the tokens that end a sequence.
+
+        Raises:
+            FileNotFoundError: where there is no such file; another OSError where it cannot be read.
+            ValueError: where it is damaged, or has a model that the engine does not run.
+        """
+        native = NativeModel.from_gguf(path, dtype)
+        return cls(native, tuple(token for token in eos_ids if token < native.vocab_size))
+
     @property
     def name(self) -> str:
         """The name that selects it in `open_engine`."""
