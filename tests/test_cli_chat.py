@@ -19,6 +19,11 @@ PATIENCE = 120.0
 WINDOWS = sys.platform == "win32"
 
 
+def heed_interrupts():
+    """Where SIGINT is ignored, as in a shell's background job, a child would ignore it too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def template(tmp_path):
     path = tmp_path / "lines.jinja"
@@ -137,6 +142,7 @@ def test_an_interrupt_ends_a_pipe(template):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=heed_interrupts,
     )
     process.stdin.write(b"Hello\n")
     process.stdin.flush()
@@ -154,7 +160,9 @@ class Terminal:
         self._ours, theirs = os.openpty()
         environment = os.environ | {"TERM": "dumb", "PYTHON_BASIC_REPL": "1"}
         streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
-        self.process = subprocess.Popen(arguments, env=environment, **streams)
+        self.process = subprocess.Popen(
+            arguments, env=environment, preexec_fn=heed_interrupts, **streams
+        )
         os.close(theirs)
 
     def interrupted(self, until):

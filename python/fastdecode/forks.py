@@ -14,8 +14,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
 from time import monotonic
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from fastdecode import _core
 
@@ -23,6 +24,7 @@ from fastdecode import _core
 _PATIENCE = 30.0
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 
 class _Gate:
@@ -53,9 +55,20 @@ def register() -> None:
         )
 
 
+def undivided(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Let forks by other threads wait for a function, which a child could not continue."""
+
+    # contextlib's own decorator would be the caller that a warning within points to.
+    @wraps(function)
+    def whole(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with _undivided():
+            return function(*args, **kwargs)
+
+    return whole
+
+
 @contextmanager
-def undivided() -> Iterator[None]:
-    """Within, a fork by another thread waits, because a child could not go on from the middle."""
+def _undivided() -> Iterator[None]:
     me, gate = threading.get_ident(), _gate
     with gate.changed:
         if me not in gate.inside:

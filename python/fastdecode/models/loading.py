@@ -30,7 +30,7 @@ class LoadedModel:
     model: Any = None
 
 
-@forks.undivided()
+@forks.undivided
 def open_pretrained(
     name_or_path: str,
     *,
@@ -75,7 +75,7 @@ def open_pretrained(
     return open_object(model, tokenizer, engine=engine, dtype=kept, probe=probe)
 
 
-@forks.undivided()
+@forks.undivided
 def open_object(
     model: Any,
     tokenizer: Any,
