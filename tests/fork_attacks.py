@@ -5,7 +5,6 @@
     python tests/fork_attacks.py servers 200       workers that serve requests on threads
     python tests/fork_attacks.py torch 100         plain forks of a process that computes with torch
     python tests/fork_attacks.py imports 20        forks while another thread loads the first model
-    python tests/fork_attacks.py torch-imports 5   the same with torch
 
 The number is that of forks. Each prints what it has done as JSON. A child that hangs is ended after
 a while, prints where its threads are, and fails the attack.
@@ -229,45 +228,65 @@ def by_servers(count: int) -> None:
 
 
 def by_torch(count: int) -> None:
-    """Forks of a process that has computed with several threads of torch."""
+    """Forks of a process that has computed with torch: on one thread, and then on several."""
     import torch
     import transformers
 
     torch.manual_seed(0)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     tokenizer = Decoder.from_pretrained("demo", engine="native").tokenizer
     config = transformers.GPT2Config(
         vocab_size=4096, n_embd=256, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0
     )
     model = transformers.GPT2LMHeadModel(config)
-    for engine in ("torch", "transformers"):
-        decoder = Decoder(model, tokenizer, engine=engine)
+    decoders = [Decoder(model, tokenizer, engine=engine) for engine in ("torch", "transformers")]
+    each = -(-count // 4)
+    for decoder in decoders:
         calls = works(decoder)
-        plain(-(-count // 2), calls, [[], [calls["batch"]], [calls["scores"], calls["many rows"]]])
+        plain(each, calls, [[], [calls["batch"]], [calls["scores"]]])
+    torch.set_num_threads(2)
+    for decoder in decoders:
+        calls = works(decoder)
+        expected(calls)
+        for _ in range(each):
+            wait(fork(partial(refused, calls)))
 
 
-def by_imports(count: int, engine: str = "native") -> None:
+def refused(calls: dict[str, Work]) -> None:
+    """Expect that each call of the model says why it cannot be made in this process."""
+    for name, call in calls.items():
+        if name in ("one row", "many rows"):
+            call()
+            continue
+        try:
+            call()
+        except RuntimeError as error:
+            if "forked after torch had computed on several threads" not in str(error):
+                raise
+        else:
+            raise AssertionError(f"{name} was not refused")
+
+
+def by_imports(count: int) -> None:
     """Fork while another thread imports what the first model needs, each time in a new process."""
     for i in range(count):
-        delay = 0.3 * i / count if engine == "native" else 3.0 * i / count
+        delay = 0.3 * i / count
         command = [
             sys.executable,
             __file__,
             "first",
             "0",
-            "--engine",
-            engine,
             "--delay",
             str(delay),
         ]
         subprocess.run(command, check=True)
 
 
-def first(engine: str, delay: float) -> None:
+def first(delay: float) -> None:
     """Load a model on another thread, and fork after `delay` seconds."""
 
     def load() -> list[list[int]]:
-        decoder = Decoder.from_pretrained("demo", engine=engine)
+        decoder = Decoder.from_pretrained("demo", engine="native")
         return [g.token_ids for g in decoder.generate(PROMPTS, max_new_tokens=2)]
 
     found: list[Any] = []
@@ -295,7 +314,6 @@ ATTACKS: dict[str, Callable[[int], None]] = {
     "servers": by_servers,
     "torch": by_torch,
     "imports": by_imports,
-    "torch-imports": partial(by_imports, engine="torch"),
 }
 
 
@@ -304,13 +322,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("attack", choices=[*ATTACKS, "first"])
     parser.add_argument("count", type=int)
-    parser.add_argument("--engine", default="native")
     parser.add_argument("--delay", type=float, default=0.0)
     options = parser.parse_args()
     # A child inherits this, unlike the thread of `dump_traceback_later`.
     faulthandler.register(signal.SIGALRM, chain=True)
     if options.attack == "first":
-        first(options.engine, options.delay)
+        first(options.delay)
         return
     start = time.perf_counter()
     ATTACKS[options.attack](options.count)

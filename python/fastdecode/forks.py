@@ -45,6 +45,8 @@ _warm = False
 _torch_inherited = False
 # Whether the package computes with torch.
 _torch_used = False
+# Whether an ancestor of this process computed with torch on several threads.
+_torch_threads_missing = False
 
 
 def register() -> None:
@@ -89,13 +91,29 @@ def _undivided() -> Iterator[None]:
 def uses_torch() -> None:
     """Note that the package computes with torch; call it before it does.
 
-    torch keeps threads for each thread that calls it. A child has none of them, and its first
-    operation on several threads would wait for them forever. So its operations run on one thread.
+    A child whose parent has only imported torch runs its operations on one thread.
     """
     global _torch_used
     if _torch_inherited and not _torch_used:
         _one_thread_of_torch()
     _torch_used = True
+
+
+def check_torch() -> None:
+    """Refuse to compute with torch where the parent has done so on several threads.
+
+    torch keeps threads for each thread that calls it. A child has none of them, and some of its
+    operations would wait for them forever, even on one thread.
+
+    Raises:
+        RuntimeError: in such a child.
+    """
+    if _torch_threads_missing:
+        raise RuntimeError(
+            "this process was forked after torch had computed on several threads, and would wait "
+            "for them forever; use engine='native', start processes with multiprocessing's "
+            "'spawn', or call torch.set_num_threads(1) before torch first computes"
+        )
 
 
 class cached_property(Generic[_T]):
@@ -169,11 +187,13 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    global _gate, _torch_inherited
+    global _gate, _torch_inherited, _torch_threads_missing
     me, before = threading.get_ident(), _gate
     _gate = _Gate()
     if me in before.inside:
         _gate.inside[me] = before.inside[me]
     _torch_inherited = _torch_inherited or "torch" in sys.modules
     if _torch_used:
+        threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1
+        _torch_threads_missing = _torch_threads_missing or threads > 1
         _one_thread_of_torch()

@@ -1,9 +1,11 @@
-"""Memory that torch is refused, as the exception that Python has for it."""
+"""What torch cannot compute: passes without memory, and passes in some forked children."""
 
 from __future__ import annotations
 
 from contextlib import ContextDecorator
 from types import TracebackType
+
+from fastdecode import forks
 
 # Parts of the messages with which torch's allocators on the CPU report it, in a RuntimeError.
 _REPORTS = ("can't allocate memory", "Cannot allocate memory", "not enough memory", "bad_alloc")
@@ -24,10 +26,18 @@ def memory_error(error: BaseException) -> MemoryError:
 
 
 class refused_memory(ContextDecorator):
-    """Within it, as a context or a decorator, torch's `RuntimeError` becomes a `MemoryError`."""
+    """Within it, as a context or a decorator, torch's `RuntimeError` becomes a `MemoryError`.
+
+    In a forked process in which torch would wait forever, it cannot be entered.
+    """
 
     def __enter__(self) -> None:
-        """Nothing to prepare."""
+        """Refuse to begin where torch's threads are missing.
+
+        Raises:
+            RuntimeError: as for `fastdecode.forks.check_torch`.
+        """
+        forks.check_torch()
 
     def __exit__(
         self,
