@@ -26,12 +26,14 @@ struct MistralConfig {
     tie_word_embeddings: bool,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the default of an optional field")]
 fn kv_heads() -> Option<usize> {
     Some(8)
 }
 fn positions() -> usize {
     4096 * 32
 }
+#[expect(clippy::unnecessary_wraps, reason = "the default of an optional field")]
 fn window() -> Option<usize> {
     Some(4096)
 }

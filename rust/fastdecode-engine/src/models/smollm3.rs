@@ -35,6 +35,7 @@ struct SmolLm3Config {
     windows: Windows,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the default of an optional field")]
 fn kv_heads() -> Option<usize> {
     Some(4)
 }

@@ -46,7 +46,7 @@ const TAIL_SLOPE: f32 = 0.3;
 const TAIL: [f32; 10] = [
     0.119_686_63,
     0.119_572_82,
-    0.110_227_475,
+    0.110_227_47,
     0.078_424_87,
     0.096_059_91,
     -0.079_251_23,
@@ -63,15 +63,15 @@ const TAIL: [f32; 10] = [
 #[inline(always)]
 pub fn gelu_erf<L: Lanes>(l: L, x: L::V) -> L::V {
     let zero = l.splat(0.0);
-    let a = l.max(x, l.sub(zero, x));
-    let t = l.div(l.splat(1.0), l.fma(a, l.splat(TAIL_SLOPE), l.splat(1.0)));
-    let mut p = l.splat(TAIL[TAIL.len() - 1]);
+    let size = l.max(x, l.sub(zero, x));
+    let t = l.div(l.splat(1.0), l.fma(size, l.splat(TAIL_SLOPE), l.splat(1.0)));
+    let mut sum = l.splat(TAIL[TAIL.len() - 1]);
     for term in TAIL[..TAIL.len() - 1].iter().rev() {
-        p = l.fma(p, t, l.splat(*term));
+        sum = l.fma(sum, t, l.splat(*term));
     }
-    let e = exp(l, l.mul(l.mul(a, a), l.splat(-0.5)));
-    let beyond = l.mul(l.mul(p, t), e);
-    l.fma(l.sub(zero, a), beyond, l.max(x, zero))
+    let bell = exp(l, l.mul(l.mul(size, size), l.splat(-0.5)));
+    let beyond = l.mul(l.mul(sum, t), bell);
+    l.fma(l.sub(zero, size), beyond, l.max(x, zero))
 }
 
 /// x / (1 + exp(-x)), called SiLU or swish.

@@ -122,6 +122,7 @@ fn normalise_body<L: Lanes>(
         let first = line * LANES;
         let used = LANES.min(width - first);
         let gain = l.load(&operands.gain[line].0);
+        #[expect(clippy::manual_map, reason = "a closure might not be inlined into the kernel")]
         let bias = match operands.bias {
             Some(bias) => Some(l.load(&bias[line].0)),
             None => None,

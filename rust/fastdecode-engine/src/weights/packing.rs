@@ -412,7 +412,9 @@ fn read_unit<'x>(
             let to = memory::room(to, width)?;
             copy.sources[0].read(n * width, to, bytes)?;
             if plus != 0.0 {
-                to.iter_mut().for_each(|x| *x += plus);
+                for x in to.iter_mut() {
+                    *x += plus;
+                }
             }
             Ok(to)
         }

@@ -12,6 +12,7 @@ pub(crate) const OTHER: &str =
     "the native engine does not compute this; use engine=\"transformers\"";
 
 /// Refuses a field of a configuration.
+#[expect(clippy::needless_pass_by_value, reason = "numbers, names and texts are passed alike")]
 pub(crate) fn refuse<T>(
     name: &'static str,
     value: impl ToString,

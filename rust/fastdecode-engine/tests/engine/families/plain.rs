@@ -110,7 +110,9 @@ impl Plain {
             .enumerate()
             .map(|(position, &token)| {
                 let mut x = t.row(n.tokens, token as usize);
-                x.iter_mut().for_each(|x| *x *= self.embedding_scale);
+                for x in &mut x {
+                    *x *= self.embedding_scale;
+                }
                 if let Some(name) = n.positions {
                     add(&mut x, &t.row(name, position + self.position_offset));
                 }
