@@ -9,14 +9,19 @@ import torch
 from conftest import make_model, ragged
 from fastdecode import Decoder
 from fastdecode.models.engines.native import LoadedEngine, NativeEngine
+from transformers import BloomConfig, BloomForCausalLM
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory, tokenizer):
-    """A folder with the tiny GPT-2 in float32, and one with a Llama."""
+    """Folders with a tiny GPT-2, a Llama, and a Bloom, which the native engine does not have."""
     folder = tmp_path_factory.mktemp("saved")
-    for kind in ("gpt2", "llama"):
-        make_model(kind, torch.float32).save_pretrained(folder / kind)
+    config = BloomConfig(
+        vocab_size=300, hidden_size=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0
+    )
+    models = {kind: make_model(kind, torch.float32) for kind in ("gpt2", "llama")}
+    for kind, model in {**models, "bloom": BloomForCausalLM(config)}.items():
+        model.save_pretrained(folder / kind)
         tokenizer.save_pretrained(folder / kind)
     return folder
 
@@ -83,7 +88,9 @@ def test_torch_engines_keep_their_dtypes(saved):
         assert decoder.engine.name == name
         assert decoder.engine.dtype == str(dtype).removeprefix("torch.")
     llama = Decoder.from_pretrained(str(saved / "llama"), dtype="bfloat16")
-    assert (llama.engine.name, llama.engine.dtype) == ("transformers", "bfloat16")
+    assert (llama.engine.name, llama.engine.dtype) == ("native", "bfloat16")
+    bloom = Decoder.from_pretrained(str(saved / "bloom"), dtype="bfloat16")
+    assert (bloom.engine.name, bloom.engine.dtype) == ("transformers", "bfloat16")
 
 
 def test_files_that_transformers_alone_can_read(saved, tokenizer, tmp_path):
@@ -109,9 +116,9 @@ def test_what_no_engine_has_is_refused_with_the_fix(saved, tokenizer, decoder):
         with pytest.raises(ValueError, match=r"leave .* out|give .* or use"):
             Decoder.from_pretrained(folder, **options)
     with pytest.raises(
-        ValueError, match=r"dtype='int8' cannot run a LlamaForCausalLM .* dtype out"
+        ValueError, match=r"dtype='int8' cannot run a BloomForCausalLM .* dtype out"
     ):
-        Decoder.from_pretrained(str(saved / "llama"), dtype="int8")
+        Decoder.from_pretrained(str(saved / "bloom"), dtype="int8")
     with pytest.raises(ValueError, match=r"dtype='int8' cannot run a GPT2LMHeadModel in float64"):
         Decoder(make_model("gpt2"), tokenizer, dtype="int8")
     with pytest.raises(ValueError, match=r"dtype='bfloat16', but the model is in float64; convert"):
