@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from importlib.resources import as_file, files
+from pathlib import Path
 
 import fastdecode
 import numpy as np
@@ -18,10 +19,13 @@ from fastdecode import Decoder
 from fastdecode.models.chat import limits
 from fastdecode.models.chat.prompts import prompts
 from fastdecode.models.tokenizer import FileTokenizer
+from fastdecode.options.keyword_types import DEFAULT_REPLY_TOKENS
+from fastdecode.options.signatures import DESCRIPTIONS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+PAGE = Path(__file__).parent.parent / "docs" / "chat.md"
 WEATHER = {
     "type": "function",
     "function": {
@@ -539,7 +543,12 @@ def test_a_reply_is_the_continuation_of_the_prompt(demo):
 
 def test_a_reply_may_be_longer_than_20_tokens(demo):
     (reply,) = demo.chat("Hi", chat_template=BEGUN, eos_token_id=[])
-    assert (len(reply.token_ids), reply.finish_reason) == (256, "length")
+    assert (len(reply.token_ids), reply.finish_reason) == (DEFAULT_REPLY_TOKENS, "length")
+
+
+def test_the_docs_say_how_long_a_reply_may_be():
+    assert f"conversation {DEFAULT_REPLY_TOKENS}, or what" in DESCRIPTIONS
+    assert f"at most {DEFAULT_REPLY_TOKENS} tokens unless" in PAGE.read_text("utf-8")
 
 
 def test_conversations_are_a_batch(demo):

@@ -17,11 +17,11 @@ from fastdecode.cli.options.model import model_options, opened
 from fastdecode.cli.options.parameters import EPILOG, chosen, parameter_options
 from fastdecode.cli.options.sections import Command
 from fastdecode.cli.output import emit, json_option, printable, tell, tolerant
+from fastdecode.options.keyword_types import DEFAULT_REPLY_TOKENS
 
 if TYPE_CHECKING:
     from fastdecode.models.chat.templates import ChatTemplate
 
-_DEFAULT_NEW_TOKENS = 256
 # A reply has at least this share of the context to grow in, if not --max-new-tokens.
 _ROOM = 4
 _COMMAND = re.compile(r"/[a-z]+")
@@ -41,7 +41,7 @@ Ctrl-C   stop a reply; what there is of it stays in the conversation"""
     help="Jinja template of conversations, in place of the model's own.",
 )
 @click.option(
-    "--max-new-tokens", type=int, default=_DEFAULT_NEW_TOKENS, help="Maximum tokens of each reply."
+    "--max-new-tokens", type=int, default=DEFAULT_REPLY_TOKENS, help="Maximum tokens of each reply."
 )
 @click.option(
     "--seed",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_MODEL",
+    "DEFAULT_REPLY_TOKENS",
     "BeamKeywords",
     "ChatArguments",
     "ChatKeywords",
@@ -38,6 +39,8 @@ __all__ = [
 ]
 
 DEFAULT_MODEL = "openai-community/gpt2"
+# New tokens of the reply to a conversation: enough for most, which end earlier by themselves.
+DEFAULT_REPLY_TOKENS = 256
 
 
 class BeamKeywords(TypedDict, total=False):

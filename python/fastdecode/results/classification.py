@@ -123,6 +123,23 @@ class Classifications(Tabular, Items[Classification]):
         return columns | {f"p({name})": [c.posterior[name] for c in self._items] for name in names}
 
 
+def classified(
+    texts: Sequence[str], labels: Sequence[Label], scores: Sequence[Score]
+) -> list[Classification]:
+    """The classification of each text.
+
+    Args:
+        texts: the texts.
+        labels: the labels.
+        scores: the scores of the first text after each label's prompt, then those of the next one.
+    """
+    count = len(labels)
+    return [
+        Classification(text, labels, scores[row * count : (row + 1) * count])
+        for row, text in enumerate(texts)
+    ]
+
+
 def read_labels(labels: Any, prompts: Any, priors: Any) -> list[Label]:
     """Check the labels, their prompts and priors, and put them together.
 

@@ -12,7 +12,13 @@ from fastdecode.models.codec import Codec
 from fastdecode.models.engines.base import Engine
 from fastdecode.options import checks, prompts
 from fastdecode.options.prompts import Given, PromptLike, Prompts
-from fastdecode.results.classification import Classification, Classifications, Label, read_labels
+from fastdecode.results.classification import (
+    Classification,
+    Classifications,
+    Label,
+    classified,
+    read_labels,
+)
 from fastdecode.results.comparison import Comparison
 from fastdecode.results.generations import Generation
 from fastdecode.results.scores import Score, Scores
@@ -242,12 +248,7 @@ class TextScorer:
         known = read_labels(labels, prompts, priors)
         items = checks.filled("texts" if not isinstance(texts, str) else "text", texts)
         prepared = self.labelled(items, known, separator=separator, bos=bos, eos=eos)
-        scores = list(prepared.scores(progress=progress))
-        count = len(known)
-        found = [
-            Classification(item, known, scores[row * count : (row + 1) * count])
-            for row, item in enumerate(items)
-        ]
+        found = classified(items, known, list(prepared.scores(progress=progress)))
         return found[0] if isinstance(texts, str) else Classifications(found)
 
     def surprising(

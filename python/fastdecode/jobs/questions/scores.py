@@ -15,7 +15,7 @@ from fastdecode.jobs.records import (
     of_surprise,
 )
 from fastdecode.options import checks
-from fastdecode.results.classification import Classification, read_labels
+from fastdecode.results.classification import classified, read_labels
 from fastdecode.results.surprises import Surprise
 from fastdecode.scoring.texts import TextScorer
 
@@ -141,13 +141,10 @@ class Labels(InOrder):
         """Key and record of each text, in their order."""
         count = len(self._labels)
         rows = [row for index in indices for row in range(index * count, (index + 1) * count)]
-        scores = list(self.prepared.scores(rows))
-        for place, index in enumerate(indices):
-            mine = scores[place * count : (place + 1) * count]
-            yield (
-                (index, 0),
-                of_classification(Classification(self.inputs[index], self._labels, mine)),
-            )
+        texts = [self.inputs[index] for index in indices]
+        found = classified(texts, self._labels, list(self.prepared.scores(rows)))
+        for index, item in zip(indices, found, strict=True):
+            yield (index, 0), of_classification(item)
 
     def wrong(self, index: int, record: Mapping[str, Any]) -> str | None:
         """Why a record cannot be an answer to an input, or None."""

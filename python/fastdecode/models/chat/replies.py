@@ -8,10 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastdecode.models.engines.base import Engine
-from fastdecode.options.keyword_types import ChatKeywords
+from fastdecode.options.keyword_types import DEFAULT_REPLY_TOKENS, ChatKeywords
 
-# Long enough for an answer; its end is the model's decision.
-DEFAULT_NEW_TOKENS = 256
 _PLACE = re.compile(r"\bprompts\[(\d+)\]")
 
 
@@ -34,7 +32,7 @@ def reply_arguments(engine: Engine, tokenizer: Any, arguments: Mapping[str, Any]
     if found.get("add_special_tokens") is None:
         found["add_special_tokens"] = False
     if found.get("max_new_tokens") is None and found.get("max_length") is None:
-        found["max_new_tokens"] = DEFAULT_NEW_TOKENS
+        found["max_new_tokens"] = DEFAULT_REPLY_TOKENS
     eos = getattr(tokenizer, "eos_token_id", None)
     known = engine.eos_ids
     if found.get("eos_token_id") is None and isinstance(eos, int) and 0 <= eos < engine.vocab_size:
