@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import re
 import shutil
 
 import fastdecode
@@ -233,6 +235,30 @@ def test_bad_arguments(tmp_path, decoder, tokenizer):
     with pytest.raises(TypeError, match="model must be a hub name"):
         fingerprint(5)
     assert fingerprint(Decoder(decoder.engine, tokenizer)).weights is None
+
+
+def test_an_index_that_lists_what_is_not_a_file(tmp_path):
+    index, shard = tmp_path / "model.safetensors.index.json", tmp_path / "model-1.safetensors"
+    index.write_text(json.dumps({"weight_map": {"a": shard.name}}))
+    with pytest.raises(FileNotFoundError) as caught:
+        fingerprint(tmp_path)
+    assert caught.value.filename == str(shard)
+    assert f"{index} lists it" in str(caught.value)
+    shard.mkdir()
+    message = rf"{re.escape(str(index))}: weight_map names \"{shard.name}\", which is a folder"
+    with pytest.raises(ValueError, match=message):
+        fingerprint(tmp_path)
+    shard.rmdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(shard)
+        with pytest.raises(ValueError, match="which is a pipe or a device"):
+            fingerprint(tmp_path)
+        shard.unlink()
+    save_file({"a": np.arange(9.0)}, shard)
+    assert fingerprint(tmp_path).weights is not None
+    index.write_text(json.dumps({"weight_map": {"a": "model\0.safetensors"}}))
+    with pytest.raises(ValueError, match=r'weight_map\["a"\] must be the name of a file'):
+        fingerprint(tmp_path)
 
 
 def test_files_that_change_after_the_model_was_loaded(tmp_path):

@@ -119,9 +119,9 @@ def test_refused_memory_is_an_error_at_every_limit():
 
 
 def test_what_torch_is_refused_is_a_memory_error():
-    from fastdecode.models.engines.refused_memory import refused_memory
+    from fastdecode.models.engines.torch_pass import torch_pass
 
-    @refused_memory()
+    @torch_pass()
     def call(error: Exception) -> None:
         raise error
 

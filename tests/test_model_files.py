@@ -109,8 +109,6 @@ def tried(folder, engine) -> str | None:
 @pytest.mark.parametrize("name", FILES)
 def test_a_result_or_an_error_that_names_the_file(folder, whole, name, engine, record_property):
     mutation, prepare = FILES[name]
-    if name == INDEX and engine == "native":
-        pytest.skip("the native engine reads models of one file")
     if prepare is not None:
         prepare(folder, whole)
     assert tried(folder, engine) is None
@@ -146,7 +144,7 @@ def renamed(layer):
     return lambda data: {name.replace(".0.", f".{layer}.", 1): data[name] for name in data}
 
 
-# What the readers of files take, and transformers trips over later, without a word of the file.
+# What the readers of files take, and transformers trips over later, without naming the file.
 LATE = {
     "no quant_method": (
         "config.json",

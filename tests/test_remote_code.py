@@ -193,6 +193,13 @@ def test_a_replay_says_what_it_loads(tmp_path, function, capfd):
         function(path)
     (line,) = capfd.readouterr().err.splitlines()
     assert "names the model someone/nothing of the hub, revision v2, which is loaded now" in line
+    for model, kind in (("some/model.gguf", "file"), ("./some/model", "folder")):
+        saved["call"] |= {"model": model, "revision": None}
+        path.write_text(json.dumps(saved))
+        with pytest.raises((ValueError, OSError), match=model):
+            function(path)
+        (line,) = capfd.readouterr().err.splitlines()
+        assert f"names the model in the {kind} {model}, which is loaded now" in line
     fastdecode.generate("Once", model="demo", max_new_tokens=2).save(path)
     function(path)
     assert capfd.readouterr().err == ""

@@ -17,6 +17,7 @@ from fastdecode.display.terminal import printable, tell
 from fastdecode.jobs.differences import Difference, apart, by_prompt, difference, pairs
 from fastdecode.jobs.model_changes import changes, uncertain
 from fastdecode.loaded import resolve
+from fastdecode.models.checkpoints import is_gguf, is_hub_name
 from fastdecode.models.identity.fingerprint import is_exact
 from fastdecode.models.identity.source import differences, unknown
 from fastdecode.options import checks
@@ -195,7 +196,9 @@ def _rerun(
 
 def _announce(where: str, name: str, revision: str | None) -> None:
     """Say which model a file makes this process load, before it does."""
-    if Path(name).is_dir():
+    if is_gguf(name) or Path(name).is_file():
+        source = f"the model in the file {name}"
+    elif Path(name).is_dir() or not is_hub_name(name):
         source = f"the model in the folder {name}"
     else:
         source = f"the model {name} of the hub, " + (

@@ -10,10 +10,10 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from fastdecode.files.reading import parse_json
 from fastdecode.models import strict_json
-from fastdecode.models.engines.refused_memory import is_refused_memory, memory_error
+from fastdecode.models.engines.torch_pass import is_refused_memory, memory_error
 from fastdecode.models.strict_json import shown
+from fastdecode.models.weight_files import NAMES, open_weights, read_header
 
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Seconds after which the hub counts as unreachable.
@@ -23,7 +23,6 @@ _NEEDS_CODE = (
     "have read that code and trust it, give trust_remote_code=True (--trust-remote-code)"
 )
 _OF_TOKENIZER = ("special_tokens_map.json", "added_tokens.json", "tokenizer.json")
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 
 
 def load(
@@ -57,7 +56,7 @@ def load(
         raise ValueError(
             f"model={name_or_path!r}: it is a file; give the folder that a model's files are in"
         )
-    if not _REPOSITORY.fullmatch(name_or_path) or name_or_path.startswith("."):
+    if not is_hub_name(name_or_path):
         raise ValueError(
             f"model={name_or_path!r}: there is no such folder, and it is not a hub name; "
             'give a folder with a model, a hub name, or "demo"'
@@ -97,6 +96,11 @@ def is_gguf(name_or_path: str) -> bool:
     return path.suffix.lower() == ".gguf" and not path.is_dir()
 
 
+def is_hub_name(name: str) -> bool:
+    """Whether a model on the hub may have this name, where no file or folder has it."""
+    return _REPOSITORY.fullmatch(name) is not None and not name.startswith(".")
+
+
 @contextmanager
 def files_of(name_or_path: str, revision: str | None = None) -> Iterator[Path | None]:
     """The folder with a model's files, where they are on this machine; nothing is downloaded.
@@ -112,7 +116,7 @@ def files_of(name_or_path: str, revision: str | None = None) -> Iterator[Path | 
         yield Path(name_or_path)
     elif is_gguf(name_or_path):
         yield None
-    elif _REPOSITORY.fullmatch(name_or_path) and not name_or_path.startswith("."):
+    elif is_hub_name(name_or_path):
         from huggingface_hub import try_to_load_from_cache
 
         found = try_to_load_from_cache(name_or_path, "config.json", revision=revision)
@@ -127,7 +131,7 @@ def _in_cache(name: str, revision: str | None) -> bool:
     def has(file: str) -> bool:
         return isinstance(try_to_load_from_cache(name, file, revision=revision), str)
 
-    return has("config.json") and any(has(file) for file in _WEIGHTS)
+    return has("config.json") and any(has(file) for names in NAMES for file in names)
 
 
 def _find_on_hub(name: str, revision: str | None) -> None:
@@ -296,11 +300,10 @@ def _damage(source: str, trusted: bool, *, weights: bool = True) -> str:
 
 
 def _header(path: Path) -> None:
-    """Read the header of a safetensors file as JSON, and the numbers in its tensors' names."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = parse_json(file.read(min(length, path.stat().st_size)), f"{path}, header")
-    for name in header if isinstance(header, dict) else ():
+    """Check the header of a safetensors file, and the numbers in its tensors' names."""
+    with open_weights(path) as file:
+        header = read_header(file)
+    for name in header.tensors:
         for part in name.split("."):
             # transformers orders tensors by these numbers.
             number = part if part.isdigit() else part[len(part.rstrip("0123456789")) :]

@@ -17,7 +17,7 @@ from fastdecode.errors import warn
 from fastdecode.files.reading import Place, decoded, read_file
 from fastdecode.models import strict_json
 from fastdecode.models.strict_json import shown
-from fastdecode.models.weight_index import check_index
+from fastdecode.models.weight_files import check_index
 
 _CONFIG = "config.json"
 _GENERATION = "generation_config.json"

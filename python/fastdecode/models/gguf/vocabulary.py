@@ -212,11 +212,7 @@ class Vocabulary:
         from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
         from tokenizers.models import BPE
 
-        blank = [bool(text) and not text.strip(" ") for text in self.tokens]
-        texts = [
-            _SPACE * len(text) if spaces else text
-            for text, spaces in zip(self.tokens, blank, strict=True)
-        ]
+        texts = [text if text.strip(" ") else _SPACE * len(text) for text in self.tokens]
         vocabulary = {text: token for token, text in enumerate(texts)}
         merges = self._merges()
         if merges is None:
@@ -246,12 +242,14 @@ class Vocabulary:
             return None
         found = []
         for row, merge in enumerate(merges):
-            # The first character may be a space itself.
-            first, space, second = merge[:1], *merge[1:].partition(" ")[1:]
-            first += merge[1:].partition(" ")[0]
-            if not space or not second:
-                raise ValueError(f"tokenizer.ggml.merges[{row}] is {merge!r:.60}, which is no pair")
-            found.append((first, second))
+            # A space at the beginning belongs to the first token.
+            first, _, second = merge[1:].partition(" ")
+            if not second:
+                raise ValueError(
+                    f"tokenizer.ggml.merges[{row}] is {merge!r:.60}; it must be two tokens with a "
+                    "space between them"
+                )
+            found.append((merge[:1] + first, second))
         return found
 
     def _kind(self, token: int) -> int | None:
@@ -261,35 +259,37 @@ class Vocabulary:
         """Those that are matched whole in a text: special ones, and those that users defined."""
         from tokenizers import AddedToken
 
-        known = tokenizer.get_vocab()
-        special = dict.fromkeys(self.named_tokens().values())
-        control, others = [], []
-        for text, kind in zip(self.tokens, self.kinds, strict=bool(self.kinds)):
-            if text in known and kind == _CONTROL:
-                special[text] = None
-            elif text in known and kind == _USER_DEFINED:
-                others.append(AddedToken(text, normalized=False, special=False))
-        control = [AddedToken(text, normalized=False, special=True) for text in special if text]
-        tokenizer.add_special_tokens([token for token in control if token.content in known])
-        tokenizer.add_tokens([token for token in others if token.content not in special])
+        def of_kind(kind: int) -> list[str]:
+            kinds = zip(self.tokens, self.kinds, strict=bool(self.kinds))
+            return [text for text, found in kinds if found == kind]
+
+        # An empty token cannot be matched.
+        known = tokenizer.get_vocab().keys() - {""}
+        special = dict.fromkeys([*self.named_tokens().values(), *of_kind(_CONTROL)])
+        tokenizer.add_special_tokens(
+            [AddedToken(text, normalized=False, special=True) for text in special if text in known]
+        )
+        tokenizer.add_tokens(
+            [
+                AddedToken(text, normalized=False, special=False)
+                for text in of_kind(_USER_DEFINED)
+                if text in known and text not in special
+            ]
+        )
 
     def _surround(self, tokenizer: Tokenizer, bos: bool) -> None:
         """Put BOS and EOS around each text, as the file or the kind of tokenizer says."""
         from tokenizers.processors import TemplateProcessing
 
-        used = {}
-        for name, default in (("bos_token", bos), ("eos_token", False)):
-            token = self.special(name)
-            if self._flag(f"add_{name}", default) and token is not None:
-                used[name] = (self.tokens[token], token)
-        if used:
-            single = [
-                *(used[name][0] for name in ("bos_token",) if name in used),
-                "$A",
-                *(used[name][0] for name in ("eos_token",) if name in used),
-            ]
+        def added(name: str, default: bool) -> list[tuple[str, int]]:
+            token, wanted = self.special(name), self._flag(f"add_{name}", default)
+            return [(self.tokens[token], token)] if wanted and token is not None else []
+
+        before, after = added("bos_token", bos), added("eos_token", False)
+        if before or after:
             tokenizer.post_processor = TemplateProcessing(
-                single=single, special_tokens=list(dict(used.values()).items())
+                single=[*(text for text, _ in before), "$A", *(text for text, _ in after)],
+                special_tokens=sorted({*before, *after}),
             )
 
 

@@ -9,12 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from fastdecode.models.checkpoints import files_of
-from fastdecode.models.weight_index import weight_files
+from fastdecode.models.weight_files import NAMES, listed_files
 
-# The files that weights are read from, in the order in which loaders look for them; an index lists
-# the files of a model that is stored in several.
-_WHOLE = ("model.safetensors", "pytorch_model.bin")
-_INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _SETTINGS = ("config.json", "generation_config.json")
 _TOKENIZER = (
     "added_tokens.json",
@@ -100,9 +96,9 @@ def stamp_of(name_or_path: str, revision: str | None = None) -> Stamp | None:
 
 
 def _weights(folder: Path, names: Collection[str]) -> Iterator[Path]:
-    for whole, index in zip(_WHOLE, _INDEX, strict=True):
-        if whole in names:
-            yield folder / whole
+    for single, index in NAMES:
+        if single in names:
+            yield folder / single
             return
         if index in names:
             status = os.stat(folder / index)
@@ -119,6 +115,6 @@ def _shards(index: Path, *_: int) -> tuple[str, ...]:
     An index may be large, so it is read again only where its stamp, the other arguments, differs.
     """
     try:
-        return weight_files(index)
+        return listed_files(index)
     except (OSError, ValueError):
         return ()

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdecode.models.identity.files import ModelFiles
+from fastdecode.models.weight_files import Header, open_weights, read_header
 
 # Raised whenever the same model would be given another fingerprint.
 _VERSION = 1
@@ -182,23 +183,17 @@ def _bytes(values: NDArray[Any]) -> bytes:
     return short.tobytes() if fits else values.astype("<f8").tobytes()
 
 
-# What reading a damaged header raises.
-_DAMAGE = (ValueError, KeyError, TypeError, AttributeError)
-
-
 class _Stored:
     """A tensor of a safetensors file."""
 
-    def __init__(
-        self, file: Any, name: str, entry: Mapping[str, Any], start: int, end: int
-    ) -> None:
+    def __init__(self, file: BinaryIO, header: Header, name: str, entry: Mapping[str, Any]) -> None:
         self._file = file
         self.name = name
         self.shape = tuple(int(size) for size in entry["shape"])
         first, last = (int(place) for place in entry["data_offsets"])
-        if not 0 <= first <= last <= end - start:
+        if not 0 <= first <= last <= header.size - header.first:
             raise ValueError(f"the tensor {name!r} is outside the file")
-        self._first = start + first
+        self._first = header.first + first
         self._format = str(entry["dtype"])
         self.kind = "float" if self._format in _FLOATS else self._format
         self._size = _SIZES.get(self._format, 1)
@@ -256,47 +251,31 @@ def _of_weights(paths: tuple[Path, ...], exact: bool) -> str | None:
     files = [path for path in paths if not path.name.endswith(".index.json")]
     if not files:
         return None
+    index = next((path for path in paths if path not in files), None)
     how = "exact" if exact else "quick"
     if any(path.suffix != ".safetensors" for path in files):
-        return _part(how, "bytes", _raw(files, exact))
-    opened = []
-    try:
-        tensors: list[_Tensor] = []
+        return _part(how, "bytes", _raw(files, index, exact))
+    with ExitStack() as stack:
+        tensors: list[_Stored] = []
         for path in files:
-            opened.append(path.open("rb"))
-            tensors += _stored(opened[-1])
+            tensors += _stored(stack.enter_context(open_weights(path, index)))
         return _part(how, "files", _digest(tensors, exact))
-    finally:
-        for file in opened:
-            file.close()
 
 
-def _stored(file: Any) -> list[_Stored]:
+def _stored(file: BinaryIO) -> list[_Stored]:
     """The tensors that the header of a safetensors file lists."""
+    header = read_header(file)
     try:
-        length = int.from_bytes(file.read(8), "little")
-        if length > os.fstat(file.fileno()).st_size:
-            raise ValueError("it is longer than the file")
-        header = json.loads(file.read(length))
-        header.pop("__metadata__", None)
-        size = os.fstat(file.fileno()).st_size
-        return [_Stored(file, name, entry, 8 + length, size) for name, entry in header.items()]
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-    ) as error:
+        return [_Stored(file, header, name, entry) for name, entry in header.tensors.items()]
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"{file.name}: the header is damaged: {error}") from error
 
 
-def _raw(files: Iterable[Path], exact: bool) -> bytes:
+def _raw(files: Iterable[Path], index: Path | None, exact: bool) -> bytes:
     """A hash over the bytes of files: their sizes, both ends and some blocks, or all of them."""
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
+        with open_weights(path, index) as file:
             size = path.stat().st_size
             digest.update(json.dumps([path.name, size]).encode())
             if exact or size <= 4 * _FILE_END:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastdecode.models.engines.refused_memory import refused_memory
+from fastdecode.models.engines.torch_pass import torch_pass
 from fastdecode.models.engines.transformers.batch import TorchBatch, ready
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class BranchingBatch(TorchBatch):
         self.seen: torch.Tensor | None = None
         self._slots = np.arange(len(lengths))
 
-    @refused_memory()
+    @torch_pass()
     @torch.inference_mode()
     def step(self, tokens: NDArray[np.int64]) -> torch.Tensor:
         """Append one token to each row; see `base.CachedBatch`."""
@@ -60,7 +60,7 @@ class BranchingBatch(TorchBatch):
             logits = logits[slots]
         return ready(logits)
 
-    @refused_memory()
+    @torch_pass()
     @torch.inference_mode()
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Keep these rows only; one that occurs several times branches."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastdecode.models.engines.refused_memory import refused_memory
+from fastdecode.models.engines.torch_pass import torch_pass
 from fastdecode.models.engines.transformers.cache_rows import selected
 
 
@@ -38,7 +38,7 @@ class TorchBatch:
         self.width = int(lengths.max())
         self.padded = bool((lengths != self.width).any())
 
-    @refused_memory()
+    @torch_pass()
     @torch.inference_mode()
     def step(self, tokens: NDArray[np.int64]) -> torch.Tensor:
         """Append one token to each row; see `base.CachedBatch`."""
@@ -48,7 +48,7 @@ class TorchBatch:
         self.width += 1
         return ready(logits)
 
-    @refused_memory()
+    @torch_pass()
     @torch.inference_mode()
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Keep these rows only; see `base.CachedBatch`."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from transformers.cache_utils import DynamicCache
 
 from fastdecode.models.engines.base import CachedBatch
-from fastdecode.models.engines.refused_memory import refused_memory
+from fastdecode.models.engines.torch_pass import torch_pass
 from fastdecode.models.engines.transformers import limits
 from fastdecode.models.engines.transformers.batch import TorchBatch, ready
 from fastdecode.models.engines.transformers.cache_rows import selected
@@ -105,7 +105,7 @@ class TorchEngine:
         found = self._found.bytes_per_token
         return max(1, limits.cache_bytes(self.model) if found is None else found)
 
-    @refused_memory()
+    @torch_pass()
     @torch.inference_mode()
     def start(
         self, prompts: Sequence[Sequence[int]], repeats: Sequence[int]
@@ -178,7 +178,7 @@ class TorchEngine:
         """
         border = self.capabilities.border
         for batch in self._scoring_batches(sequences):
-            with refused_memory():
+            with torch_pass():
                 logits = self.forward.plain(batch)
                 if border is not None and len(batch[0]) > border:
                     logits = logits.clone()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastdecode.models.engines.refused_memory import refused_memory
+from fastdecode.models.engines.torch_pass import torch_pass
 from fastdecode.models.engines.transformers.batch import TorchBatch
 from fastdecode.models.engines.transformers.capabilities import Capabilities
 
@@ -39,14 +39,14 @@ class FullPassBatch:
         self._engine = engine
         self._ids = [list(sequence) for sequence in sequences]
 
-    @refused_memory()
+    @torch_pass()
     def step(self, tokens: NDArray[np.int64]) -> torch.Tensor:
         """Append one token to each row; see `base.CachedBatch`."""
         for ids, token in zip(self._ids, np.asarray(tokens).tolist(), strict=True):
             ids.append(token)
         return self._engine.last_logits(self._ids)
 
-    @refused_memory()
+    @torch_pass()
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Continue with these rows only; see `base.CachedBatch`."""
         self._ids = [list(self._ids[row]) for row in np.asarray(rows).tolist()]
@@ -87,7 +87,7 @@ class SplitBatch:
         self._parts = [_Part(rows) for rows in self._groups(range(len(owners)))]
         return self._gather(self._prefill(part) for part in self._parts)
 
-    @refused_memory()
+    @torch_pass()
     def step(self, tokens: NDArray[np.int64]) -> torch.Tensor:
         """Append one token to each row; see `base.CachedBatch`."""
         chosen = np.asarray(tokens)
@@ -96,7 +96,7 @@ class SplitBatch:
         self._cross_border()
         return self._gather(self._advance(part, chosen) for part in self._parts)
 
-    @refused_memory()
+    @torch_pass()
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Continue with these rows only; see `base.CachedBatch`."""
         kept = np.asarray(rows).tolist()
