@@ -45,6 +45,8 @@ _warm = False
 _torch_inherited = False
 # Whether the package computes with torch.
 _torch_used = False
+# The largest number of threads that torch had when the package computed with it in this process.
+_torch_threads = 1
 # Whether an ancestor of this process computed with torch on several threads.
 _torch_threads_missing = False
 
@@ -97,6 +99,7 @@ def uses_torch() -> None:
     if _torch_inherited and not _torch_used:
         _one_thread_of_torch()
     _torch_used = True
+    _count_threads_of_torch()
 
 
 def check_torch() -> None:
@@ -104,6 +107,9 @@ def check_torch() -> None:
 
     torch keeps threads for each thread that calls it. A child has none of them, and some of its
     operations would wait for them forever, even on one thread.
+
+    Call it before each pass: it notes how many threads torch has. What the caller computes with
+    torch elsewhere leaves no trace that could be read, so it is not known here.
 
     Raises:
         RuntimeError: in such a child.
@@ -114,6 +120,7 @@ def check_torch() -> None:
             "for them forever; use engine='native', start processes with multiprocessing's "
             "'spawn', or call torch.set_num_threads(1) before torch first computes"
         )
+    _count_threads_of_torch()
 
 
 class cached_property(Generic[_T]):
@@ -147,6 +154,15 @@ def _one_thread_of_torch() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
+
+
+def _count_threads_of_torch() -> None:
+    global _torch_threads
+    torch = sys.modules.get("torch")
+    # Absent in the middle of its import.
+    count = getattr(torch, "get_num_threads", None)
+    if count is not None:
+        _torch_threads = max(_torch_threads, count())
 
 
 def _finish_imports() -> None:
@@ -187,13 +203,15 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    global _gate, _torch_inherited, _torch_threads_missing
+    global _gate, _torch_inherited, _torch_threads, _torch_threads_missing
     me, before = threading.get_ident(), _gate
     _gate = _Gate()
     if me in before.inside:
         _gate.inside[me] = before.inside[me]
     _torch_inherited = _torch_inherited or "torch" in sys.modules
     if _torch_used:
-        threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1
-        _torch_threads_missing = _torch_threads_missing or threads > 1
+        # The caller may have computed on more threads than the package has.
+        _count_threads_of_torch()
+        _torch_threads_missing = _torch_threads_missing or _torch_threads > 1
+        _torch_threads = 1
         _one_thread_of_torch()

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, TypedDict, TypeVar
 
-from fastdecode.files.locking import is_at, lock
+from fastdecode.files.locking import is_at, lock, open_for_lock, release
 from fastdecode.files.reading import parse_json
 from fastdecode.files.shapes import shaped
 from fastdecode.files.writing import settle, write_all
@@ -91,7 +91,7 @@ class Manifest:
         trace: TracebackType | None,
     ) -> None:
         """Close it, which lets other processes have it."""
-        self._file.close()
+        release(self._file)
 
     def begin(
         self,
@@ -190,20 +190,20 @@ class Manifest:
                 raise self._foreign()
             manifest = self._opened()
             try:
-                if not lock(manifest.fileno()):
+                if not lock(manifest):
                     raise ValueError(
                         f"{self._lines}: another run is writing to it; wait for that one"
                     )
-                if is_at(manifest.fileno(), self._path):
+                if is_at(manifest, self._path):
                     return manifest
             except OSError as error:
-                manifest.close()
+                release(manifest)
                 raise OSError(error.errno, error.strerror, os.fspath(self._path)) from error
             except BaseException:
-                manifest.close()
+                release(manifest)
                 raise
             # Somebody has removed it in the meantime.
-            manifest.close()
+            release(manifest)
         raise ValueError(f"{self._path}: another process removes it; {self._advice}")
 
     def _opened(self) -> BinaryIO:
@@ -213,7 +213,7 @@ class Manifest:
                 errno.ENOENT, f"there is no folder {folder}; make it first", os.fspath(self._lines)
             )
         try:
-            return self._path.open("a+b", buffering=0)
+            return open_for_lock(self._path, "a+")
         except OSError as error:
             # The caller named the other file.
             raise OSError(

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, get_type_hints
 
-from fastdecode.files.locking import is_at, lock
+from fastdecode.files.locking import is_at, is_own, lock, open_for_lock, release
 from fastdecode.files.reading import parse_json
 from fastdecode.files.shapes import shaped
 from fastdecode.files.writing import remove_leftovers, replace, settle, write_all
@@ -87,14 +87,16 @@ class ResumableFile:
             if self._path.exists():
                 what = question.what
                 self.seed = manifest.compare(settings, identity, environment, what=what)
-                self._file = opened.enter_context(self._path.open("a+b", buffering=0))
+                self._file = open_for_lock(self._path, "a+")
+                opened.callback(release, self._file)
             else:
                 settings = dict(settings)
                 if "seed" in settings:
                     settings["seed"] = checks.seed(settings["seed"])
                 self.seed = settings.get("seed")
                 manifest.begin(settings, identity, environment)
-                self._file = opened.enter_context(self._new(manifest, advice))
+                self._file = self._new(manifest, advice)
+                opened.callback(release, self._file)
                 settle(self._path.parent)
             self._lock()
             self.notes = manifest.notes
@@ -141,8 +143,10 @@ class ResumableFile:
         """Append a record after the fields of its input, and return it with them.
 
         Raises:
+            ValueError: in a process that was forked from the one that opened it.
             OSError: where it cannot be written; the records before it are in the file.
         """
+        self._check_own()
         whole = joined(self._fields[key[0]], record) if self._fields else dict(record)
         raw = line(whole).encode() + b"\n"
         place = self._file.seek(0, os.SEEK_END)
@@ -161,12 +165,14 @@ class ResumableFile:
         """Let what has been written survive a power failure.
 
         Raises:
-            ValueError: where the file has been removed, or another one put in its place.
+            ValueError: where the file has been removed, or another one put in its place, and in a
+                process that was forked from the one that opened it.
             OSError: where it cannot be written.
         """
+        self._check_own()
         os.fsync(self._file.fileno())
         self._synced = time.monotonic()
-        if not is_at(self._file.fileno(), self._path):
+        if not is_at(self._file, self._path):
             raise ValueError(
                 f"{self._path} was removed or replaced while this run was writing to it; what it "
                 "has written since is lost, so run the same command again"
@@ -176,7 +182,7 @@ class ResumableFile:
         """Put the lines in the order of their keys, where all of them are there.
 
         Raises:
-            ValueError: where the file has been removed, or another one put in its place.
+            ValueError: as for `sync`.
             OSError: where it cannot be written; the lines are in the file.
         """
         try:
@@ -186,6 +192,13 @@ class ResumableFile:
                 replace(self._path, self._lines(places), in_place=False)
         except OSError as error:
             raise self._failed(error) from error
+
+    def _check_own(self) -> None:
+        if not is_own(self._file):
+            raise ValueError(
+                f"{self._path}: the process that this one was forked from is writing to it, and "
+                "has locked it; write to another file here"
+            )
 
     def _failed(self, error: OSError) -> OSError:
         """An error of the system with what became of the run."""
@@ -200,7 +213,7 @@ class ResumableFile:
         """The file, which did not exist before."""
         try:
             # Opening a new file exclusively does not follow a link.
-            return Path(os.path.realpath(self._path)).open("x+b", buffering=0)
+            return open_for_lock(os.path.realpath(self._path), "x+")
         except OSError as error:
             manifest.discard()
             if isinstance(error, FileExistsError):
@@ -211,7 +224,7 @@ class ResumableFile:
 
     def _lock(self) -> None:
         """Keep away whoever reaches the same file by another name, with another manifest."""
-        if not lock(self._file.fileno()) or not is_at(self._file.fileno(), self._path):
+        if not lock(self._file) or not is_at(self._file, self._path):
             raise ValueError(f"{self._path}: another run is writing to it; wait for that one")
 
     def _lines(self, places: Sequence[tuple[int, int]]) -> Iterator[bytes]:
