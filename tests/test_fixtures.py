@@ -21,6 +21,10 @@ REWORDED: list[tuple[str, str]] = [
         '"float32", "float64", "bfloat16", "float16", "int8", "auto")',
     ),
     ("a.jsonl: 1 texts, seed 1", "a.jsonl: 1 text, seed 1"),
+    (
+        "give a folder with a model, a hub name",
+        "give a folder with a model, a .gguf file, a hub name",
+    ),
     ('"environment": {', '"model": {}, "note": null, "environment": {'),
 ]
 # What later releases record in the settings of a resumable run, beside what the first one did.

@@ -121,10 +121,12 @@ class Decoder:
         trust_remote_code: bool = False,
         probe: bool = True,
     ) -> Decoder:
-        """Load "demo" (the model in the package), a folder, or a model of the hub.
+        """Load "demo" (the model in the package), a folder, a GGUF file, or a model of the hub.
 
         Args:
-            name_or_path: which model. A model in the local cache is not looked up on the hub.
+            name_or_path: "demo", the path of a folder or of a file whose name ends in ".gguf", or a
+                hub name. A model in the local cache is not looked up on the hub. GGUF files need
+                the native engine.
             engine: "native" is the Rust engine, for the families that it knows, on the CPU;
                 "torch" a lean GPT-2 step in torch where that applies, else the model's own
                 forward pass; "transformers" always the latter. "auto" is the first of them that
@@ -158,7 +160,8 @@ class Decoder:
             raise TypeError(f"name_or_path must be a path in text, not in bytes ({name!r:.40})")
         if not name:
             raise ValueError(
-                'name_or_path is empty; give a folder with a model, a hub name, or "demo"'
+                "name_or_path is empty; give a folder with a model, a .gguf file, a hub name, or "
+                '"demo"'
             )
         trusted = checks.boolean("trust_remote_code", trust_remote_code)
         if revision is not None:

@@ -109,7 +109,7 @@ def resolve(
     call this; each waits for the model that it needs, not for the loading of others.
 
     Args:
-        model: a `Decoder`, a hub name, a folder, "demo", or a transformers model.
+        model: a `Decoder`, a hub name, a folder, a GGUF file, "demo", or a transformers model.
         tokenizer: the tokenizer of a transformers model; not for the others.
         engine: as for `Decoder`; a `Decoder` has its own.
         dtype: as for `Decoder`; a `Decoder` has its own.
@@ -141,7 +141,7 @@ def resolve(
         raise TypeError("a model object needs tokenizer=... beside it, or use Decoder(model, tok)")
     if tokenizer is None:
         raise TypeError(
-            "model must be a hub name, a folder, a Decoder or a transformers model, "
+            "model must be a hub name, a folder, a .gguf file, a Decoder or a transformers model, "
             f"not {type(model).__name__}"
         )
     if device is not None or revision is not None or trusted:

@@ -54,12 +54,13 @@ def load(
         return _read(name_or_path, name_or_path, device, dtype, None, local=True, trusted=trusted)
     if Path(name_or_path).exists():
         raise ValueError(
-            f"model={name_or_path!r}: it is a file; give the folder that a model's files are in"
+            f"model={name_or_path!r}: it is a file; give the folder that a model's files are in, "
+            "or a GGUF file, whose name ends in .gguf"
         )
     if not is_hub_name(name_or_path):
         raise ValueError(
             f"model={name_or_path!r}: there is no such folder, and it is not a hub name; "
-            'give a folder with a model, a hub name, or "demo"'
+            'give a folder with a model, a .gguf file, a hub name, or "demo"'
         )
     local = _in_cache(name_or_path, revision)
     if not local:

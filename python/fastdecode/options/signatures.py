@@ -19,7 +19,7 @@ from fastdecode.options.keyword_types import (
 
 # Of each argument of a model and of a run, as docstrings have it.
 DESCRIPTIONS = """
-model: a hub name, a folder, "demo", a `Decoder`, or a transformers model.
+model: a hub name, a folder, a GGUF file, "demo", a `Decoder`, or a transformers model.
 tokenizer: the tokenizer, with a transformers model.
 engine: "auto", "native", "torch" or "transformers"; see `Decoder.from_pretrained`.
 dtype: a torch dtype, its name, or "int8"; see `Decoder.from_pretrained`. None is float32.
@@ -70,7 +70,7 @@ chat_template: a Jinja template, the name of one of the model's templates, or a 
 chat_template_kwargs: further variables of the template, such as `{"enable_thinking": False}`.
 """
 
-# Accepted, but of no use to a reader of a signature.
+# Accepted, but not shown in signatures.
 _UNLISTED = {
     *TransformersKeywords.__annotations__,
     *UnavailableKeywords.__annotations__,
