@@ -98,7 +98,7 @@ pub enum Error {
         /// The tensor.
         name: String,
     },
-    /// Memory that cannot be had.
+    /// Memory that cannot be allocated.
     #[error(transparent)]
     Memory(#[from] Refused),
     /// A token outside the vocabulary.
@@ -222,9 +222,7 @@ impl Error {
     pub fn gguf(error: gguf::Error, path: &Path) -> Self {
         match error {
             gguf::Error::Read { source, .. } => Self::File { path: path.to_owned(), source },
-            gguf::Error::Memory { bytes } => {
-                Refused::by_the_system(usize::try_from(bytes).unwrap_or(usize::MAX)).into()
-            }
+            gguf::Error::Memory(refused) => refused.into(),
             error => Self::Gguf(error).within(path),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::encoding::Encoding;
 use super::value::ValueKind;
+use fastdecode_simd::memory::Refused;
 use std::fmt;
 use std::io;
 
@@ -43,12 +44,9 @@ pub enum Error {
         /// The reason.
         source: io::Error,
     },
-    /// The system refuses memory. Never more than the size of the file is asked for at a time.
-    #[error("{bytes} bytes of memory for the header of the file could not be allocated")]
-    Memory {
-        /// The size.
-        bytes: u64,
-    },
+    /// Memory that cannot be allocated. A request is never larger than the file.
+    #[error(transparent)]
+    Memory(#[from] Refused),
     /// The file begins with other bytes than a GGUF file does.
     #[error("this is no GGUF file: it begins with {found:?} where \"GGUF\" is expected")]
     Magic {
@@ -290,7 +288,7 @@ pub enum Error {
     Unsupported {
         /// The key, the key and its value, or the tensor.
         what: String,
-        /// What stands against it.
+        /// Why it is refused.
         reason: &'static str,
     },
 }

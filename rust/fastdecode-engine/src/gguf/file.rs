@@ -4,6 +4,7 @@ use super::encoding::Encoding;
 use super::error::{Error, Place, Result};
 use super::source::ReadAt;
 use super::value::{Cursor, MOST_LEVELS, Stop, Value};
+use fastdecode_simd::memory;
 use std::fmt;
 use std::fs::File;
 
@@ -239,10 +240,7 @@ impl Gguf {
         assert!(first.is_multiple_of(elements as u64), "elements begin within a block");
         let start = self.data + tensor.offset + first / elements as u64 * bytes as u64;
         let blocks = PIECE / bytes;
-        let mut buffer = Vec::new();
-        let needed = blocks.min(to.len() / elements) * bytes;
-        reserve(&mut buffer, needed as u64)?;
-        buffer.resize(needed, 0);
+        let mut buffer = memory::filled(0, blocks.min(to.len() / elements) * bytes)?;
         for (index, to) in to.chunks_mut(blocks * elements).enumerate() {
             let from = &mut buffer[..to.len() / elements * bytes];
             let offset = start + (index * blocks * bytes) as u64;
@@ -271,9 +269,7 @@ impl Gguf {
                 });
             }
         }
-        let mut order = Vec::new();
-        reserve(&mut order, self.tensors.len() as u64)?;
-        order.extend_from_slice(&self.tensors);
+        let mut order = memory::collect(self.tensors.iter().copied())?;
         let info = |at: usize| tensor_at(&self.header, at);
         order.sort_unstable_by_key(|&at| info(at).map(|tensor| tensor.offset));
         for pair in order.windows(2) {
@@ -332,11 +328,10 @@ impl Header<'_> {
 
     fn entries(&mut self, count: u64, at: &mut usize) -> Result<Vec<usize>> {
         let most = (self.size - *at as u64) / LEAST_ENTRY;
-        let mut entries = Vec::new();
         if count > most {
             return Err(Error::Count { what: "metadata keys", offset: 16, count, most });
         }
-        reserve(&mut entries, count)?;
+        let mut entries = memory::with_room(in_memory(count))?;
         for index in 0..count {
             entries.push(*at);
             let begun = *at;
@@ -361,11 +356,10 @@ impl Header<'_> {
 
     fn tensors(&mut self, count: u64, at: &mut usize) -> Result<Vec<usize>> {
         let most = (self.size - *at as u64) / LEAST_TENSOR;
-        let mut tensors = Vec::new();
         if count > most {
             return Err(Error::Count { what: "tensors", offset: 8, count, most });
         }
-        reserve(&mut tensors, count)?;
+        let mut tensors = memory::with_room(in_memory(count))?;
         for index in 0..count {
             let begun = *at;
             tensors.push(begun);
@@ -430,17 +424,18 @@ impl Header<'_> {
         let begun = self.bytes.len();
         let offset = begun as u64;
         let target = end.max(2 * offset).max(FIRST_READ).min(self.size);
-        reserve(&mut self.bytes, target - offset)?;
-        self.bytes.resize(target as usize, 0);
+        let target = in_memory(target);
+        memory::reserve(&mut self.bytes, target.saturating_sub(begun))?;
+        self.bytes.resize(target, 0);
         let read = self.source.read_exact_at(offset, &mut self.bytes[begun..]);
         read.map_err(|source| Error::Read { offset, source })
     }
 }
 
-/// Reserves room for exactly `count` more elements.
-fn reserve<T>(to: &mut Vec<T>, count: u64) -> Result<()> {
-    let reserved = usize::try_from(count).ok().and_then(|n| to.try_reserve_exact(n).ok());
-    reserved.ok_or_else(|| Error::Memory { bytes: count.saturating_mul(size_of::<T>() as u64) })
+/// A number from the file as a size in memory. One that is too large for this machine becomes the largest,
+/// which cannot be allocated.
+fn in_memory(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 /// The key of the entry, or the name of the tensor, at a place that has been checked.

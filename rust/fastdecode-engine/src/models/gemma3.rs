@@ -96,7 +96,7 @@ impl Gemma3Config {
             activation: checks::activation("hidden_activation", &self.hidden_activation)?,
             scale: 1.0 / scalar.sqrt(),
             tied: self.tie_word_embeddings,
-            biases: Biases { qkv: self.attention_bias, out: self.attention_bias, mlp: false },
+            biases: Biases::of(self.attention_bias, false),
             head_norms: true,
             gemma: true,
             ..model

@@ -72,9 +72,7 @@ impl Gpt2Config {
             ("n_head", self.n_head, LARGEST),
             ("n_inner", self.inner(), 4 * LARGEST),
         ])?;
-        if !self.n_embd.is_multiple_of(self.n_head) {
-            return checks::refuse("n_head", self.n_head, "it must divide n_embd");
-        }
+        checks::divides("n_head", self.n_head, ("n_embd", self.n_embd))?;
         checks::epsilon("layer_norm_epsilon", self.layer_norm_epsilon)?;
         checks::activation("activation_function", &self.activation_function)?;
         checks::only("add_cross_attention", self.add_cross_attention, false)
@@ -197,7 +195,7 @@ mod tests {
         }
         let error =
             read(r#"{"vocab_size": 10, "n_embd": 8, "n_layer": 1, "n_head": 3}"#).unwrap_err();
-        assert_eq!(error, "n_head=3 in the configuration: it must divide n_embd");
+        assert_eq!(error, "n_head=3 in the configuration: it must divide n_embd=8");
     }
 
     #[test]

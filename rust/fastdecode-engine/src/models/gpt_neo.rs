@@ -72,9 +72,7 @@ impl GptNeoConfig {
             ("intermediate_size", self.inner(), 4 * LARGEST),
             ("window_size", self.window_size, LARGEST),
         ])?;
-        if !self.hidden_size.is_multiple_of(self.num_heads) {
-            return checks::refuse("num_heads", self.num_heads, "it must divide hidden_size");
-        }
+        checks::divides("num_heads", self.num_heads, ("hidden_size", self.hidden_size))?;
         checks::epsilon("layer_norm_epsilon", self.layer_norm_epsilon)?;
         checks::activation("activation_function", &self.activation_function)?;
         self.windows().map(drop)

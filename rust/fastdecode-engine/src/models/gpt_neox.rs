@@ -77,10 +77,8 @@ impl GptNeoxConfig {
             ("num_attention_heads", self.num_attention_heads, LARGEST),
             ("intermediate_size", self.intermediate_size, LARGEST),
         ])?;
-        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            let need = "it must divide hidden_size";
-            return checks::refuse("num_attention_heads", self.num_attention_heads, need);
-        }
+        let heads = self.num_attention_heads;
+        checks::divides("num_attention_heads", heads, ("hidden_size", self.hidden_size))?;
         checks::epsilon("layer_norm_eps", self.layer_norm_eps)?;
         checks::activation("hidden_act", &self.hidden_act)
     }

@@ -68,10 +68,8 @@ impl OptConfig {
             ("num_attention_heads", self.num_attention_heads, LARGEST),
             ("ffn_dim", self.ffn_dim, LARGEST),
         ])?;
-        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            let need = "it must divide hidden_size";
-            return checks::refuse("num_attention_heads", self.num_attention_heads, need);
-        }
+        let heads = self.num_attention_heads;
+        checks::divides("num_attention_heads", heads, ("hidden_size", self.hidden_size))?;
         if let Some(width) = self.word_embed_proj_dim.filter(|&width| width != self.hidden_size) {
             return checks::refuse("word_embed_proj_dim", width, checks::OTHER);
         }

@@ -48,7 +48,7 @@ impl Qwen3Config {
         Ok(Gated {
             activation: checks::activation("hidden_act", &self.hidden_act)?,
             tied: self.tie_word_embeddings,
-            biases: Biases { qkv: self.attention_bias, out: self.attention_bias, mlp: false },
+            biases: Biases::of(self.attention_bias, false),
             head_norms: true,
             ..model
         })

@@ -73,11 +73,7 @@ impl SmolLm3Config {
         Ok(Gated {
             activation: checks::activation("hidden_act", &self.hidden_act)?,
             tied: self.tie_word_embeddings,
-            biases: Biases {
-                qkv: self.attention_bias,
-                out: self.attention_bias,
-                mlp: self.mlp_bias,
-            },
+            biases: Biases::of(self.attention_bias, self.mlp_bias),
             ..model
         })
     }

@@ -31,6 +31,15 @@ pub(crate) fn sizes(sizes: &[(&'static str, usize, usize)]) -> Result<()> {
     Ok(())
 }
 
+/// Checks that a number divides another without remainder, as the heads of a layer divide its width.
+pub(crate) fn divides(name: &'static str, value: usize, whole: (&str, usize)) -> Result<()> {
+    let (whole, of) = whole;
+    if of.is_multiple_of(value) {
+        return Ok(());
+    }
+    refuse(name, value, format!("it must divide {whole}={of}"))
+}
+
 /// Checks what a norm adds to a variance.
 pub(crate) fn epsilon(name: &'static str, value: f32) -> Result<()> {
     if value > 0.0 && value.is_finite() {

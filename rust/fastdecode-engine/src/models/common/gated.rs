@@ -64,6 +64,13 @@ pub(crate) struct Biases {
     pub mlp: bool,
 }
 
+impl Biases {
+    /// In all linear layers of the attention, and of the MLP.
+    pub fn of(attention: bool, mlp: bool) -> Self {
+        Self { qkv: attention, out: attention, mlp }
+    }
+}
+
 /// What differs between the layers of a model.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Kind {
@@ -168,10 +175,8 @@ impl Common {
             ("num_key_value_heads", kv_heads, self.num_attention_heads),
             ("head_dim", head_width, LARGEST / self.num_attention_heads),
         ])?;
-        if !self.num_attention_heads.is_multiple_of(kv_heads) {
-            let need = "it must divide num_attention_heads";
-            return checks::refuse("num_key_value_heads", kv_heads, need);
-        }
+        let heads = ("num_attention_heads", self.num_attention_heads);
+        checks::divides("num_key_value_heads", kv_heads, heads)?;
         checks::epsilon("rms_norm_eps", self.rms_norm_eps)?;
         let parameters = self.rope.parameters(default_theta)?;
         if let Some(part) = parameters.partial_rotary_factor.filter(|&part| part != 1.0) {
