@@ -70,7 +70,9 @@ def test_every_parameter_of_the_core_has_a_row():
     assert {*inspect.signature(Sample).parameters} == {*PARAMETERS, *OF_THE_MODEL}
 
 
-def test_generated_files_are_those_of_the_table():
+def test_generated_files_are_those_of_the_table(monkeypatch):
+    # The tools import each other, as scripts of one folder.
+    monkeypatch.syspath_prepend(TOOL.parent)
     spec = importlib.util.spec_from_file_location("generate_parameters", TOOL)
     assert spec is not None
     assert spec.loader is not None

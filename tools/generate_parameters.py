@@ -20,19 +20,10 @@ from fastdecode.cli.options.parameters import spelling
 from fastdecode.options import foreign_names
 from fastdecode.options.foreign_names import ForeignName
 from fastdecode.options.table import PARAMETERS, Parameter
+from generate_signatures import TYPES
 
 ROOT = Path(__file__).resolve().parent.parent
 COMING_FROM = ROOT / "docs" / "coming_from.md"
-TYPES = {
-    "flag": "bool",
-    "integer": "int",
-    "number": "float",
-    "numbers": "Sequence[float]",
-    "tokens": "Sequence[int]",
-    "sequences": "Sequence[Sequence[int]]",
-    "biases": "Any",
-    "record": "Mapping[str, Any]",
-}
 # A beam search takes a function of prompt and token ids, too.
 ALSO = {"allowed": "Callable[[int, list[int]], Sequence[int]]"}
 
