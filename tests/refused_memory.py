@@ -132,7 +132,7 @@ def step_through(call: Callable[[], str], step: float, enough: int, most: int = 
 
 
 def _forked(call: Callable[[], str], extra: float | None) -> dict[str, str]:
-    """What a call comes to in a forked process with `extra` MiB of address space."""
+    """The outcome of a call in a forked process with `extra` MiB of address space."""
     receiver, sender = os.pipe()
     sys.stdout.flush()
     errors = os.memfd_create("errors")

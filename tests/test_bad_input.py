@@ -60,7 +60,7 @@ def test_arguments(decoder, monkeypatch, prompt, keywords, error, message):
 def test_prompt_longer_than_the_context(decoder):
     with pytest.raises(ValueError, match=r"prompts\[1\] has \d+ tokens.*context is 64.*to 63"):
         decoder.generate(["Once", "xyz" * 40])
-    with pytest.raises(ValueError, match=r"texts\[0\] comes to \d+ tokens.*context is 64"):
+    with pytest.raises(ValueError, match=r"texts\[0\] has \d+ tokens.*context is 64"):
         decoder.score("xyz" * 40)
 
 

@@ -219,7 +219,7 @@ def test_in_a_terminal(terminal, template):
     shell.write("/help\n")
     assert "/clear   forget" in shell.read(b"> $")
     shell.write("/spam\n")
-    assert "there is no /spam; /help lists" in shell.read(b"> $")
+    assert "unknown command /spam; /help lists" in shell.read(b"> $")
     expected = replies(template, "Hello", "Who are you?")
     shell.write("Hello\n")
     shown = shell.read(b"\n> $")

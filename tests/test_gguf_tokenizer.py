@@ -217,7 +217,7 @@ def test_templates_ends_and_user_defined_tokens(tmp_path):
         ("gpt-2", {"tokens": [1, 2]}, "tokenizer.ggml.tokens must be a list of strings"),
         ("gpt-2", {"merges": ["ab"]}, r"tokenizer.ggml.merges\[0\] is 'ab'; it must be two"),
         ("gpt-2", {"merges": ["zzz q"]}, "the tokenizer cannot be read"),
-        ("gpt-2", {"bos_token_id": 10**6}, "tokenizer.ggml.bos_token_id is 1000000, which is none"),
+        ("gpt-2", {"bos_token_id": 10**6}, "tokenizer.ggml.bos_token_id is 1000000; it must be"),
         ("gpt-2", {"add_bos_token": 1}, "tokenizer.ggml.add_bos_token must be a boolean, not 1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The course page's figures for the real GPT-2, wherever its checkpoint can be had."""
+"""The course page's figures for the real GPT-2, wherever its checkpoint is available."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.hub
 
 
 def _why_not() -> str | None:
-    """Why the checkpoint cannot be had, or None. A second or two at most."""
+    """Why the checkpoint is not available, or None. A second or two at most."""
     from huggingface_hub import constants, try_to_load_from_cache
 
     needed = ("config.json", "model.safetensors", "tokenizer.json")

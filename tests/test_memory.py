@@ -1,4 +1,4 @@
-"""Memory that cannot be had is a `MemoryError`: before the work begins where that is known."""
+"""Refused memory is a `MemoryError`: before the work begins where that is known."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def test_stride_that_is_no_stride(decoder):
         decoder.score("Once", stride=65)
     with pytest.raises(ValueError, match="stride must be at least 1, not 0"):
         decoder.score("Once", stride=0)
-    with pytest.raises(ValueError, match=r"texts\[1\] comes to .* give stride=32 to score it in"):
+    with pytest.raises(ValueError, match=r"texts\[1\] has .* give stride=32 to score it in"):
         decoder.score(["Once", "xyz" * 40])
 
 
@@ -343,9 +343,9 @@ def test_bad_texts(decoder):
         decoder.compare("Once")
     with pytest.raises(ValueError, match="texts has 1 entries; give at least two to compare"):
         decoder.compare(["Once"])
-    with pytest.raises(ValueError, match=r"texts\[1\] comes to \d+ tokens.*context is 64"):
+    with pytest.raises(ValueError, match=r"texts\[1\] has \d+ tokens.*context is 64"):
         decoder.classify(["Once", "xyz" * 40], ["a", "b"])
-    with pytest.raises(ValueError, match=r"texts\[1\] comes to \d+ tokens.*context is 64"):
+    with pytest.raises(ValueError, match=r"texts\[1\] has \d+ tokens.*context is 64"):
         decoder.compare(["Once", "xyz" * 40])
     with pytest.raises(ValueError, match=r"texts\[0\] has one token and nothing before it"):
         decoder.surprising(["O"], bos=False, eos=False)

@@ -28,7 +28,7 @@ _COMMAND = re.compile(r"/[a-z]+")
 _HELP = """\
 /clear   forget the messages so far, but not --system
 /exit    end, as does Ctrl-D
-Ctrl-C   stop a reply; what there is of it stays in the conversation"""
+Ctrl-C   stop a reply; the part generated so far stays in the conversation"""
 
 
 @click.command(cls=Command, epilog=EPILOG)
@@ -72,7 +72,7 @@ def chat(
 ) -> None:
     """Talk with a model whose tokenizer has a chat template.
 
-    In a terminal, type a message and press Enter; /help lists what else can be typed. Otherwise
+    In a terminal, type a message and press Enter; /help lists the commands. Otherwise
     each line of standard input is a message, and the replies are printed with an empty line between
     them.
     """
@@ -115,7 +115,7 @@ class _Conversation:
     """The messages so far, and the model that replies to them.
 
     Attributes:
-        left_out: how many messages the last reply did without, because the context was full.
+        left_out: how many messages were left out for the last reply, because the context was full.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ def _talk(conversation: _Conversation, as_json: bool) -> None:
     with suppress(ImportError):
         import readline  # noqa: F401 (importing it is what it takes)
 
-    tell("Ctrl-C stops a reply, Ctrl-D ends, /help lists what can be typed.")
+    tell("Ctrl-C stops a reply, Ctrl-D ends, /help lists the commands.")
     while True:
         # A second Ctrl-C may come at any place.
         with suppress(KeyboardInterrupt):
@@ -217,7 +217,7 @@ def _obey(conversation: _Conversation, text: str, as_json: bool) -> None:
     elif text == "/help":
         tell(_HELP)
     elif _COMMAND.fullmatch(text):
-        tell(f"there is no {text}; /help lists what there is")
+        tell(f"unknown command {text}; /help lists the commands")
     elif text:
         try:
             _answer(conversation, text, as_json)
@@ -251,7 +251,7 @@ def _answer(conversation: _Conversation, text: str, as_json: bool) -> None:
 
     Raises:
         ValueError: as for `_Conversation.reply`.
-        KeyboardInterrupt: at Ctrl-C; what there is of the reply is printed, and remembered.
+        KeyboardInterrupt: at Ctrl-C; the part of the reply so far is printed, and remembered.
     """
     from fastdecode.jobs.records import Record
 

@@ -34,7 +34,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a regular file, or of one that a symbolic link leads to.
 
     Raises:
-        ValueError: for a pipe or a device, whose end may never come.
+        ValueError: for a pipe or a device, which may never end.
         OSError: where it cannot be read.
     """
     about = os.stat(path)
@@ -55,7 +55,9 @@ def read_stream(path: str | os.PathLike[str]) -> bytes:
             return file.read()
         raw = file.read(_MOST_OF_A_STREAM + 1)
     if len(raw) > _MOST_OF_A_STREAM:
-        raise ValueError(f"{os.fspath(path)}: more than 1 GiB came from it, and it is no file")
+        raise ValueError(
+            f"{os.fspath(path)}: it is not a regular file, and has more than 1 GiB of data"
+        )
     return raw
 
 

@@ -214,7 +214,7 @@ def _of(values: Any, token: int | None) -> float | None:
 
 
 def _shown(decoder: Decoder, token_id: int) -> str:
-    """A token in readable form; a number that is no token of the model in brackets."""
+    """A token in readable form; the number of one that the model does not have in brackets."""
     known = token_id < decoder.engine.vocab_size
     return decoder.pieces.readable(token_id) if known else f"[{token_id}]"
 

@@ -124,7 +124,7 @@ def _listed(contents: Any, index: Path) -> tuple[str, ...]:
 
 
 def _is_name(name: str) -> bool:
-    """Whether a file can have a name, which is no path to another folder."""
+    """Whether this can be the name of a file in the same folder."""
     return name == Path(name).name and len(name) <= _LONGEST and "\0" not in name
 
 

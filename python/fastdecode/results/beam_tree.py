@@ -12,7 +12,7 @@ class Branch:
     """A candidate: one token after another branch.
 
     Attributes:
-        id: its number in the tree; 0 is the prompt, which is no branch.
+        id: its number in the tree; 0 is the prompt, the root.
         parent: the number of the branch that it continues.
         token_id: its token.
         text: the token's text.

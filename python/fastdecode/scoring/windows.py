@@ -120,7 +120,7 @@ def check(tasks: Sequence[Task], context: int | None, stride: int | None) -> Non
         if length - 1 <= context or stride is not None:
             continue
         raise ValueError(
-            f"{task.name} comes to {length} tokens, but the model's context is {context}; "
+            f"{task.name} has {length} tokens, but the model's context is {context}; "
             "shorten the text or its context, or give "
             f"stride={max(1, context // 2)} to score it in overlapping windows"
         )

@@ -443,7 +443,7 @@ pub enum Error {
         /// The parameter.
         name: &'static str,
     },
-    /// Memory that cannot be had.
+    /// Memory that cannot be allocated.
     #[error(transparent)]
     Memory(#[from] Refused),
     /// An environment variable with a value that cannot be used.

@@ -17,7 +17,7 @@ fn sum_of(count: usize, threads: usize) -> usize {
 fn survives(child: impl FnOnce() -> bool) -> bool {
     // SAFETY: the child calls nothing but what is under test, and `_exit`.
     let process = unsafe { libc::fork() };
-    assert!(process >= 0, "no process to be had");
+    assert!(process >= 0, "fork failed");
     if process == 0 {
         // SAFETY: both only take a number.
         unsafe {

@@ -24,13 +24,13 @@ def unescaped(word: str) -> str:
         if digits is None:
             if found[4] not in _PLAIN:
                 raise click.BadParameter(
-                    f"{_quoted(word)} has {found[0]}, which is no escape sequence; "
+                    f"{_quoted(word)} has {found[0]}, which is not an escape sequence; "
                     rf"write \\ for a backslash ({ESCAPES.removesuffix('.')})"
                 )
             return _PLAIN[found[4]]
         code = int(digits, 16)
         if code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
-            raise click.BadParameter(f"{_quoted(word)} has {found[0]}, which is no character")
+            raise click.BadParameter(f"{_quoted(word)} has {found[0]}, which is not a character")
         return chr(code)
 
     return _ESCAPE.sub(meant, word)

@@ -54,7 +54,7 @@ def refusal(model: Any) -> str:
             return "it has hooks, which the native engine would not call"
         found = type(module).__module__
         if found != family and not found.startswith(_MODULES):
-            return f"it has a {type(module).__name__}, which is no layer of {kind.__name__}"
+            return f"it has a {type(module).__name__}, which is not a layer of {kind.__name__}"
     tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
     if tied != bool(config.tie_word_embeddings):
         says = "the embeddings are tied" if tied else "the embeddings are not tied"

@@ -112,7 +112,7 @@ class Vocabulary:
             return None
         if isinstance(found, bool) or not isinstance(found, int) or not found < len(self.tokens):
             raise ValueError(
-                f"tokenizer.ggml.{name} is {found!r:.40}, which is none of the "
+                f"tokenizer.ggml.{name} is {found!r:.40}; it must be the id of one of the "
                 f"{len(self.tokens)} tokens"
             )
         return found

@@ -73,7 +73,7 @@ impl Search {
         }
         let room = beam.width() / beam.groups;
         let group = Group { live: vec![root], finished: Finished::new(room) };
-        // What a group takes for its beams is asked for when it has them; what it has at first is small.
+        // Memory for a group's beams is allocated when it has them; what it needs at first is small.
         memory::probe(beam.groups.saturating_mul(size_of::<Group>() + size_of::<Live>()))?;
         let groups = memory::filled(group, beam.groups)?;
         let expansions = trace.then(Vec::new);

@@ -176,7 +176,7 @@ impl<'a> Keys<'a> {
         Ok(self.file.tensor("token_embd.weight")?.shape()[0])
     }
 
-    /// Refuses keys that say something about the model which nobody has read.
+    /// Refuses keys about the model that have not been read, since they may change what it computes.
     fn refuse_unread(&self) -> Result<()> {
         let prefix = self.key("");
         for key in self.file.keys() {

@@ -33,7 +33,7 @@ impl Checkpoint {
     /// Opens `model.safetensors`, or else the files that `model.safetensors.index.json` lists.
     ///
     /// # Errors
-    /// If a file cannot be opened, or the index is damaged or names what is no file beside it.
+    /// If a file cannot be opened, or the index is damaged or names something other than a file beside it.
     pub fn open(folder: &Path) -> Result<Self> {
         let (whole, index) = (folder.join(WHOLE), folder.join(INDEX));
         if whole.exists() || !index.exists() {

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 /// An open file of weights, read in pieces at given places by any number of threads.
 ///
 /// A file that is cut short or written to while it is read is an error. A mapping of it would end the
-/// process instead, or change weights without a word.
+/// process instead, or change weights unnoticed.
 #[derive(Debug)]
 pub struct WeightsFile {
     file: File,

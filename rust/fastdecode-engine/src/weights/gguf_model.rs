@@ -35,7 +35,7 @@ impl GgufModel {
     /// The text of transformers' `config.json` for the model.
     ///
     /// # Errors
-    /// If it is a model that this engine cannot run; the message says what stands against it.
+    /// If it is a model that this engine cannot run; the message says why.
     pub fn config(&self) -> Result<String> {
         self.gguf.config().map_err(|error| self.file.failed(error))
     }

@@ -175,7 +175,7 @@ impl GgufFile {
     /// Raises
     /// ------
     /// ValueError
-    ///     If the native engine cannot run the model; the message says what stands against it.
+    ///     If the native engine cannot run the model; the message says why.
     #[getter]
     fn config(&self) -> PyResult<String> {
         self.model.config().map_err(exception)

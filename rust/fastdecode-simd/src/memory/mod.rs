@@ -1,4 +1,4 @@
-//! Memory whose size a caller chooses: it is asked for, and may be refused.
+//! Memory whose size a caller chooses: each request may be refused.
 //!
 //! Rust's collections end the process where the system refuses them memory. So whatever grows with
 //! a caller's argument is reserved through this module first, and a refusal is an error. What is
@@ -15,7 +15,7 @@ use std::fmt;
 /// Memory that was refused: by the system, or because there is not that much of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused {
-    /// The number of bytes that were asked for at once.
+    /// The number of bytes of the request.
     pub bytes: usize,
     /// The limit that this exceeds; None where the system refused it.
     limit: Option<Limit>,
@@ -84,7 +84,7 @@ pub fn admit(bytes: usize) -> Result<(), Refused> {
     }
 }
 
-/// Whether this number of bytes can be had now, for callers that then take it in small pieces.
+/// Whether this number of bytes can be allocated now, for callers that then allocate it in small pieces.
 ///
 /// # Errors
 /// [`Refused`].
