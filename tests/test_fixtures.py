@@ -20,6 +20,7 @@ REWORDED: list[tuple[str, str]] = [
         "is unknown; give one of these (there are "
         '"float32", "float64", "bfloat16", "float16", "int8", "auto")',
     ),
+    ("is no slice; give", "is not a slice; give"),
     ("a.jsonl: 1 texts, seed 1", "a.jsonl: 1 text, seed 1"),
     (
         "give a folder with a model, a hub name",

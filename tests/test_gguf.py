@@ -100,7 +100,9 @@ def test_what_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         GgufFile(path)
     path.write_bytes(b"not a model, but long enough to be one")
-    with pytest.raises(ValueError, match=r"x\.gguf: this is no GGUF file: it begins with \"not \""):
+    with pytest.raises(
+        ValueError, match=r"x\.gguf: this is not a GGUF file: it begins with \"not \""
+    ):
         GgufFile(path)
     write(path, {}, {"x": np.ones(4, np.float32)}, {"x": (26, 1, 4)})
     file = GgufFile(path)

@@ -192,7 +192,7 @@ def test_a_file_that_vanishes(tmp_path, demo, other, ordered):
 
 
 def test_names_that_are_no_files(tmp_path, demo):
-    with pytest.raises(ValueError, match="is no regular file"), start(tmp_path, demo):
+    with pytest.raises(ValueError, match="is not a regular file"), start(tmp_path, demo):
         pass
     with (
         pytest.raises(FileNotFoundError, match=r"there is no folder .*none; make it first"),

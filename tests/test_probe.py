@@ -239,7 +239,7 @@ def test_greedy_texts_are_those_of_transformers(name):
     [
         (
             lambda: tiny("BertForMaskedLM", **{**BERT_LIKE, "is_decoder": False}),
-            "BertForMaskedLM is no causal language model: a later token changes earlier logits",
+            "BertForMaskedLM is not a causal language model: a later token changes earlier logits",
         ),
         (
             lambda: tiny("BertLMHeadModel", **{**BERT_LIKE, "is_decoder": False}),
@@ -247,7 +247,7 @@ def test_greedy_texts_are_those_of_transformers(name):
         ),
         (
             lambda: tiny("RobertaForMaskedLM", **{**BERT_LIKE, "is_decoder": False}),
-            "RobertaForMaskedLM is no causal language model",
+            "RobertaForMaskedLM is not a causal language model",
         ),
         (
             lambda: tiny(
@@ -280,9 +280,9 @@ def test_greedy_texts_are_those_of_transformers(name):
                 dim_ff=48,
                 num_hidden_layers=2,
             ),
-            "CpmAntForCausalLM is no causal language model",
+            "CpmAntForCausalLM is not a causal language model",
         ),
-        (lambda: of_class(Peeking), "Peeking is no causal language model"),
+        (lambda: of_class(Peeking), "Peeking is not a causal language model"),
     ],
     ids=[
         "bert-mlm",

@@ -67,7 +67,7 @@ def _is_the_command() -> bool:
 
 
 def _handle(before: object, after: object) -> bool:
-    """Replace one handler by another; false where another is set or this is no main thread."""
+    """Replace one handler by another; false where another is set or this is not the main thread."""
     try:
         if signal.getsignal(signal.SIGINT) != before:
             return False

@@ -93,7 +93,7 @@ class Decoder:
         Raises:
             TypeError: where the tokenizer is missing or the model has no head that gives logits.
             ValueError: for an engine or a dtype that this model cannot run with, and for a model
-                that is no causal language model, such as an encoder-decoder.
+                that is not a causal language model, such as an encoder-decoder.
         """
         loaded = open_object(model, tokenizer, engine=engine, dtype=dtype, probe=probe)
         self.engine: Engine = loaded.engine
@@ -148,8 +148,9 @@ class Decoder:
         Raises:
             TypeError: where `name_or_path` is neither a string nor a path.
             ValueError: for an unknown model, an unreachable hub, damaged weights, an engine, device
-                or dtype that the model cannot run with, and for what is no causal language model.
-                A device or dtype that does not exist is refused before anything is loaded.
+                or dtype that the model cannot run with, and for a model that is not a causal
+                language model. A device or dtype that does not exist is refused before anything is
+                loaded.
         """
         if not isinstance(name_or_path, str | os.PathLike):
             raise TypeError(

@@ -55,7 +55,7 @@ def tokens(
         raise ValueError("give texts, or --ids, or --containing; one of the three")
     wanted = None if ids is None else _SLICE.fullmatch(ids)
     if ids is not None and wanted is None:
-        raise ValueError(f"--ids {ids!r} is no slice; give two numbers, as 100:110")
+        raise ValueError(f"--ids {ids!r} is not a slice; give two numbers, as 100:110")
     vocabulary = opened(model, engine, dtype).vocabulary
     some: Tokens
     if wanted is not None:

@@ -47,7 +47,7 @@ def read_stream(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a file, a pipe or a device, which must not be endless.
 
     Raises:
-        ValueError: for more than 1 GiB from what is no regular file.
+        ValueError: for more than 1 GiB from what is not a regular file.
         OSError: where it cannot be read.
     """
     with open(path, "rb") as file:

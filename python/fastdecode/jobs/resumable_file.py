@@ -79,7 +79,7 @@ class ResumableFile:
         advice = f"choose another {name}, or remove {self._path}"
         if self._path.exists() and not self._path.is_file():
             raise ValueError(
-                f"{self._path} is no regular file, so a run could not be resumed in it; choose "
+                f"{self._path} is not a regular file, so a run could not be resumed in it; choose "
                 f"another {name}"
             )
         with contextlib.ExitStack() as opened:

@@ -31,7 +31,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A configuration that is not JSON, or lacks a number.
-    #[error("{path} is no configuration of a {kind} model: {source}")]
+    #[error("{path} is not the configuration of a {kind} model: {source}")]
     Json {
         /// The file.
         path: PathBuf,

@@ -67,7 +67,8 @@ def open_engine(model: Any, name: str = "auto", dtype: Any = None, *, probe: boo
 
     Raises:
         ValueError: for an unknown name, where "native" cannot run the model, and for a dtype that
-            neither the native engine nor the model has, and for what is no causal language model.
+            neither the native engine nor the model has, and for a model that is not a causal
+            language model.
     """
     _check_name(name)
     from fastdecode.models.engines.gpt2.engine import GPT2Engine

@@ -208,7 +208,7 @@ class Vocabulary:
         return found
 
     def _gemma(self) -> Tokenizer:
-        """Gemma's: tokens of several spaces are stored as spaces, and scores are no order."""
+        """Gemma's: tokens of several spaces are stored as spaces; scores do not order merges."""
         from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
         from tokenizers.models import BPE
 

@@ -48,7 +48,7 @@ pub enum Error {
     #[error(transparent)]
     Memory(#[from] Refused),
     /// The file begins with other bytes than a GGUF file does.
-    #[error("this is no GGUF file: it begins with {found:?} where \"GGUF\" is expected")]
+    #[error("this is not a GGUF file: it begins with {found:?} where \"GGUF\" is expected")]
     Magic {
         /// The first four bytes, as text where they are text.
         found: String,
@@ -217,7 +217,7 @@ pub enum Error {
     },
     /// A tensor at a place that the alignment does not allow.
     #[error(
-        "the tensor {name:?} begins {offset} bytes into the tensors' data, which is no multiple of the \
+        "the tensor {name:?} begins {offset} bytes into the tensors' data, which is not a multiple of the \
          file's alignment, {alignment}"
     )]
     Unaligned {

@@ -82,7 +82,7 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
         serde_json::from_slice(&text).map_err(|error| Error::Format(error.to_string()))?;
     match index.weight_map.values().find(|name| !is_beside(name)) {
         Some(name) => Err(Error::Format(format!(
-            "{name:?} is no name of a safetensors file beside the index"
+            "{name:?} is not the name of a safetensors file beside the index"
         ))),
         None => Ok(index.weight_map),
     }

@@ -231,7 +231,7 @@ fn folders_without_their_files() {
         || Model::from_folder(&folder, Format::Float32).err().map(|error| error.to_string());
     assert!(message().unwrap().contains("config.json cannot be read: "));
     std::fs::write(folder.join("config.json"), "{}").unwrap();
-    assert!(message().unwrap().contains("is no configuration of a gpt2 model: missing field"));
+    assert!(message().unwrap().contains("is not the configuration of a gpt2 model: missing field"));
     std::fs::write(folder.join("config.json"), config_json()).unwrap();
     assert!(message().unwrap().contains("model.safetensors cannot be read: "));
     std::fs::write(folder.join("model.safetensors"), "").unwrap();

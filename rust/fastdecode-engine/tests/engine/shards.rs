@@ -103,7 +103,7 @@ fn damaged_and_hostile_indexes_are_refused_by_name() {
         let mut map = map.clone();
         map[3].1 = name;
         folder.index(&map);
-        refused(&format!("{name:?} is no name of a safetensors file beside the index"));
+        refused(&format!("{name:?} is not the name of a safetensors file beside the index"));
     }
     // A file that is missing, a tensor that no file has, and one that is in another file.
     let mut other = map.clone();

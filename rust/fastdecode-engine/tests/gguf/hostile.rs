@@ -69,9 +69,12 @@ fn other_files() {
     for (bytes, expected) in [
         (
             b"GGML".to_vec(),
-            "this is no GGUF file: it begins with \"GGML\" where \"GGUF\" is expected",
+            "this is not a GGUF file: it begins with \"GGML\" where \"GGUF\" is expected",
         ),
-        (b"\xff\xffxx____".to_vec(), "this is no GGUF file: it begins with \"\u{fffd}\u{fffd}xx\""),
+        (
+            b"\xff\xffxx____".to_vec(),
+            "this is not a GGUF file: it begins with \"\u{fffd}\u{fffd}xx\"",
+        ),
         (
             b"GG".to_vec(),
             "the first 24 bytes, at byte 0, needs 4 bytes, and the file has 2 from there",
@@ -182,7 +185,7 @@ fn alignments() {
     let text = message(set(64));
     assert_eq!(
         text,
-        "the tensor \"matrix\" begins 32 bytes into the tensors' data, which is no multiple of the \
+        "the tensor \"matrix\" begins 32 bytes into the tensors' data, which is not a multiple of the \
          file's alignment, 64"
     );
     let text = message(with(|b| {

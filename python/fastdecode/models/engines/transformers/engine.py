@@ -48,7 +48,7 @@ class TorchEngine:
                 otherwise its signature and configuration are trusted.
 
         Raises:
-            ValueError: where it is no causal language model.
+            ValueError: where it is not a causal language model.
         """
         self.model = model.eval()
         self.config = limits.text_config(model)

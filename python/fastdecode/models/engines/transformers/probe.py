@@ -68,7 +68,8 @@ def assume(model: Any) -> Findings:
     """What the model's signature and configuration say, without running it.
 
     Raises:
-        ValueError: where the class or the configuration says that it is no causal language model.
+        ValueError: where the class or the configuration says that it is not a causal language
+            model.
     """
     refuse_by_name(model)
     convention = next(_conventions(model), _NO_CACHE)
@@ -80,7 +81,7 @@ def examine(model: Any) -> Findings:
     """Run a few tokens through the model, in evaluation mode, and compare.
 
     Raises:
-        ValueError: where it is no causal language model, with the reason.
+        ValueError: where it is not a causal language model, with the reason.
     """
     refuse_by_name(model)
     lengths = (limits.context(model), limits.rope_border(model))

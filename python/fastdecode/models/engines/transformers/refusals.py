@@ -1,4 +1,4 @@
-"""Models that transformers can load and that are no causal language models."""
+"""Models that transformers can load and that are not causal language models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from fastdecode.models.engines.transformers.forward import unwrapped
 
-# Models whose forward pass is no function of the tokens before, and why.
+# Models whose forward pass is not a function of the tokens before, and why.
 _NAMED = {
     "XLNetLMHeadModel": "it predicts a token from a permutation of the others, by masks that "
     "differ for each token",
@@ -16,7 +16,7 @@ _NAMED = {
 
 
 def refuse_by_name(model: Any) -> None:
-    """Refuse what the class and the configuration say is no causal language model.
+    """Refuse what the class and the configuration say is not a causal language model.
 
     Raises:
         ValueError: with the reason.
@@ -37,7 +37,7 @@ def not_causal(model: Any) -> ValueError:
     if getattr(model.config, "is_decoder", None) is False:
         advice = f"load it with is_decoder=True if it was trained so, or {advice}"
     return ValueError(
-        f"{name_of(model)} is no causal language model: a later token changes earlier logits; "
+        f"{name_of(model)} is not a causal language model: a later token changes earlier logits; "
         f"{advice}"
     )
 
