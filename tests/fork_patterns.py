@@ -33,6 +33,7 @@ import numpy as np
 from fastdecode import Decoder
 from fastdecode.cli import main as cli
 from fastdecode.jobs.resumable import open_job
+from fastdecode.models.engines.torch_pass import torch_pass
 from fork_attacks import (
     PATIENCE,
     PROMPTS,
@@ -301,6 +302,24 @@ def bars(calls: Calls, known: Known) -> None:
                 wait(fork(lambda: check({"bars": draw}, {"bars": drawn})))
 
 
+def waits(calls: Calls, known: Known) -> None:
+    """A fork in the middle of another thread's pass of torch, which may hold locks."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def compute() -> None:
+        with torch_pass():
+            begun.set()
+            time.sleep(0.2)
+            ended.set()
+
+    computing = threading.Thread(target=compute)
+    computing.start()
+    begun.wait()
+    child = fork(lambda: os._exit(0 if ended.is_set() else 1))
+    computing.join()
+    wait(child)
+
+
 def command(calls: Calls, known: Known) -> None:
     """The command line in a child, with a file of texts and a file of results."""
     with tempfile.TemporaryDirectory() as folder:
@@ -418,6 +437,7 @@ PATTERNS: dict[str, Callable[[Calls, Known], None]] = {
         gguf,
         chat,
         bars,
+        waits,
         command,
         job,
     )

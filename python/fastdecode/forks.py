@@ -73,25 +73,33 @@ def undivided(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
 @contextmanager
 def _undivided() -> Iterator[None]:
+    _enter()
+    try:
+        yield
+    finally:
+        _leave()
+
+
+def _enter() -> None:
     me, gate = threading.get_ident(), _gate
     with gate.changed:
         if me not in gate.inside:
             gate.changed.wait_for(lambda: not gate.forks, _PATIENCE)
         gate.inside[me] = gate.inside.get(me, 0) + 1
-    try:
-        yield
-    finally:
-        # Not the same one where this thread has forked within, and this is the child.
-        gate = _gate
-        with gate.changed:
-            gate.inside[me] -= 1
-            if not gate.inside[me]:
-                del gate.inside[me]
-            gate.changed.notify_all()
+
+
+def _leave() -> None:
+    # Not the gate that was entered where this thread has forked within, and this is the child.
+    me, gate = threading.get_ident(), _gate
+    with gate.changed:
+        gate.inside[me] -= 1
+        if not gate.inside[me]:
+            del gate.inside[me]
+        gate.changed.notify_all()
 
 
 def uses_torch() -> None:
-    """Note that the package computes with torch; call it before it does.
+    """Note that the package is going to load something with torch, or compute with it.
 
     A child whose parent has only imported torch runs its operations on one thread.
     """
@@ -102,14 +110,16 @@ def uses_torch() -> None:
     _count_threads_of_torch()
 
 
-def check_torch() -> None:
-    """Refuse to compute with torch where the parent has done so on several threads.
+def begin_torch_pass() -> None:
+    """Begin to compute with torch. Forks by other threads wait for `end_torch_pass`.
 
-    torch keeps threads for each thread that calls it. A child has none of them, and some of its
-    operations would wait for them forever, even on one thread.
+    torch keeps threads for each thread that calls it, and memory under locks that threads hold when
+    they compute and when they end. A child has none of the threads, and may find the locks held, so
+    that some operations would wait forever, even on one thread. So a child is refused whose parent
+    computed on several threads.
 
-    Call it before each pass: it notes how many threads torch has. What the caller computes with
-    torch elsewhere leaves no trace that could be read, so it is not known here.
+    The largest number of threads that torch has at the beginning of a pass counts. What the caller
+    computes with torch elsewhere leaves no trace that could be read, so it is not known here.
 
     Raises:
         RuntimeError: in such a child.
@@ -121,6 +131,12 @@ def check_torch() -> None:
             "'spawn', or call torch.set_num_threads(1) before torch first computes"
         )
     _count_threads_of_torch()
+    _enter()
+
+
+def end_torch_pass() -> None:
+    """End what `begin_torch_pass` began, on the same thread."""
+    _leave()
 
 
 class cached_property(Generic[_T]):

@@ -28,17 +28,18 @@ def memory_error(error: BaseException) -> MemoryError:
 class torch_pass(ContextDecorator):
     """A context, or a decorator, in which torch computes.
 
-    It cannot be entered in a forked process in which torch would wait forever. Within it, torch's
-    `RuntimeError` for memory that the system refuses becomes a `MemoryError`.
+    It cannot be entered in a forked process in which torch would wait forever, and forks by other
+    threads wait for its end. Within it, torch's `RuntimeError` for memory that the system refuses
+    becomes a `MemoryError`.
     """
 
     def __enter__(self) -> None:
         """Begin.
 
         Raises:
-            RuntimeError: where torch's threads are missing; see `fastdecode.forks.check_torch`.
+            RuntimeError: where torch's threads are missing; see `forks.begin_torch_pass`.
         """
-        forks.check_torch()
+        forks.begin_torch_pass()
 
     def __exit__(
         self,
@@ -51,5 +52,6 @@ class torch_pass(ContextDecorator):
         Raises:
             MemoryError: where the system refused torch memory.
         """
+        forks.end_torch_pass()
         if error is not None and is_refused_memory(error):
             raise memory_error(error) from error
