@@ -27,12 +27,11 @@ from typing import Any
 
 from benchmarks.peers import convert
 from benchmarks.peers.machine import alone, busy_now, describe, others_load
+from benchmarks.peers.models import MODELS, Model
 from benchmarks.peers.process import ROOT, PeerProcess
 from benchmarks.peers.roster import PEERS, REFERENCE
-from benchmarks.peers.workloads import CELLS, Cell
+from benchmarks.peers.workloads import CELLS, CELLS_OF, FIRST_TOKEN, READ, Cell
 
-FIRST_TOKEN = "first-token"
-READ = "read"
 SCHEMA = 1
 # Average number of processors busy with other work, above which a result is not to be trusted.
 _TOO_BUSY = 0.1
@@ -40,10 +39,12 @@ _TOO_BUSY = 0.1
 
 def main() -> None:
     arguments = _arguments()
-    folder = arguments.folder.resolve()
-    convert.everything(folder, arguments.export_python)
-    path = arguments.output or _default_output(arguments.threads)
-    results = _open_results(path, arguments.threads)
+    model = MODELS[arguments.model]
+    folder = arguments.folder.resolve() / model.name
+    convert.everything(folder, model, arguments.export_python)
+    path = arguments.output or _default_output(arguments.threads, model)
+    results = _open_results(path, arguments.threads, model)
+    arguments.cells = arguments.cells or CELLS_OF[model.name]
     cells = [CELLS[name] for name in arguments.cells if name in CELLS]
     if cells or READ in arguments.cells:
         _measure(cells, arguments, folder, results, path)
@@ -100,7 +101,7 @@ def _why(folder: Path, name: str) -> str | None:
         "onnxruntime_peer": f"onnx-{peer.variant}",
         "openvino_peer": f"openvino-{'int8' if peer.variant.startswith('int8') else 'float32'}",
         "ctranslate2_peer": f"ctranslate2-{peer.variant}",
-        "llamacpp_peer": f"gpt2-{peer.variant}.gguf",
+        "llamacpp_peer": f"model-{peer.variant}.gguf",
     }.get(peer.module)
     note = folder / f"{stem}.failed"
     return note.read_text() if stem and note.exists() else None
@@ -119,13 +120,14 @@ def _cell(
         return
     repeats = min(cell.repeats, 2) if arguments.quick else cell.repeats
     single = cell.kind != "generate"
+    vocabulary = MODELS[arguments.model].vocabulary
     news = [cell.steps or 1] if single else [1, 1 + cell.steps]
     fresh: dict[str, dict[str, Any]] = {name: {"runs": []} for name in todo}
     # An untimed run first, which allocates memory, compiles for the shapes and fills caches.
     with alone(arguments.lock, shared=True):
         for name in todo:
             for new in news if "compiled" in name else [2]:
-                request = cell.request(new, 0)
+                request = cell.request(new, 0, vocabulary)
                 if single:
                     request["prompts"] = request["prompts"][:2]
                 answer = processes[name].ask(request)
@@ -147,9 +149,9 @@ def _cell(
                 run = []
                 if not single:
                     # An untimed call brings back what the system took from the idle process.
-                    processes[name].ask(cell.request(1, 0))
+                    processes[name].ask(cell.request(1, 0, vocabulary))
                 for new in news:
-                    answer = processes[name].ask(cell.request(new, repeat + 1))
+                    answer = processes[name].ask(cell.request(new, repeat + 1, vocabulary))
                     if "reason" in answer:
                         break
                     _check(cell, name, new, answer)
@@ -237,7 +239,7 @@ def _reads(processes: dict[str, PeerProcess], results: dict[str, Any]) -> None:
 def _first_tokens(arguments: Any, folder: Path, results: dict[str, Any]) -> None:
     """Seconds from the start of a process to the first token after a 16-token prompt."""
     found = results["cells"].setdefault(FIRST_TOKEN, {})
-    request = CELLS["greedy-1"].request(1, 0)
+    request = CELLS["greedy-1"].request(1, 0, MODELS[arguments.model].vocabulary)
     names = [n for n in arguments.peers if arguments.again or n not in found]
     fresh: dict[str, Any] = {name: {"runs": []} for name in names}
     with alone(arguments.lock):
@@ -263,12 +265,13 @@ def _first_tokens(arguments: Any, folder: Path, results: dict[str, Any]) -> None
         print(f"  {name:28} {entry.get('reason') or entry['runs']}", file=sys.stderr)
 
 
-def _open_results(path: Path, threads: int) -> dict[str, Any]:
+def _open_results(path: Path, threads: int, model: Model) -> dict[str, Any]:
     if path.exists():
         results: dict[str, Any] = json.loads(path.read_text())
         return results
     return {
         "schema": SCHEMA,
+        "model": model.name,
         "date": datetime.date.today().isoformat(),
         "machine": describe(threads),
         "versions": {},
@@ -292,9 +295,10 @@ def _one_line(match: re.Match[str]) -> str:
     return "[" + ", ".join(match[1].replace(",", " ").split()) + "]"
 
 
-def _default_output(threads: int) -> Path:
+def _default_output(threads: int, model: Model) -> Path:
     cpu = re.sub(r"[^a-z0-9]+", "-", describe(threads)["cpu"].lower()).strip("-")
-    return ROOT / "benchmarks/results" / f"{datetime.date.today().isoformat()}-{cpu}.json"
+    of = "" if model.name == "gpt2" else f"-{model.name}"
+    return ROOT / "benchmarks/results" / f"{datetime.date.today().isoformat()}-{cpu}{of}.json"
 
 
 def _commit() -> str | None:
@@ -308,7 +312,10 @@ def _arguments() -> argparse.Namespace:
         prog="python -m benchmarks.peers", description=__doc__.splitlines()[0]
     )
     names = [*CELLS, READ, FIRST_TOKEN]
-    parser.add_argument("--cells", nargs="+", choices=names, default=names, metavar="CELL")
+    parser.add_argument("--model", choices=MODELS, default="gpt2")
+    parser.add_argument(
+        "--cells", nargs="+", choices=names, metavar="CELL", help="default: those of the model"
+    )
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), metavar="PEER")
     parser.add_argument("--quick", action="store_true", help="at most two repeats")
     parser.add_argument(

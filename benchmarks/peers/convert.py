@@ -1,14 +1,9 @@
-"""Create the GPT-2 with random weights, and convert it for each peer with its own converter.
+"""Create a model, and convert it for each peer with its own converter.
 
-    python -m benchmarks.peers.convert FOLDER [--export-python PYTHON]
+    python -m benchmarks.peers.convert FOLDER [--model MODEL] [--export-python PYTHON]
 
 Steps whose result exists are skipped. If a step fails, the reason is written to `FOLDER/*.failed`
 and shown in the table.
-
-The model has the sizes of GPT-2 (124M), no end-of-sequence token, and random weights. The matrices
-of its layers are larger than in GPT-2's initialisation, so that greedy text does not get stuck on
-one token, and so is the gain of the last layer norm, so that top-p 0.9 keeps about a thousand
-tokens instead of 40,000.
 """
 
 from __future__ import annotations
@@ -20,35 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.peers.workloads import VOCABULARY
-
-END = "<|endoftext|>"
-_BLOCKS = 4.0  # factor applied to GPT-2's initialisation
-_GAIN = 6.0
-
-
-def model(folder: Path) -> None:
-    """Save the model in transformers' format, with an artificial tokenizer: `t17` is token 17."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    torch.manual_seed(0)
-    gpt2 = GPT2LMHeadModel(GPT2Config(bos_token_id=None, eos_token_id=None)).eval()
-    with torch.no_grad():
-        for name, parameter in gpt2.named_parameters():
-            if ".h." in name and parameter.ndim == 2:
-                parameter.mul_(_BLOCKS)
-        gpt2.transformer.ln_f.weight.fill_(_GAIN)
-    gpt2.save_pretrained(folder)
-    pieces = [*(f"t{i}" for i in range(VOCABULARY - 1)), END]
-    tokenizer = Tokenizer(models.WordLevel({p: i for i, p in enumerate(pieces)}, unk_token=END))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
-    for kind in ("bos_token", "eos_token", "unk_token"):
-        settings[kind] = END
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+from benchmarks.peers.models import MODELS, Model
 
 
 def ctranslate2(folder: Path, source: Path, compute_type: str) -> None:
@@ -60,35 +27,9 @@ def ctranslate2(folder: Path, source: Path, compute_type: str) -> None:
 
 def gguf(path: Path, source: Path) -> None:
     """Write the GGUF file that llama.cpp's converter would write, in float32."""
-    import gguf as library
-    from safetensors.numpy import load_file
+    from benchmarks.peers.gguf_file import write
 
-    config = json.loads((source / "config.json").read_text())
-    writer = library.GGUFWriter(path, "gpt2")
-    writer.add_block_count(config["n_layer"])
-    writer.add_context_length(config["n_positions"])
-    writer.add_embedding_length(config["n_embd"])
-    writer.add_feed_forward_length(4 * config["n_embd"])
-    writer.add_head_count(config["n_head"])
-    writer.add_layer_norm_eps(config["layer_norm_epsilon"])
-    writer.add_file_type(library.LlamaFileType.ALL_F32)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list([*(f"t{i}" for i in range(VOCABULARY - 1)), END])
-    writer.add_token_types([library.TokenType.NORMAL] * (VOCABULARY - 1) + [3])
-    writer.add_token_merges(["t 0"])
-    writer.add_eos_token_id(VOCABULARY - 1)
-    names = library.get_tensor_name_map(library.MODEL_ARCH.GPT2, config["n_layer"])
-    for name, array in load_file(source / "model.safetensors").items():
-        if name.endswith((".attn.bias", ".attn.masked_bias")) or name == "lm_head.weight":
-            continue
-        if name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight")):
-            array = array.T.copy()  # transformers stores these transposed
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), array)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write(path, source)
 
 
 def quantised_gguf(path: Path, source: Path, kind: str) -> None:
@@ -123,27 +64,30 @@ def openvino(folder: Path, source: Path, dtype: str, python: str) -> None:
 
 
 def onnx(folder: Path, source: Path, dtype: str) -> None:
-    """Write the ONNX graph; see `gpt2_onnx.py`."""
-    from benchmarks.peers.gpt2_onnx import write
-
+    """Write the ONNX graph: with GenAI's own model builder where it knows the architecture."""
+    kind = json.loads((source / "config.json").read_text(encoding="utf-8"))["model_type"]
+    if kind == "gpt2":
+        from benchmarks.peers.gpt2_onnx import write
+    else:
+        from benchmarks.peers.built_onnx import write
     write(folder, source, dtype)
 
 
-def everything(folder: Path, export_python: str) -> None:
-    """Run all conversions whose result does not exist yet."""
+def everything(folder: Path, model: Model, export_python: str) -> None:
+    """Run all conversions of a model into `folder` whose result does not exist yet."""
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "model"
-    _step(source, model)
+    _step(source, model.save)
     for dtype in ("float32", "int8"):
         _step(folder / f"ctranslate2-{dtype}", lambda to, d=dtype: ctranslate2(to, source, d))
         _step(
             folder / f"openvino-{dtype}", lambda to, d=dtype: openvino(to, source, d, export_python)
         )
-    _step(folder / "gpt2-f32.gguf", lambda to: gguf(to, source))
+    _step(folder / "model-f32.gguf", lambda to: gguf(to, source))
     for kind in ("f16", "q8_0", "q4_0"):
         _step(
-            folder / f"gpt2-{kind}.gguf",
-            lambda to, k=kind: quantised_gguf(to, folder / "gpt2-f32.gguf", k),
+            folder / f"model-{kind}.gguf",
+            lambda to, k=kind: quantised_gguf(to, folder / "model-f32.gguf", k),
         )
     for dtype in ("float32", "int8", "int4"):
         _step(folder / f"onnx-{dtype}", lambda to, d=dtype: onnx(to, source, d))
@@ -168,9 +112,10 @@ def _step(target: Path, make: Callable[[Path], None]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", choices=MODELS, default="gpt2")
     parser.add_argument("--export-python", default=sys.executable, help="which has optimum-intel")
     arguments = parser.parse_args()
-    everything(arguments.folder, arguments.export_python)
+    everything(arguments.folder, MODELS[arguments.model], arguments.export_python)
 
 
 if __name__ == "__main__":

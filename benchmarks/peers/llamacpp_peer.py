@@ -14,11 +14,13 @@ from typing import Any
 import llama_cpp as llama
 import numpy as np
 
+from benchmarks.peers.models import vocabulary_of
 from benchmarks.peers.worker import Unsupported
-from benchmarks.peers.workloads import VOCABULARY
 
 _SLOTS = 32
 _BATCH = 512
+# The most tokens that one call decodes: eight prompts of 512.
+_LARGEST = 4096
 
 
 class Side:
@@ -32,7 +34,8 @@ class Side:
         self.log = quiet  # the library keeps a pointer to the callback
         llama.llama_log_set(quiet, ctypes.c_void_p(0))
         llama.llama_backend_init()
-        path = folder / f"gpt2-{variant}.gguf"
+        self.vocabulary = vocabulary_of(folder)
+        path = folder / f"model-{variant}.gguf"
         self.model = llama.llama_model_load_from_file(
             str(path).encode(), llama.llama_model_default_params()
         )
@@ -40,7 +43,7 @@ class Side:
             raise Unsupported(f"llama.cpp does not load {path.name}")
         self.context: Any = None
         self.shape = (0, 0)
-        self.batch = llama.llama_batch_init(2048, 0, 1)
+        self.batch = llama.llama_batch_init(_LARGEST, 0, 1)
         self.versions = {"llama-cpp-python": llama.__version__}
 
     def generate(self, prompts: Sequence[Sequence[int]], request: dict[str, Any]) -> Any:
@@ -122,7 +125,7 @@ class Side:
             )
             count = sum(map(len, some))
             raw = llama.llama_get_logits(self.context)
-            logits = np.ctypeslib.as_array(raw, (count, VOCABULARY))
+            logits = np.ctypeslib.as_array(raw, (count, self.vocabulary))
             begin = 0
             for text in some:
                 rows = logits[begin : begin + len(text) - 1]
@@ -139,7 +142,7 @@ class Side:
                 llama.llama_free(self.context)
             parameters = llama.llama_context_default_params()
             parameters.n_ctx = sequences * (-(-length // 256) * 256)
-            parameters.n_batch = 2048
+            parameters.n_batch = _LARGEST
             parameters.n_ubatch = _BATCH
             parameters.n_seq_max = sequences
             parameters.n_threads = parameters.n_threads_batch = self.threads

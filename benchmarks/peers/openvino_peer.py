@@ -12,6 +12,7 @@ import openvino as ov
 import openvino_genai as genai
 
 from benchmarks.peers.batches import by_length, in_batches
+from benchmarks.peers.models import vocabulary_of
 
 MODES: dict[str, dict[str, Any]] = {
     "greedy": {},
@@ -38,6 +39,7 @@ class Side:
         self.properties = {"INFERENCE_NUM_THREADS": threads, **PROPERTIES[variant]}
         choice = {} if self.paged else {"ATTENTION_BACKEND": backend}
         self.pipeline = genai.LLMPipeline(self.folder, "CPU", **self.properties, **choice)
+        self.last = vocabulary_of(folder) - 1
         self.plain: Any = None
         self.versions = {"openvino-genai": version("openvino-genai")}
 
@@ -48,7 +50,7 @@ class Side:
         config = genai.GenerationConfig()
         config.max_new_tokens = config.min_new_tokens = request["new"]
         config.ignore_eos = True
-        config.eos_token_id = 50256
+        config.eos_token_id = self.last
         config.apply_chat_template = False
         config.rng_seed = request["seed"]
         config.num_beams = request["beams"]

@@ -2,9 +2,9 @@
 
     python -m benchmarks.peers.report [benchmarks/results/FILE.json]
 
-The tables replace the text between the `peers` markers of both files. The chart is written to
-docs/pictures, once for light and once for dark pages. Without an argument the newest results file
-is used.
+The tables replace the text between the `peers` markers of both files, or `peers-MODEL` for a model
+other than GPT-2. GPT-2's chart is written to docs/pictures, once for light and once for dark pages.
+Without an argument the newest results file is used.
 """
 
 from __future__ import annotations
@@ -16,12 +16,20 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers.models import MODELS, Model
 from benchmarks.peers.process import ROOT
 from benchmarks.peers.roster import PEERS, REFERENCE, Peer
-from benchmarks.peers.workloads import CELLS
+from benchmarks.peers.workloads import CELLS, FIRST_TOKEN
 
 GROUPS = tuple(dict.fromkeys(peer.group for peer in PEERS.values()))
-MAIN = ("top-k-1", "top-k-8", "top-k-32", "beam-1", "beam-8")
+# The cells of the README's table and of the ratios, by model.
+MAIN = {
+    "gpt2": ("top-k-1", "top-k-8", "top-k-32", "beam-1", "beam-8"),
+    "smollm2": ("top-k-1", "top-k-8", "top-k-32", "beam-1", "samples-16-512"),
+    "qwen2.5": ("top-k-1", "top-k-8", "long-1"),
+}
+# With this before a cell's name: the time of its short run, which is a prefill and one token.
+PREFILL = "prefill of "
 TITLES = {
     **{
         f"{mode}-{rows}": f"batch {rows}"
@@ -31,9 +39,27 @@ TITLES = {
     "beam-1": "4 beams",
     "beam-8": "4 beams, 8 prompts",
     "samples-16": "16 samples, 256-token prompt",
+    "samples-16-512": "16 samples, 512-token prompt",
+    "long-1": "512-token prompt",
+    "long-8": "8 prompts of 512 tokens",
+    f"{PREFILL}long-1": "1 x 512 tokens",
+    f"{PREFILL}long-8": "8 x 512 tokens",
     "queue-256": "queue",
     "score-256": "scoring",
     "first-token": "first token",
+}
+# The tables of the page, and their cells.
+SECTIONS = {
+    **{
+        f"{title}: milliseconds per step, by batch size": tuple(f"{mode}-{n}" for n in (1, 8, 32))
+        for mode, title in (("greedy", "Greedy"), ("top-k", "Top-k 50"), ("top-p", "Top-p 0.9"))
+    },
+    "Beam search and samples of one long prompt: milliseconds per step": (
+        *("beam-1", "beam-8", "samples-16", "samples-16-512"),
+    ),
+    "After long prompts, top-k 50: milliseconds per step": ("long-1", "long-8"),
+    "Prefill with the first token: milliseconds": (f"{PREFILL}long-1", f"{PREFILL}long-8"),
+    "Whole jobs: seconds": ("queue-256", "score-256", FIRST_TOKEN),
 }
 # The fastdecode entry of each group, which the ratios compare with the fastest peer.
 OURS = {
@@ -43,10 +69,18 @@ OURS = {
 }
 
 
+def model_of(results: dict[str, Any]) -> Model:
+    """The model of a results file; GPT-2 where a file does not name one."""
+    return MODELS[results.get("model", "gpt2")]
+
+
 def values(results: dict[str, Any], cell: str, peer: str) -> list[float]:
-    """The result of each repeat: milliseconds per step, or seconds for a whole job."""
-    entry = results["cells"].get(cell, {}).get(peer, {})
+    """The result of each repeat: milliseconds per step or prefill, or seconds for a whole job."""
+    name = cell.removeprefix(PREFILL)
+    entry = results["cells"].get(name, {}).get(peer, {})
     runs = entry.get("runs") or []
+    if name != cell:
+        return [run[0] * 1e3 for run in runs]
     if runs and len(runs[0]) == 2:
         return [(long - short) / CELLS[cell].steps * 1e3 for short, long in runs]
     return [run[0] for run in runs]
@@ -83,7 +117,7 @@ def _figure(value: float | None) -> str:
 
 def table(results: dict[str, Any], cells: list[str], *, spread: bool, reads: bool = True) -> str:
     """A table with one line per peer and one column per cell; the fastest of each group in bold."""
-    cells = [cell for cell in cells if results["cells"].get(cell)]
+    cells = [cell for cell in cells if results["cells"].get(cell.removeprefix(PREFILL))]
     if not cells:
         return "Not measured in this run."
     notes: list[str] = []
@@ -124,7 +158,8 @@ def table(results: dict[str, Any], cells: list[str], *, spread: bool, reads: boo
 
 def _note(results: dict[str, Any], cell: str, name: str, notes: list[str]) -> str:
     """A reference to the footnote that says why there is no result; adds the footnote if new."""
-    reason = results["cells"].get(cell, {}).get(name, {}).get("reason")
+    found = results["cells"].get(cell.removeprefix(PREFILL), {})
+    reason = found.get(name, {}).get("reason")
     if reason is None:
         return "-"
     marks = [note.split(": ", 1)[1] for note in notes if note]
@@ -138,20 +173,21 @@ def _note(results: dict[str, Any], cell: str, name: str, notes: list[str]) -> st
 
 def ratios(results: dict[str, Any]) -> str:
     """fastdecode's speed divided by the fastest peer's, by cell; above 1, fastdecode is faster."""
-    lines = ["| | " + " | ".join(TITLES[c] for c in MAIN) + " |", "|---|" + "---:|" * len(MAIN)]
+    main = MAIN[model_of(results).name]
+    lines = ["| | " + " | ".join(TITLES[c] for c in main) + " |", "|---|" + "---:|" * len(main)]
     for group, ours in OURS.items():
         row = []
-        for cell in MAIN:
+        for cell in main:
             mine, best = median(results, cell, ours), best_peer(results, cell, group)
             row.append(f"{best[1] / mine:.2f}x {best[0]}" if mine and best else "-")
         lines.append(f"| {ours}, ratio to the fastest peer | " + " | ".join(row) + " |")
         row = []
-        for cell in MAIN:
+        for cell in main:
             mine, other = median(results, cell, ours), median(results, cell, REFERENCE)
             row.append(f"{other / mine:.2f}x" if mine and other else "-")
         lines.append("| ... ratio to transformers in float32 | " + " | ".join(row) + " |")
         row = []
-        for cell in MAIN:
+        for cell in main:
             mine, read = median(results, cell, ours), read_ms(results, cell, ours)
             row.append(f"{read / mine:.0%}" if mine and read and cell.endswith("k-1") else "")
         lines.append("| ... reading the weights once, share of a step | " + " | ".join(row) + " |")
@@ -161,7 +197,7 @@ def ratios(results: dict[str, Any]) -> str:
 def lost(results: dict[str, Any]) -> list[str]:
     """The cells in which a peer is faster than fastdecode in the same group."""
     found = []
-    for cell in [*CELLS, "first-token"]:
+    for cell in [*CELLS, *(c for c in TITLES if c.startswith(PREFILL)), FIRST_TOKEN]:
         for group, ours in OURS.items():
             mine, best = median(results, cell, ours), best_peer(results, cell, group)
             if mine and best and best[1] < mine:
@@ -172,7 +208,7 @@ def lost(results: dict[str, Any]) -> list[str]:
 def sameness(results: dict[str, Any]) -> str:
     """How many outputs equal those of transformers in float32: greedy texts, beams and scores."""
     groups = {
-        "greedy": [c for c in CELLS if c.startswith("greedy")],
+        "greedy": [c for c in CELLS if c.startswith("greedy") and results["cells"].get(c)],
         "4 beams": ["beam-1", "beam-8"],
         "scores within 0.001": ["score-256"],
     }
@@ -225,11 +261,11 @@ def short(results: dict[str, Any]) -> str:
     """The section of README.md."""
     return "\n\n".join(
         (
-            f"Milliseconds per decoding step, lower is better: top-k 50 with batches of 1, 8 and "
-            f"32 sequences, and beam search with 4 beams for 1 and 8 prompts. GPT-2 124M, "
+            "Milliseconds per decoding step, lower is better: top-k 50 with batches of 1, 8 and "
+            f"32 sequences, and beam search with 4 beams. {model_of(results).title}, "
             f"{_where(results)}, {results['date']}; medians, the fastest of each group in bold. "
             '"Reading the weights once" is the time of one pass over fastdecode\'s weights.',
-            table(results, list(MAIN), spread=False),
+            table(results, list(MAIN[model_of(results).name]), spread=False),
         )
     )
 
@@ -243,14 +279,10 @@ def _where(results: dict[str, Any]) -> str:
 def full(results: dict[str, Any]) -> str:
     """The section of docs/benchmarks.md."""
     parts = [machine(results)]
-    for mode in ("greedy", "top-k", "top-p"):
-        name = {"greedy": "Greedy", "top-k": "Top-k 50", "top-p": "Top-p 0.9"}[mode]
-        parts += [f"### {name}: milliseconds per step, by batch size"]
-        parts += [table(results, [f"{mode}-{n}" for n in (1, 8, 32)], spread=True)]
-    parts += ["### Beam search and 16 samples of one long prompt: milliseconds per step"]
-    parts += [table(results, ["beam-1", "beam-8", "samples-16"], spread=True)]
-    parts += ["### Whole jobs: seconds"]
-    parts += [table(results, ["queue-256", "score-256", "first-token"], spread=True, reads=False)]
+    for title, cells in SECTIONS.items():
+        if any(results["cells"].get(cell.removeprefix(PREFILL)) for cell in cells):
+            reads = title.endswith(("per step", "by batch size"))
+            parts += [f"### {title}", table(results, list(cells), spread=True, reads=reads)]
     parts += ["### Speed relative to the fastest peer", ratios(results)]
     parts += ["### Agreement with transformers", sameness(results)]
     parts += ["### Memory", memory(results)]
@@ -337,9 +369,12 @@ def main() -> None:
     if arguments.print:
         print(full(results))
     else:
-        insert(ROOT / "README.md", "peers", short(results))
-        insert(ROOT / "docs/benchmarks.md", "peers", full(results))
-        for mode in ("light", "dark"):
+        model = model_of(results)
+        name = "peers" if model.name == "gpt2" else f"peers-{model.name}"
+        if f"<!-- {name}: begin -->" in (ROOT / "README.md").read_text(encoding="utf-8"):
+            insert(ROOT / "README.md", name, short(results))
+        insert(ROOT / "docs/benchmarks.md", name, full(results))
+        for mode in ("light", "dark") if model.name == "gpt2" else ():
             chart(results, ROOT / f"docs/pictures/peers-{mode}.svg", dark=mode == "dark")
     print("\n".join(["cells where a peer is faster:", *lost(results)]))
 
