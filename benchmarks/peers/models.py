@@ -101,11 +101,6 @@ def _smollm2() -> Any:
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-    file = smollm2_file()
-    if file is not None:
-        return AutoModelForCausalLM.from_pretrained(
-            str(file.parent), gguf_file=file.name, dtype=torch.float32
-        )
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=49152,
@@ -120,7 +115,15 @@ def _smollm2() -> Any:
         tie_word_embeddings=True,
     )
     model = LlamaForCausalLM(config)
-    return _livelier(model, model.model.norm)
+    file = smollm2_file()
+    if file is None:
+        return _livelier(model, model.model.norm)
+    # transformers does not save a model that it has loaded from a GGUF file.
+    loaded = AutoModelForCausalLM.from_pretrained(
+        str(file.parent), gguf_file=file.name, dtype=torch.float32
+    )
+    model.load_state_dict(loaded.state_dict())
+    return model
 
 
 def _qwen2() -> Any:
