@@ -1,17 +1,29 @@
-"""A tokenizer from its files is the one that transformers makes of them, or is refused."""
+"""A tokenizer from its files is the one that transformers makes of them, or is refused.
+
+`FASTDECODE_STRINGS=10000 pytest tests/test_tokenizer_files.py` encodes ten thousand texts with each
+tokenizer of each family.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import random
 import shutil
 
 import pytest
+from any_strings import strings
+from family_tokenizers import KINDS, NEW, SPECIAL, write_older_files, write_tokenizer
 from fastdecode import Decoder
+from fastdecode.decoding.text import continuation, text_cursor
+from fastdecode.models.detokenizer import Detokenizer
 from fastdecode.models.tokenizer import FileTokenizer
+from fastdecode.models.tokenizer_files.refusal import NeedsTransformers
 from small_tokenizers import byte_level
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
+STRINGS = int(os.environ.get("FASTDECODE_STRINGS", "30"))
 TEXTS = [
     "Once upon a time",
     " Once",
@@ -98,18 +110,20 @@ SETTINGS = {
 }
 
 
-def alike(folder):
+def alike(folder, texts=TEXTS):
     """Compare with transformers."""
     ours, theirs = FileTokenizer(folder), AutoTokenizer.from_pretrained(str(folder))
     assert (ours.bos_token_id, ours.eos_token_id) == (theirs.bos_token_id, theirs.eos_token_id)
     assert len(ours) == len(theirs)
+    assert ours.special_tokens_map == theirs.special_tokens_map
     for special in (True, False):
-        rows = ours(TEXTS, add_special_tokens=special, return_offsets_mapping=True)
-        other = theirs(TEXTS, add_special_tokens=special, return_offsets_mapping=True)
+        rows = ours(texts, add_special_tokens=special, return_offsets_mapping=True)
+        other = theirs(texts, add_special_tokens=special, return_offsets_mapping=True)
         for name in ("input_ids", "offset_mapping"):
             assert [list(row) for row in rows[name]] == [list(row) for row in other[name]]
-        for ids, text in zip(rows["input_ids"], TEXTS, strict=True):
-            assert ours(text, add_special_tokens=special)["input_ids"] == ids
+        for ids, text in zip(rows["input_ids"], texts, strict=True):
+            if text in TEXTS:
+                assert ours(text, add_special_tokens=special)["input_ids"] == ids
             assert ours.convert_ids_to_tokens(ids) == theirs.convert_ids_to_tokens(ids)
             for skip in (True, False):
                 assert ours.decode(ids, skip_special_tokens=skip) == theirs.decode(
@@ -172,16 +186,18 @@ def test_parts_of_the_tokenizer_file(saved, tmp_path, kind, part):
 @pytest.mark.parametrize(
     ("file", "content", "reason"),
     [
-        ("tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer"}, "'LlamaTokenizer'"),
+        ("tokenizer_config.json", {"tokenizer_class": "BertTokenizer"}, "'BertTokenizer'"),
         ("tokenizer_config.json", {"auto_map": {}}, "'auto_map'"),
-        ("tokenizer_config.json", {"image_token": "<i>"}, "'image_token'"),
+        ("tokenizer_config.json", {"image_token": {"content": "<i>"}}, "'image_token'"),
+        ("tokenizer_config.json", {"fix_mistral_regex": True}, "'fix_mistral_regex'"),
         ("tokenizer_config.json", {"bos_token": 5}, "bos_token must be a string"),
         ("tokenizer_config.json", {"added_tokens_decoder": {"x": 3}}, "added_tokens_decoder"),
         ("tokenizer_config.json", {"added_tokens_decoder": 3}, "added_tokens_decoder"),
-        ("tokenizer_config.json", {"extra_special_tokens": {"i": "<i>"}}, "extra_special_tokens"),
+        ("tokenizer_config.json", {"extra_special_tokens": "<i>"}, "extra_special_tokens"),
         ("tokenizer_config.json", [], "must be a JSON object"),
         ("added_tokens.json", {"[X]": 340}, "added_tokens.json"),
-        ("config.json", {"model_type": "llama"}, "'llama'"),
+        ("config.json", {"model_type": "bloom"}, "'bloom'"),
+        ("config.json", {"model_type": "gpt2", "model_name": "x"}, "'model_name'"),
     ],
 )
 def test_what_needs_transformers_is_refused(saved, tmp_path, file, content, reason):
@@ -199,12 +215,84 @@ def test_transformers_reads_the_tokenizer_where_that_is_needed(saved, tmp_path):
         vocab_size=400, n_layer=1, n_embd=16, n_head=2, n_positions=32, eos_token_id=0
     )
     GPT2LMHeadModel(config).save_pretrained(tmp_path)
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "image_token": "<i>"}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "own_setting": "<i>"}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     for engine in ("auto", "native"):
         decoder = Decoder.from_pretrained(str(tmp_path), engine=engine)
         assert decoder.engine.name == "native"
-        assert decoder.tokenizer.image_token == "<i>"
+        assert decoder.tokenizer.init_kwargs["own_setting"] == "<i>"
+
+
+def refusal(folder):
+    """Why the files need transformers; empty where they do not."""
+    try:
+        FileTokenizer(folder)
+    except NeedsTransformers as error:
+        return str(error)
+    return ""
+
+
+FORMS = [(kind, write_tokenizer) for kind in KINDS]
+FORMS += [(kind, write_older_files) for kind in ("gpt2", "smollm", "qwen2", "gpt_neox")]
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(("kind", "write"), FORMS)
+def test_tokenizers_of_the_families(kind, write, seed, tmp_path):
+    """As repositories have them, and as transformers saves what it has made of them."""
+    texts = list(strings(STRINGS, (*SPECIAL, *NEW), seed))
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    write(first, kind, seed)
+    reason = refusal(first)
+    if reason:
+        known = "without unk_token" if kind == "gemma" else "without tokenizer.json"
+        assert known in reason
+        return
+    alike(first, texts)
+    AutoTokenizer.from_pretrained(str(first)).save_pretrained(second)
+    shutil.copy(first / "config.json", second)
+    alike(second, texts)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_streams_of_the_families(kind, tmp_path):
+    """The pieces of a stream are the text, and that is the difference of decoded texts."""
+    rng = random.Random(kind)
+    texts = list(strings(max(60, STRINGS // 10), (*SPECIAL, *NEW), 5))
+    compared = 0
+    for seed in range(6):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        write_tokenizer(folder, kind, seed)
+        if refusal(folder):
+            continue
+        ours, theirs = FileTokenizer(folder), AutoTokenizer.from_pretrained(str(folder))
+        text, rows = Detokenizer(ours), ours(texts)["input_ids"]
+        for prompt, answer in zip(rows, rows[::-1], strict=True):
+            ids = answer if rng.random() < 0.5 else rng.choices(range(len(ours)), k=12)
+            cursor = text_cursor(text, prompt)
+            pieces = [cursor.feed(token) for token in ids]
+            whole = continuation(text, prompt, ids)
+            assert "".join(pieces) + cursor.finish() == whole
+            both, before = (
+                theirs.decode(one, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+                for one in (prompt + ids, prompt)
+            )
+            if both.startswith(before):
+                assert whole == both[len(before) :]
+                compared += 1
+    assert compared > 3 * len(texts)
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "gemma"])
+@pytest.mark.parametrize("other", ["tokenizer.model", "tekken.json"])
+def test_vocabularies_of_other_forms_need_transformers(kind, other, tmp_path):
+    write_tokenizer(tmp_path, kind, 0)
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / other).write_bytes(b"x")
+    with pytest.raises(NeedsTransformers, match=other):
+        FileTokenizer(tmp_path).encode("x")
 
 
 def test_special_tokens_of_older_versions(saved, tmp_path):

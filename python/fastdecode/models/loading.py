@@ -172,7 +172,7 @@ def _tokenizer(folder: Path) -> Any:
     """The tokenizer in a folder, by transformers only where its files need that."""
     from fastdecode.models.checkpoints import load_tokenizer
     from fastdecode.models.tokenizer import FileTokenizer
-    from fastdecode.models.tokenizer_files import NeedsTransformers
+    from fastdecode.models.tokenizer_files.refusal import NeedsTransformers
 
     try:
         return FileTokenizer(folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from fastdecode.models.chat.templates import ChatTemplates
-from fastdecode.models.tokenizer_files import TokenizerFiles
+from fastdecode.models.tokenizer_files.files import TokenizerFiles
 
 
 class FileTokenizer:

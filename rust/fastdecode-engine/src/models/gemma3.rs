@@ -7,7 +7,7 @@ use super::common::rope::RopeParameters;
 use super::{Architecture, ReadError};
 use crate::error::Result;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The numbers of a Gemma 3, as transformers' `config.json` names them.
@@ -88,6 +88,9 @@ impl Gemma3Config {
         let sliding = sliding_layers(self.layer_types.as_deref(), layers)?
             .unwrap_or_else(|| (1..=layers).map(|layer| !layer.is_multiple_of(pattern)).collect());
         checks::window("sliding_window", self.sliding_window)?;
+        if self.sliding_window.is_none() && sliding.contains(&true) {
+            return checks::refuse("sliding_window", "null", "layers with a window need its size");
+        }
         for (kind, sliding) in model.kinds.iter_mut().zip(sliding) {
             kind.window = self.sliding_window.filter(|_| sliding);
             kind.rotary = Some(usize::from(sliding));
@@ -106,16 +109,26 @@ impl Gemma3Config {
     /// The rotary embedding of the layers with a window. That of the others stays in the common fields.
     fn take_local(&mut self) -> Result<RopeParameters> {
         let rope = &mut self.common.rope;
+        rope.original_max_position_embeddings = None;
         let mut nested = match rope.rope_parameters.take() {
             Some(Value::Object(nested)) => nested,
             Some(other) => return checks::refuse("rope_parameters", other, checks::OTHER),
-            None => serde_json::Map::new(),
+            None => {
+                [("full_attention".into(), json!({"rope_type": "default"}))].into_iter().collect()
+            }
         };
         let part = |nested: &mut serde_json::Map<_, _>, name: &str| {
             nested.remove(name).filter(|part: &Value| !part.is_null())
         };
-        let (local, full) =
+        let (local, mut full) =
             (part(&mut nested, "sliding_attention"), part(&mut nested, "full_attention"));
+        if let Some(scaling) = rope.rope_scaling.take() {
+            // The older field adds to the newer one here.
+            match (full.as_mut(), scaling) {
+                (Some(Value::Object(full)), Value::Object(scaling)) => full.extend(scaling),
+                (_, scaling) => return checks::refuse("rope_scaling", scaling, checks::OTHER),
+            }
+        }
         if let Some(name) = nested.keys().next() {
             return checks::refuse("rope_parameters", name, checks::OTHER);
         }
@@ -124,6 +137,7 @@ impl Gemma3Config {
             Some(local) => RopeParameters::read("rope_parameters", &local)?,
             None => RopeParameters::default(),
         };
+        local.check_whole()?;
         local.rope_theta = local.rope_theta.or(self.rope_local_base_freq).or(Some(10_000.0));
         Ok(local)
     }

@@ -25,6 +25,9 @@ struct GptNeoConfig {
     /// Kinds of layers, and how often they come after each other.
     #[serde(default)]
     attention_types: Option<Vec<(Vec<String>, usize)>>,
+    /// The kind of each layer, which takes precedence.
+    #[serde(default)]
+    attention_layers: Option<Vec<String>>,
     #[serde(default = "window")]
     window_size: usize,
     #[serde(default = "activation")]
@@ -82,22 +85,25 @@ impl GptNeoConfig {
     fn windows(&self) -> Result<Vec<Option<usize>>> {
         let default = vec![(vec!["global".to_owned(), "local".to_owned()], 12)];
         let types = self.attention_types.as_ref().unwrap_or(&default);
-        let kinds = types.iter().flat_map(|(kinds, times)| {
+        let expanded = types.iter().flat_map(|(kinds, times)| {
             std::iter::repeat_n(kinds, (*times).min(MOST_LAYERS)).flatten()
         });
+        let (name, kinds): (_, Vec<&String>) = match &self.attention_layers {
+            Some(kinds) => ("attention_layers", kinds.iter().collect()),
+            None => ("attention_types", expanded.take(self.num_layers + 1).collect()),
+        };
         let windows = kinds
-            .take(self.num_layers + 1)
+            .iter()
             .map(|kind| match kind.as_str() {
                 "global" => Ok(None),
                 "local" => Ok(Some(self.window_size)),
-                other => checks::refuse("attention_types", other, checks::OTHER),
+                other => checks::refuse(name, other, checks::OTHER),
             })
             .collect::<Result<Vec<_>>>()?;
         if windows.len() == self.num_layers {
             return Ok(windows);
         }
-        let need = "it must have an entry for each layer";
-        checks::refuse("attention_types", format!("{types:?}"), need)
+        checks::refuse(name, format!("{kinds:?}"), "it must have an entry for each layer")
     }
 }
 

@@ -3,7 +3,7 @@
 use super::common::checks::{self, LARGEST, MOST_LAYERS};
 use super::common::decoder::{Decoder, Layer};
 use super::common::parts::{head_and_tokens, joined, layer_norm, linear};
-use super::common::rope::{RopeFields, RopeParameters};
+use super::common::rope::RopeFields;
 use super::{Architecture, Network, ReadError};
 use crate::cache::Shape;
 use crate::error::Result;
@@ -85,7 +85,10 @@ impl GptNeoxConfig {
 
     fn rotary(&self) -> Result<Rotary> {
         let base = self.rotary_emb_base.unwrap_or(10_000.0);
-        let parameters: RopeParameters = self.rope.parameters(base)?;
+        // These have names of their own in this family.
+        let fields =
+            RopeFields { rope_theta: None, partial_rotary_factor: None, ..self.rope.clone() };
+        let parameters = fields.parameters(base)?;
         let part = parameters.partial_rotary_factor.or(self.rotary_pct).unwrap_or(0.25);
         if !(part > 0.0 && part <= 1.0) {
             return checks::refuse("partial_rotary_factor", part, "it must lie in 0..=1");
@@ -174,11 +177,10 @@ impl Architecture for GptNeox {
         let norm = norm(weights, "final_layer_norm")?;
         let (tied, sizes) = (config.tie_word_embeddings, [width, config.vocab_size]);
         // The head has the first of these names in files, and the second in newer models in memory.
-        let tokens = "embed_in.weight";
+        let heads = ["embed_out.weight", "lm_head.weight"];
+        let head = heads.into_iter().find(|name| weights.has(name)).unwrap_or(heads[0]);
         let (head, tokens) =
-            head_and_tokens(weights, ["embed_out.weight", tokens], tied, sizes, format).or_else(
-                |_| head_and_tokens(weights, ["lm_head.weight", tokens], tied, sizes, format),
-            )?;
+            head_and_tokens(weights, [head, "embed_in.weight"], tied, sizes, format)?;
         let embedding = Embedding { tokens, scale: 1.0, positions: None };
         let (rotaries, shape) = (vec![self.rotary.clone()], self.cache_shape());
         Ok(Box::new(Decoder { embedding, rotaries, layers, norm, head, shape, width, inner }))

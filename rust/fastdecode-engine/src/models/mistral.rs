@@ -1,7 +1,7 @@
 //! Mistral: a Llama that attends to a sliding window.
 
 use super::common::checks;
-use super::common::gated::{Common, Gated};
+use super::common::gated::{Common, Gated, sliding_layers};
 use super::{Architecture, ReadError};
 use crate::error::Result;
 use serde::Deserialize;
@@ -22,6 +22,8 @@ struct MistralConfig {
     hidden_act: String,
     #[serde(default = "window")]
     sliding_window: Option<usize>,
+    #[serde(default)]
+    layer_types: Option<Vec<String>>,
     #[serde(default)]
     tie_word_embeddings: bool,
 }
@@ -49,6 +51,11 @@ impl MistralConfig {
         let mut model =
             self.common.model(context, self.num_key_value_heads, self.head_dim, 10_000.0)?;
         checks::window("sliding_window", self.sliding_window)?;
+        let types = sliding_layers(self.layer_types.as_deref(), model.kinds.len())?;
+        if types.is_some_and(|types| types.contains(&self.sliding_window.is_none())) {
+            let need = "all layers of a Mistral are of one kind, by sliding_window";
+            return checks::refuse("layer_types", format!("{:?}", self.layer_types), need);
+        }
         for kind in &mut model.kinds {
             kind.window = self.sliding_window;
         }

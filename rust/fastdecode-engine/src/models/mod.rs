@@ -20,6 +20,7 @@ use crate::ops::{PassRows, Run};
 use crate::weights::{Format, Packing};
 use crate::workspace::Buffers;
 use serde::Deserialize;
+use serde_json::Value;
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
@@ -108,11 +109,13 @@ impl Config {
         #[derive(Deserialize)]
         struct Kind {
             model_type: Option<String>,
+            #[serde(flatten)]
+            others: Value,
         }
         let path = path.to_owned();
         let json = |kind: &str, source| Error::Json { path, kind: kind.into(), source };
-        let kind = match serde_json::from_slice::<Kind>(text) {
-            Ok(kind) => kind.model_type.unwrap_or_else(|| DEFAULT.into()),
+        let (kind, others) = match serde_json::from_slice::<Kind>(text) {
+            Ok(found) => (found.model_type.unwrap_or_else(|| DEFAULT.into()), found.others),
             Err(source) => return Err(json("language", source)),
         };
         let Some((_, read)) = ARCHITECTURES.iter().find(|(name, _)| *name == kind) else {
@@ -121,6 +124,7 @@ impl Config {
                 format!("the native engine runs {}; use engine=\"transformers\"", names.join(", "));
             return common::checks::refuse("model_type", kind, need);
         };
+        common::unusual::check(&others, &kind)?;
         match read(text) {
             Ok(architecture) => Ok(Self(architecture)),
             Err(ReadError::Json(source)) => Err(json(&kind, source)),

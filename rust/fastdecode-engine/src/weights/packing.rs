@@ -85,6 +85,9 @@ enum Form {
     Panels { format: Format, orientation: Orientation, inputs: usize, outputs: usize },
 }
 
+/// Elements that are compared at a time.
+const COMPARED: usize = 1 << 18;
+
 impl<'a> Packing<'a> {
     /// A packing of tensors whose names may have `prefix`.
     pub fn new(tensors: &'a Tensors<'a>, prefix: &'static str) -> Self {
@@ -175,6 +178,35 @@ impl<'a> Packing<'a> {
         let sources =
             parts.iter().map(|part| self.source(part, Some(inputs))).collect::<Result<_>>()?;
         Ok(self.panels(sources, Orientation::OutputsByInputs, [inputs, outputs], format))
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.has(self.prefix, name)
+    }
+
+    /// Whether there is a tensor of the first name, and the one of the second has other elements.
+    ///
+    /// # Errors
+    /// As [`Packing::vector`], if one of them cannot be read, or a value is not finite.
+    pub fn differ(&self, name: &str, other: &str, shape: &[usize]) -> Result<bool> {
+        if !self.has(name) {
+            return Ok(false);
+        }
+        let sources = [self.find(name, shape)?, self.find(other, shape)?];
+        let (mut bytes, mut first, mut second) = (Vec::new(), Vec::new(), Vec::new());
+        let count: usize = shape.iter().product();
+        for start in (0..count).step_by(COMPARED) {
+            let length = COMPARED.min(count - start);
+            let first = memory::room(&mut first, length)?;
+            let second = memory::room(&mut second, length)?;
+            sources[0].read(start, first, &mut bytes)?;
+            sources[1].read(start, second, &mut bytes)?;
+            if first != second {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn panels(

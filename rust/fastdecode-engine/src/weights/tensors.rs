@@ -113,6 +113,12 @@ impl<'a> Tensors<'a> {
         self.by_name.insert(name.to_owned(), tensor);
     }
 
+    /// Whether there is a tensor `name`, or `prefix` and `name`.
+    pub(crate) fn has(&self, prefix: &str, name: &str) -> bool {
+        let known = |name: &str| self.by_name.contains_key(name) || self.unread.contains_key(name);
+        known(name) || known(&format!("{prefix}{name}"))
+    }
+
     /// The tensor `name`, or else `prefix` and `name`, if it has this shape.
     pub(crate) fn get(&self, prefix: &str, name: &str, shape: &[usize]) -> Result<&Tensor<'a>> {
         let prefixed = format!("{prefix}{name}");

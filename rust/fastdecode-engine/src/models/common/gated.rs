@@ -100,24 +100,34 @@ impl Windows {
     /// # Errors
     /// If a layer has a type that the engine does not compute, or there is no size of the window.
     pub fn apply(&self, kinds: &mut [Kind], sliding: impl Fn(usize, &Kind) -> bool) -> Result<()> {
-        if !self.use_sliding_window {
+        let sliding = match sliding_layers(self.layer_types.as_deref(), kinds.len())? {
+            Some(types) => types,
+            None if self.use_sliding_window => {
+                kinds.iter().enumerate().map(|(layer, kind)| sliding(layer, kind)).collect()
+            }
+            None => return Ok(()),
+        };
+        if !self.use_sliding_window && !sliding.contains(&true) {
             return Ok(());
         }
         let Some(window) = self.sliding_window else {
-            return checks::refuse("use_sliding_window", true, "it needs sliding_window beside it");
+            return checks::refuse("sliding_window", "null", "layers with a window need its size");
         };
         checks::window("sliding_window", Some(window))?;
-        let types = sliding_layers(self.layer_types.as_deref(), kinds.len())?;
-        for (layer, kind) in kinds.iter_mut().enumerate() {
-            if types.as_ref().map_or_else(|| sliding(layer, kind), |types| types[layer]) {
-                kind.window = Some(window);
-            }
+        for (kind, _) in kinds.iter_mut().zip(sliding).filter(|(_, sliding)| *sliding) {
+            kind.window = Some(window);
         }
         Ok(())
     }
 
-    /// Without types: the layers from `max_window_layers` on.
+    /// Without types: the layers from `max_window_layers` on. Types that name windows need
+    /// `use_sliding_window`.
     pub fn apply_from_layer(&self, kinds: &mut [Kind]) -> Result<()> {
+        let types = sliding_layers(self.layer_types.as_deref(), kinds.len())?;
+        if !self.use_sliding_window && types.is_some_and(|types| types.contains(&true)) {
+            let need = "layer_types has layers with a window, which need true here";
+            return checks::refuse("use_sliding_window", false, need);
+        }
         let first = self.max_window_layers.unwrap_or(28);
         self.apply(kinds, |layer, _| layer >= first)
     }
@@ -179,9 +189,7 @@ impl Common {
         checks::divides("num_key_value_heads", kv_heads, heads)?;
         checks::epsilon("rms_norm_eps", self.rms_norm_eps)?;
         let parameters = self.rope.parameters(default_theta)?;
-        if let Some(part) = parameters.partial_rotary_factor.filter(|&part| part != 1.0) {
-            return checks::refuse("partial_rotary_factor", part, checks::OTHER);
-        }
+        parameters.check_whole()?;
         let rotaries = vec![parameters.rotary(head_width, context)?];
         let kinds = vec![Kind { window: None, rotary: Some(0) }; self.num_hidden_layers];
         Ok(Gated {

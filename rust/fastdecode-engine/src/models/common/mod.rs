@@ -5,3 +5,4 @@ pub(super) mod decoder;
 pub(super) mod gated;
 pub(super) mod parts;
 pub(super) mod rope;
+pub(super) mod unusual;

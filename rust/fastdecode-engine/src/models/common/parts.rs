@@ -49,8 +49,8 @@ pub(crate) fn joined(
     Ok(Linear { matrix, bias })
 }
 
-/// The head and the token embedding, of `[width, vocabulary]`: one matrix where they are tied, and then
-/// `head` is not read.
+/// The head and the token embedding, of `[width, vocabulary]`: one matrix where they are tied, unless the
+/// weights have a head that is another matrix.
 pub(crate) fn head_and_tokens(
     weights: &mut Packing<'_>,
     [head, tokens]: [&str; 2],
@@ -59,6 +59,7 @@ pub(crate) fn head_and_tokens(
     format: Format,
 ) -> Result<(Linear, Matrix)> {
     let orientation = Orientation::OutputsByInputs;
+    let tied = tied && !weights.differ(head, tokens, &[sizes[1], sizes[0]])?;
     let name = if tied { tokens } else { head };
     let matrix = weights.matrix(name, orientation, sizes, format)?;
     let head = Linear { matrix, bias: weights.no_bias(sizes[1]) };

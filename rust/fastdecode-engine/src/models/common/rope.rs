@@ -25,6 +25,8 @@ pub(crate) struct RopeFields {
     #[serde(default)]
     pub rope_theta: Option<f64>,
     #[serde(default)]
+    pub partial_rotary_factor: Option<f64>,
+    #[serde(default)]
     pub original_max_position_embeddings: Option<f64>,
 }
 
@@ -69,18 +71,29 @@ impl RopeFields {
     /// # Errors
     /// If there is one that the engine does not know.
     pub fn parameters(&self, default_theta: f64) -> Result<RopeParameters> {
-        let mut found = match (&self.rope_scaling, &self.rope_parameters) {
-            (Some(scaling), _) => RopeParameters::read("rope_scaling", scaling)?,
-            (None, Some(parameters)) => RopeParameters::read("rope_parameters", parameters)?,
-            (None, None) => RopeParameters::default(),
-        };
+        let mut found = self.own_parameters()?;
         found.rope_theta = found.rope_theta.or(self.rope_theta).or(Some(default_theta));
+        found.partial_rotary_factor = found.partial_rotary_factor.or(self.partial_rotary_factor);
         // A field outside the parameters takes precedence.
         if let Some(original) = self.original_max_position_embeddings {
             found.original_max_position_embeddings = Some(original);
         }
         Ok(found)
     }
+
+    /// What the newer or the older field alone says. An empty one says nothing.
+    fn own_parameters(&self) -> Result<RopeParameters> {
+        let scaling = self.rope_scaling.as_ref().filter(|scaling| !is_empty(scaling));
+        match (scaling, &self.rope_parameters) {
+            (Some(scaling), _) => RopeParameters::read("rope_scaling", scaling),
+            (None, Some(parameters)) => RopeParameters::read("rope_parameters", parameters),
+            (None, None) => Ok(RopeParameters::default()),
+        }
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
 impl RopeParameters {
@@ -93,6 +106,17 @@ impl RopeParameters {
             let need = format!("the native engine does not compute this ({error})");
             checks::refuse(name, value, need)
         })
+    }
+
+    /// Checks that all dimensions of a head are turned.
+    ///
+    /// # Errors
+    /// If some are not.
+    pub fn check_whole(&self) -> Result<()> {
+        match self.partial_rotary_factor.filter(|&part| part != 1.0) {
+            Some(part) => checks::refuse("partial_rotary_factor", part, checks::OTHER),
+            None => Ok(()),
+        }
     }
 
     /// The embedding of heads of which `width` dimensions are turned, for `context` positions.
