@@ -1,16 +1,22 @@
-"""Tokenizers from GGUF files against those that transformers makes of the same vocabularies."""
+"""Tokenizers from GGUF files against those that transformers makes of the same vocabularies.
+
+`FASTDECODE_STRINGS=10000 pytest tests/test_gguf_tokenizer.py` encodes ten thousand texts with each.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import random
 import unicodedata
 
 import pytest
 from any_strings import strings
+from family_tokenizers import characters
 from fastdecode.models.gguf.splits import SPLITS
 from fastdecode.models.gguf.tokenizer import GgufTokenizer
 from gguf_files import smollm2, write
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     AutoTokenizer,
     GemmaTokenizer,
@@ -21,6 +27,7 @@ from transformers import (
 )
 from transformers.tokenization_utils_base import generate_merges
 
+STRINGS = int(os.environ.get("FASTDECODE_STRINGS", "150"))
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TEXTS = [*strings(400, seed=7), "It was the best of times, it was the worst of times. " * 20]
 
@@ -130,7 +137,7 @@ def test_byte_level_ids_are_those_of_transformers(pre, tmp_path):
     found = GgufTokenizer(byte_level_file(tmp_path, pre))
     oracle = byte_level_oracle(pre)
     oracle.add_special_tokens({"additional_special_tokens": list(SPECIAL)})
-    for text in strings(600, SPECIAL):
+    for text in strings(max(600, STRINGS), SPECIAL):
         expected = oracle.encode(text, add_special_tokens=False)
         assert found.encode(text, add_special_tokens=False) == expected, text
         assert found.decode(expected) == oracle.decode(expected)
@@ -147,7 +154,7 @@ def test_sentencepiece_ids_are_those_of_transformers(prefix, tmp_path):
     vocabulary = {piece: token for token, piece in enumerate(scores)}
     merges = generate_merges(vocabulary, scores)
     oracle = LlamaTokenizer(vocab=vocabulary, merges=merges, add_prefix_space=prefix)
-    for text in strings(1000, ("<s>", "</s>", "▁the", "of the times")):
+    for text in strings(max(1000, STRINGS), ("<s>", "</s>", "▁the", "of the times")):
         expected = oracle.encode(text, add_special_tokens=False)
         assert found.encode(text, add_special_tokens=False) == expected, text
         assert found.decode(expected) == oracle.decode(expected)
@@ -166,9 +173,83 @@ def test_gemma_ids_are_those_of_transformers(tmp_path):
         pad_token="<unk>",
         mask_token="<unk>",
     )
-    for text in strings(1000, ("<s>", "</s>", "▁the", "of the times", "a    b")):
+    for text in strings(max(1000, STRINGS), ("<s>", "</s>", "▁the", "of the times", "a    b")):
         expected = oracle.encode(text, add_special_tokens=False)
         assert found.encode(text, add_special_tokens=False) == expected, text
+
+
+def converted(path):
+    """The tokenizer that transformers' reader of GGUF files makes of a file."""
+    from transformers.integrations.gguf import convert_gguf_tokenizer, get_gguf_tokenizer
+
+    architecture, described, _ = get_gguf_tokenizer(str(path))
+    return convert_gguf_tokenizer(architecture, described)[0]
+
+
+def some_kinds(tokens, rng, special):
+    """Types of tokens: special ones, bytes, some that users defined, and normal ones."""
+    kinds = []
+    for token in tokens:
+        kind = 3 if token in special else 6 if token.startswith("<0x") else 1
+        if kind == 1 and len(token) > 2 and rng.random() < 0.03:
+            kind = rng.choice([3, 4])
+        kinds.append(kind)
+    return kinds
+
+
+def alike(path, oracle, texts):
+    """Whether the tokenizer of a file is this one, but for what is put around a text."""
+    found = GgufTokenizer(path).backend_tokenizer
+    pairs = [one.encode_batch(texts, add_special_tokens=False) for one in (found, oracle)]
+    for text, ours, theirs in zip(texts, *pairs, strict=True):
+        assert ours.ids == theirs.ids, text
+        for skip in (True, False):
+            assert found.decode(ours.ids, skip) == oracle.decode(ours.ids, skip)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("pre", ["default", "gpt-2", "dbrx", "smaug-bpe", "llama-bpe", "qwen2"])
+def test_byte_level_files_are_read_as_by_transformers(pre, seed, tmp_path):
+    rng = random.Random(f"{pre} {seed}")
+    tokens = sorted(VOCABULARY, key=VOCABULARY.get)
+    more = {"tokenizer.ggml.token_type": some_kinds(tokens, rng, SPECIAL)}
+    path = byte_level_file(tmp_path, pre, **more)
+    oracle = converted(path)
+    # In these two steps the models' own tokenizers differ from that reader.
+    if SPLITS[pre].whole_words:
+        oracle.model.ignore_merges = True
+    if SPLITS[pre].composed:
+        oracle.normalizer = normalizers.NFC()
+    alike(path, oracle, list(strings(STRINGS, SPECIAL, seed)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
+@pytest.mark.parametrize("merged", [True, False])
+def test_character_files_are_read_as_by_transformers(architecture, merged, seed, tmp_path):
+    """With merges, and with scores from which merges follow."""
+    rng = random.Random(f"{architecture} {merged} {seed}")
+    vocabulary, merges = characters()
+    special = ("<unk>", "<s>", "</s>", "<bos>", "<eos>")
+    tokens = [*special, *(token for token in vocabulary if token not in special)]
+    if architecture == "gemma3":
+        tokens = [token.replace("▁", " ") if not token.strip("▁") else token for token in tokens]
+        tokens = ["▁" if token == " " else token for token in tokens]
+    scores = [0.0 if place < 300 else -float(rng.randrange(200)) for place in range(len(tokens))]
+    more = {"tokenizer.ggml.merges": [" ".join(pair) for pair in merges]} if merged else {}
+    metadata = {
+        "general.architecture": architecture,
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.scores": scores,
+        "tokenizer.ggml.token_type": some_kinds(tokens, rng, special[1:]),
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.unknown_token_id": 0,
+        **more,
+    }
+    path = write(tmp_path / "x.gguf", metadata, {})
+    alike(path, converted(path), list(strings(STRINGS, (*special, "the best", "▁▁"), seed)))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from fastdecode.models.tokenizer_files.files import TokenizerFiles
 
 
 class FileTokenizer:
-    """The part of a transformers tokenizer that the package uses, from the files of a GPT-2.
+    """The part of a transformers tokenizer that the package uses, from its files.
 
     It is the tokenizer that `AutoTokenizer.from_pretrained` of transformers would make of the
     folder, or none: where the files need more than is known here, they are refused.
