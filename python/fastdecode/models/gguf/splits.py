@@ -9,15 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fastdecode.models.tokenizer_files.classes import QWEN2_WORDS
+
 if TYPE_CHECKING:
     from tokenizers.pre_tokenizers import PreTokenizer
 
 _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_QWEN2 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _TEKKEN = (
@@ -71,6 +69,6 @@ SPLITS = {
     **dict.fromkeys(("smollm", "starcoder", "refact", "command-r", "codeshell"), _DIGITS),
     **dict.fromkeys(("llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral"), _LLAMA3_WHOLE),
     **dict.fromkeys(("dbrx", "smaug-bpe"), Split(_LLAMA3)),
-    "qwen2": Split(_QWEN2, composed=True),
+    "qwen2": Split(QWEN2_WORDS, composed=True),
     "tekken": Split(_TEKKEN, whole_words=True, bos=True),
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastdecode._core import GgufFile
 from fastdecode.models.gguf.splits import SPLITS, Split
 from fastdecode.models.pieces import byte_of_character
+from fastdecode.models.tokenizer_files.classes import GEMMA, LLAMA
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -183,7 +184,7 @@ class Vocabulary:
 
     def _sentencepiece(self) -> Tokenizer:
         """BPE over characters, with bytes for those that have no token."""
-        from tokenizers import Tokenizer, decoders, pre_tokenizers
+        from tokenizers import Tokenizer
         from tokenizers.models import BPE
 
         vocabulary = {text: token for token, text in enumerate(self.tokens)}
@@ -196,20 +197,13 @@ class Vocabulary:
                     f"{len(self.tokens)} tokens, since there are no merges"
                 )
             merges = implied_merges(vocabulary, dict(zip(self.tokens, scores, strict=True)))
-        prefix = self._flag("add_space_prefix", True)
-        found = Tokenizer(BPE(vocab=vocabulary, merges=merges, fuse_unk=True, byte_fallback=True))
-        found.pre_tokenizer = pre_tokenizers.Metaspace(
-            replacement=_SPACE, prepend_scheme="first" if prefix else "never", split=False
-        )
-        steps = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
-        if prefix:
-            steps.append(decoders.Strip(content=" ", left=1))
-        found.decoder = decoders.Sequence(steps)
+        found = Tokenizer(BPE(vocab=vocabulary, merges=merges, **LLAMA.model(None)))
+        LLAMA.prepare(found, {"add_prefix_space": self._flag("add_space_prefix", True)})
         return found
 
     def _gemma(self) -> Tokenizer:
         """Gemma's: tokens of several spaces are stored as spaces; scores do not order merges."""
-        from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
+        from tokenizers import Tokenizer
         from tokenizers.models import BPE
 
         texts = [text if text.strip(" ") else _SPACE * len(text) for text in self.tokens]
@@ -220,20 +214,9 @@ class Vocabulary:
                 vocabulary, {text: -token for text, token in vocabulary.items()}
             )
         unknown = self.special("unk_token")
-        found = Tokenizer(
-            BPE(
-                vocab=vocabulary,
-                merges=merges,
-                fuse_unk=True,
-                unk_token=None if unknown is None else texts[unknown],
-                byte_fallback=True,
-            )
-        )
-        found.normalizer = normalizers.Replace(" ", _SPACE)
-        found.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")
-        found.decoder = decoders.Sequence(
-            [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
-        )
+        model = GEMMA.model(None if unknown is None else texts[unknown])
+        found = Tokenizer(BPE(vocab=vocabulary, merges=merges, **model))
+        GEMMA.prepare(found, {})
         return found
 
     def _merges(self) -> list[tuple[str, str]] | None:

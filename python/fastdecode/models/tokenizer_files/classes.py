@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _END = "<|endoftext|>"
 _SPACE = "\u2581"
-_QWEN2_WORDS = (
+QWEN2_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -145,19 +145,19 @@ _GPT_NEOX = _ByteLevel(
 _QWEN2 = _ByteLevel(
     special=dict.fromkeys(("eos_token", "unk_token", "pad_token"), _END),
     composed=True,
-    words=_QWEN2_WORDS,
+    words=QWEN2_WORDS,
     adds_special_again=True,
 )
-_LLAMA = _Llama(special={"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"})
-_GEMMA = _Gemma(
+LLAMA = _Llama(special={"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"})
+GEMMA = _Gemma(
     special={f"{name}_token": f"<{name}>" for name in ("unk", "bos", "eos", "pad", "mask")}
 )
 # By the name of the class of transformers, with or without "Fast".
 _CLASSES = {
     "GPT2Tokenizer": _GPT2,
     "GPTNeoXTokenizer": _GPT_NEOX,
-    "GemmaTokenizer": _GEMMA,
-    "LlamaTokenizer": _LLAMA,
+    "GemmaTokenizer": GEMMA,
+    "LlamaTokenizer": LLAMA,
     "PreTrainedTokenizer": PLAIN,
     "Qwen2Tokenizer": _QWEN2,
     "TokenizersBackend": PLAIN,
