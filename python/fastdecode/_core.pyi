@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, Final, Literal, SupportsIndex, final
 
 import numpy as np
@@ -341,7 +342,7 @@ class NativeModel:
     @staticmethod
     def from_folder(path: str | PathLike[str], dtype: str = "float32") -> NativeModel: ...
     @staticmethod
-    def from_gguf(path: str | PathLike[str], dtype: str = "float32") -> NativeModel: ...
+    def from_gguf(file: GgufFile | str | PathLike[str], dtype: str = "float32") -> NativeModel: ...
     @staticmethod
     def from_arrays(
         config: str, tensors: dict[str, NDArray[Any]], dtype: str = "float32"
@@ -371,6 +372,9 @@ class NativeModel:
 @final
 class GgufFile:
     def __new__(cls, path: str | PathLike[str]) -> GgufFile: ...
+    @property
+    def path(self) -> Path: ...
+    def check(self) -> None: ...
     @property
     def version(self) -> int: ...
     @property

@@ -15,6 +15,8 @@ from fastdecode.models.engines.torch_pass import is_refused_memory, memory_error
 from fastdecode.models.strict_json import shown
 from fastdecode.models.weight_files import NAMES, open_weights, read_header
 
+# How a GGUF file begins.
+_GGUF = b"GGUF"
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Seconds after which the hub counts as unreachable.
 _HUB_TIMEOUT = 5.0
@@ -92,9 +94,38 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def is_gguf(name_or_path: str) -> bool:
-    """Whether a model is named by the path of a GGUF file, which may not exist."""
+    """Whether a model is named by the path of a GGUF file: by its name, or by how it begins.
+
+    A file of that name may not exist. Stores of models name files by their hashes.
+    """
     path = Path(name_or_path)
-    return path.suffix.lower() == ".gguf" and not path.is_dir()
+    if path.suffix.lower() == ".gguf":
+        return not path.is_dir()
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_GGUF)) == _GGUF
+    except OSError:
+        return False
+
+
+def refuse_folder_of_gguf(name_or_path: str) -> None:
+    """Refuse a folder that has GGUF files and no model as transformers saves it.
+
+    Raises:
+        ValueError: for such a folder; the message names the files.
+    """
+    folder = Path(name_or_path)
+    if not folder.is_dir() or (folder / "config.json").exists():
+        return
+    found = sorted(path.name for path in folder.iterdir() if path.suffix.lower() == ".gguf")
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise ValueError(
+            f"model={name_or_path!r} is a folder without config.json, in which {found[0]!r}{more} "
+            f"can be a model; give the path of the file, model={str(folder / found[0])!r}"
+        )
 
 
 def is_hub_name(name: str) -> bool:

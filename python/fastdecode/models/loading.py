@@ -43,11 +43,12 @@ def open_pretrained(
 ) -> LoadedModel:
     """Open "demo", a folder, a GGUF file or a model of the hub; see `Decoder.from_pretrained`."""
     from fastdecode.models import settings
-    from fastdecode.models.checkpoints import files_of, is_gguf, load
+    from fastdecode.models.checkpoints import files_of, is_gguf, load, refuse_folder_of_gguf
 
     dtype = dtype_name(dtype)
     if is_gguf(name_or_path):
         return _gguf(name_or_path, engine, device, dtype, revision)
+    refuse_folder_of_gguf(name_or_path)
     native = prefers_native(engine, device, dtype)
     device = device_name(device)
     kept = (dtype or "float32") if native else None
@@ -139,11 +140,16 @@ def _gguf(
     path: str, engine: str, device: Any, dtype: str | None, revision: str | None
 ) -> LoadedModel:
     """From a GGUF file, which the native engine alone reads."""
+    from fastdecode._core import GgufFile
     from fastdecode.models.engines.native import NativeEngine
     from fastdecode.models.gguf.tokenizer import GgufTokenizer
 
     if not prefers_native(engine, device, dtype):
-        given = {"engine": engine, "device": device, "dtype": dtype}
+        given = {
+            "engine": None if prefers_native(engine, None, None) else engine,
+            "device": device,
+            "dtype": dtype,
+        }
         shown = ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
         raise ValueError(
             f"model={path!r} is a GGUF file, which the native engine runs, on the CPU, in float32, "
@@ -151,10 +157,15 @@ def _gguf(
         )
     if revision is not None:
         raise ValueError(f"revision={revision!r} goes with a name of the hub, not with a file")
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"model={path!r} is no regular file")
     try:
-        # The tokenizer is read first: if it is refused, the weights need not be loaded.
-        tokenizer = GgufTokenizer(Path(path))
-        native = NativeEngine.from_gguf(Path(path), dtype or "float32", tokenizer.eos_ids)
+        # In the order of what they take: what the engine does not run is refused by its
+        # architecture or its tensors, and then by its tokenizer, before weights are loaded.
+        file = GgufFile(path)
+        file.check()
+        tokenizer = GgufTokenizer(file)
+        native = NativeEngine.from_gguf(file, dtype or "float32", tokenizer.eos_ids)
     except ValueError as error:
         raise ValueError(f"model={path!r} cannot be loaded: {error}") from error
     return LoadedModel(native, tokenizer)

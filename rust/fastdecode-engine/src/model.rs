@@ -56,11 +56,17 @@ impl Model {
     /// # Errors
     /// As [`Self::from_folder`].
     pub fn from_gguf(path: &Path, format: Format) -> Result<Self> {
-        let file = GgufModel::open(path)?;
-        let config = Config::from_json(file.config()?.as_bytes(), path);
-        let config = config.map_err(|error| error.within(path))?;
-        let weights = file.weights()?;
-        Self::new(config, &file.tensors(&weights), format).map_err(|error| error.within(path))
+        Self::from_open_gguf(&GgufModel::open(path)?, format)
+    }
+
+    /// [`Self::from_gguf`] from a file that has been opened, if it has not been written to since.
+    ///
+    /// # Errors
+    /// As [`Self::from_folder`].
+    pub fn from_open_gguf(file: &GgufModel, format: Format) -> Result<Self> {
+        let (config, weights) = (Config::of_gguf(file)?, file.weights()?);
+        let model = Self::new(config, &file.tensors(&weights), format);
+        model.map_err(|error| error.within(file.path()))
     }
 
     /// From tensors by name, with the level and the number of threads that the environment chooses.

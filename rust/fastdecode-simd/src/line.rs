@@ -12,6 +12,14 @@ impl Line {
     /// Zeros.
     pub const ZERO: Self = Self([0.0; LANES]);
 
+    /// Lines as floats.
+    #[inline]
+    pub fn floats_mut(lines: &mut [Self]) -> &mut [f32] {
+        let count = lines.len() * LANES;
+        // SAFETY: a line is sixteen floats without padding, and the borrow is the argument's.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), count) }
+    }
+
     /// The line as words, for data that is not float32.
     #[inline(always)]
     #[must_use]

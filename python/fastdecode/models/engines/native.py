@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdecode._core import NativeModel, NativeRows
+from fastdecode._core import GgufFile, NativeModel, NativeRows
 from fastdecode.models import settings
 
 # The classes of transformers whose models the engine runs, by their `model_type`.
@@ -101,14 +101,14 @@ class NativeEngine:
 
     @classmethod
     def from_gguf(
-        cls, path: Path, dtype: str = "float32", eos_ids: tuple[int, ...] = ()
+        cls, file: GgufFile | Path, dtype: str = "float32", eos_ids: tuple[int, ...] = ()
     ) -> NativeEngine:
         """Read a GGUF file; neither torch nor llama.cpp is imported.
 
         Quantised weights are widened to float32, exactly as the Python package `gguf` does it.
 
         Args:
-            path: the file.
+            file: the file, or where it is.
             dtype: the format of the weights in memory: "float32", "bfloat16" or "int8".
             eos_ids: the tokens that end a sequence.
 
@@ -116,7 +116,7 @@ class NativeEngine:
             FileNotFoundError: where there is no such file; another OSError where it cannot be read.
             ValueError: where it is damaged, or has a model that the engine does not run.
         """
-        native = NativeModel.from_gguf(path, dtype)
+        native = NativeModel.from_gguf(file, dtype)
         return cls(native, tuple(token for token in eos_ids if token < native.vocab_size))
 
     @property

@@ -20,14 +20,19 @@ class GgufTokenizer(FileTokenizer):
         eos_ids: the tokens that end a text.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, file: GgufFile | Path) -> None:
         """Read it.
+
+        Args:
+            file: the file, or where it is.
 
         Raises:
             ValueError: where the file is damaged, or has a tokenizer of a kind that is not known.
             OSError: where it cannot be read.
         """
-        file = GgufFile(path)
+        if not isinstance(file, GgufFile):
+            file = GgufFile(file)
+        path = file.path
         try:
             vocabulary = Vocabulary.of(file)
             self._tokenizer = vocabulary.tokenizer()

@@ -173,6 +173,8 @@ class Vocabulary:
     def _spelled(self) -> dict[str, int]:
         """The tokens in the characters that stand for bytes; those that are matched whole as is."""
         alphabet = byte_of_character()
+        if set(alphabet).issuperset("".join(self.tokens)):
+            return dict(zip(self.tokens, range(len(self.tokens)), strict=True))
         characters = {byte: character for character, byte in alphabet.items()}
         known = set(alphabet)
         found = {}
@@ -223,6 +225,9 @@ class Vocabulary:
         merges = _strings(self.file, "merges")
         if merges is None:
             return None
+        pairs: list[Any] = [tuple(merge.split(" ")) for merge in merges]
+        if all(map(all, pairs)) and set(map(len, pairs)) <= {2}:
+            return pairs
         found = []
         for row, merge in enumerate(merges):
             # A space at the beginning belongs to the first token.
@@ -243,19 +248,23 @@ class Vocabulary:
         from tokenizers import AddedToken
 
         def of_kind(kind: int) -> list[str]:
-            kinds = zip(self.tokens, self.kinds, strict=bool(self.kinds))
-            return [text for text, found in kinds if found == kind]
+            return [self.tokens[token] for token, found in enumerate(self.kinds) if found == kind]
 
-        # An empty token cannot be matched.
-        known = tokenizer.get_vocab().keys() - {""}
         special = dict.fromkeys([*self.named_tokens().values(), *of_kind(_CONTROL)])
+        defined = of_kind(_USER_DEFINED)
+        # An empty token cannot be matched, nor one that the vocabulary has in another spelling.
+        known = {
+            text
+            for text in (*special, *defined)
+            if text and tokenizer.token_to_id(text) is not None
+        }
         tokenizer.add_special_tokens(
             [AddedToken(text, normalized=False, special=True) for text in special if text in known]
         )
         tokenizer.add_tokens(
             [
                 AddedToken(text, normalized=False, special=False)
-                for text in of_kind(_USER_DEFINED)
+                for text in defined
                 if text in known and text not in special
             ]
         )

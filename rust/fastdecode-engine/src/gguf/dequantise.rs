@@ -3,6 +3,7 @@
 //! In a block of 32, byte `i` of the four-bit part holds element `i` in its low half and element `i + 16` in
 //! its high half.
 
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 pub(super) fn f32(from: &[u8], to: &mut [f32]) {
@@ -12,8 +13,19 @@ pub(super) fn f32(from: &[u8], to: &mut [f32]) {
 }
 
 pub(super) fn f16(from: &[u8], to: &mut [f32]) {
-    for (to, from) in to.iter_mut().zip(from.as_chunks().0) {
-        *to = f16::from_le_bytes(*from).to_f32();
+    widen_halves(from.as_chunks().0, to);
+}
+
+/// Float16 as float32, exactly.
+///
+/// Many at a time, because which instructions the machine has is found out for each conversion.
+pub(crate) fn widen_halves(from: &[[u8; 2]], to: &mut [f32]) {
+    let mut halves = [f16::ZERO; 256];
+    for (to, from) in to.chunks_mut(halves.len()).zip(from.chunks(halves.len())) {
+        for (half, from) in halves.iter_mut().zip(from) {
+            *half = f16::from_le_bytes(*from);
+        }
+        halves[..to.len()].convert_to_f32_slice(to);
     }
 }
 

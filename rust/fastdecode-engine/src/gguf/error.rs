@@ -24,7 +24,7 @@ pub enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Beginning => to.write_str("the first 24 bytes"),
+            Self::Beginning => to.write_str("the header"),
             Self::Key(index) => write!(to, "the key of metadata entry {index}"),
             Self::Value(key) => write!(to, "the metadata key {key:?}"),
             Self::TensorName(index) => write!(to, "the name of tensor {index}"),
@@ -190,7 +190,8 @@ pub enum Error {
     /// A tensor stored in a way that is unknown.
     #[error(
         "the tensor {name:?} has type {number} at byte {offset}, which this version of fastdecode does not \
-         know"
+         know; take a file of the model in one of these: {}",
+        Encoding::readable()
     )]
     UnknownEncoding {
         /// The tensor.
@@ -248,7 +249,8 @@ pub enum Error {
     },
     /// A tensor stored in a way that is known and not read.
     #[error(
-        "the tensor {name:?} is stored as {encoding}, which is not read; these are: {}",
+        "the tensor {name:?} is stored as {encoding}, which is not read; take a file of the model in one of \
+         these, or make one with llama-quantize: {}",
         Encoding::readable()
     )]
     Encoding {
@@ -276,7 +278,10 @@ pub enum Error {
         expected: &'static str,
     },
     /// A model of an architecture that is not translated.
-    #[error("general.architecture is {name:?}; the native engine reads {known} from GGUF files")]
+    #[error(
+        "general.architecture is {name:?}; the native engine reads {known} from GGUF files; load the model \
+         that the file was made of instead, from its folder or the hub"
+    )]
     Architecture {
         /// The architecture.
         name: String,

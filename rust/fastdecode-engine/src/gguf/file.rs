@@ -230,25 +230,50 @@ impl Gguf {
     /// # Panics
     /// If the tensor has no such elements, or they are not whole blocks.
     pub fn read(&self, tensor: &TensorInfo<'_>, first: u64, to: &mut [f32]) -> Result<()> {
+        self.read_through(&mut Vec::new(), tensor, first, to)
+    }
+
+    /// [`Self::read`] by way of a buffer that is reused.
+    pub(super) fn read_through(
+        &self,
+        buffer: &mut Vec<u8>,
+        tensor: &TensorInfo<'_>,
+        first: u64,
+        to: &mut [f32],
+    ) -> Result<()> {
         let encoding = tensor.encoding;
         if !encoding.is_readable() {
             return Err(Error::Encoding { name: tensor.name.to_owned(), encoding });
         }
-        let end = first.checked_add(to.len() as u64);
-        assert!(end.is_some_and(|end| end <= tensor.elements()), "elements after the tensor's end");
-        let (elements, bytes) = (encoding.block_elements(), encoding.block_bytes());
-        assert!(first.is_multiple_of(elements as u64), "elements begin within a block");
-        let start = self.data + tensor.offset + first / elements as u64 * bytes as u64;
-        let blocks = PIECE / bytes;
-        let mut buffer = memory::filled(0, blocks.min(to.len() / elements) * bytes)?;
-        for (index, to) in to.chunks_mut(blocks * elements).enumerate() {
-            let from = &mut buffer[..to.len() / elements * bytes];
-            let offset = start + (index * blocks * bytes) as u64;
-            let read = self.source.read_exact_at(offset, from);
-            read.map_err(|source| Error::Read { offset, source })?;
-            encoding.dequantise(from, to);
+        let piece = PIECE / encoding.block_bytes() * encoding.block_elements();
+        for (index, to) in to.chunks_mut(piece).enumerate() {
+            let blocks = self.blocks(buffer, tensor, first + (index * piece) as u64, to.len())?;
+            encoding.dequantise(blocks, to);
         }
         Ok(())
+    }
+
+    /// Reads the blocks of `count` elements of a tensor, from element `first` on, into a buffer.
+    ///
+    /// # Panics
+    /// If the tensor has no such elements, or they are not whole blocks.
+    pub(super) fn blocks<'b>(
+        &self,
+        buffer: &'b mut Vec<u8>,
+        tensor: &TensorInfo<'_>,
+        first: u64,
+        count: usize,
+    ) -> Result<&'b [u8]> {
+        let end = first.checked_add(count as u64);
+        assert!(end.is_some_and(|end| end <= tensor.elements()), "elements after the tensor's end");
+        let (elements, bytes) = (tensor.encoding.block_elements(), tensor.encoding.block_bytes());
+        assert!(first.is_multiple_of(elements as u64), "elements begin within a block");
+        let offset = self.data + tensor.offset + first / elements as u64 * bytes as u64;
+        let needed = count / elements * bytes;
+        let blocks = memory::room(buffer, needed)?;
+        let read = self.source.read_exact_at(offset, blocks);
+        read.map_err(|source| Error::Read { offset, source })?;
+        Ok(blocks)
     }
 
     /// Refuses tensors that lie outside the file, in each other or at odd places.

@@ -18,6 +18,7 @@ mod source;
 mod value;
 mod weights;
 
+pub(crate) use dequantise::widen_halves;
 pub use encoding::Encoding;
 pub use error::{Error, Place, Result};
 pub use file::{Gguf, TensorInfo};

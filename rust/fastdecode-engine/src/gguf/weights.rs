@@ -113,6 +113,14 @@ impl<'a> Weight<'a> {
                     reason: "it does not consist of whole heads",
                 });
             }
+            // Rows of a vector are single elements, which blocks do not hold.
+            let row = info.elements() / info.shape()[0];
+            if !row.is_multiple_of(info.encoding.block_elements() as u64) {
+                return Err(Error::Unsupported {
+                    what: format!("the tensor {:?}", info.name),
+                    reason: "its blocks extend over several outputs, whose order must change",
+                });
+            }
             order = Order::Interleaved(head);
         }
         if architecture == Architecture::Gpt2 && matrix && info.name.starts_with("blk.") {
@@ -130,27 +138,25 @@ impl<'a> Weight<'a> {
         self.shape.iter().product()
     }
 
-    /// Elements from `first` on, in the order of transformers' model: whole rows of a matrix.
+    /// Whether the file has outputs by inputs where transformers' model has inputs by outputs.
+    #[must_use]
+    pub fn is_transposed(&self) -> bool {
+        self.order == Order::Transposed
+    }
+
+    /// Elements from `first` on, in the order of transformers' model: whole rows of a matrix. `buffer` is
+    /// reused from call to call.
     ///
     /// # Errors
-    /// If the file cannot be read.
+    /// If the file cannot be read, or the elements are not whole blocks.
     ///
     /// # Panics
-    /// If there are no such elements, or they are not whole blocks.
-    pub fn read(&self, first: usize, to: &mut [f32]) -> Result<()> {
+    /// If there are no such elements.
+    pub fn read(&self, first: usize, to: &mut [f32], buffer: &mut Vec<u8>) -> Result<()> {
         match self.order {
-            Order::Same => self.file.read(&self.info, first as u64, to)?,
-            Order::Interleaved(head) => {
-                let width = self.elements() / self.shape[0];
-                for (index, to) in to.chunks_mut(width).enumerate() {
-                    let row = first / width + index;
-                    let (begun, within) = (row / head * head, row % head);
-                    let (half, pair) = (within / (head / 2), within % (head / 2));
-                    let stored = begun + 2 * pair + half;
-                    self.file.read(&self.info, (stored * width) as u64, to)?;
-                }
-            }
-            Order::Transposed => self.read_transposed(first, to)?,
+            Order::Same => self.read_stored(first, to, buffer)?,
+            Order::Interleaved(head) => self.read_interleaved(head, first, to, buffer)?,
+            Order::Transposed => self.read_transposed(first, to, buffer)?,
         }
         if self.more != 0.0 {
             for x in to {
@@ -160,8 +166,53 @@ impl<'a> Weight<'a> {
         Ok(())
     }
 
+    /// Elements from `first` on, in the order of the file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the elements are not whole blocks.
+    ///
+    /// # Panics
+    /// If there are no such elements.
+    pub fn read_stored(&self, first: usize, to: &mut [f32], buffer: &mut Vec<u8>) -> Result<()> {
+        let block = self.info.encoding.block_elements();
+        if !first.is_multiple_of(block) || !to.len().is_multiple_of(block) {
+            return Err(Error::Unsupported {
+                what: format!("the tensor {:?}", self.info.name),
+                reason: "its blocks extend over several of the parts that the engine packs",
+            });
+        }
+        self.file.read_through(buffer, &self.info, first as u64, to)
+    }
+
+    /// Rows of heads whose halves alternate in the file.
+    fn read_interleaved(
+        &self,
+        head: usize,
+        first: usize,
+        to: &mut [f32],
+        buffer: &mut Vec<u8>,
+    ) -> Result<()> {
+        let width = self.elements() / self.shape[0];
+        let (mut row, mut rest) = (first / width, to);
+        while !rest.is_empty() {
+            let (begun, within) = (row / head * head, row % head);
+            let count = (head - within).min(rest.len() / width);
+            let here;
+            (here, rest) = rest.split_at_mut(count * width);
+            let whole =
+                self.file.blocks(buffer, &self.info, (begun * width) as u64, head * width)?;
+            let size = whole.len() / head;
+            for (to, within) in here.chunks_exact_mut(width).zip(within..) {
+                let stored = 2 * (within % (head / 2)) + within / (head / 2);
+                self.info.encoding.dequantise(&whole[stored * size..][..size], to);
+            }
+            row += count;
+        }
+        Ok(())
+    }
+
     /// Elements of rows whose elements lie apart in the file.
-    fn read_transposed(&self, first: usize, to: &mut [f32]) -> Result<()> {
+    fn read_transposed(&self, first: usize, to: &mut [f32], buffer: &mut Vec<u8>) -> Result<()> {
         /// Rows of the file that are read at a time.
         const ROWS: usize = 64;
         let (inputs, outputs) = (self.shape[0], self.shape[1]);
@@ -170,7 +221,7 @@ impl<'a> Weight<'a> {
         for begun in (0..outputs).step_by(ROWS) {
             let count = ROWS.min(outputs - begun);
             let rows = &mut rows[..count * inputs];
-            self.file.read(&self.info, (begun * inputs) as u64, rows)?;
+            self.read_stored(begun * inputs, rows, buffer)?;
             for input in first / outputs..end.div_ceil(outputs) {
                 for row in 0..count {
                     let place = input * outputs + begun + row;

@@ -17,7 +17,7 @@ mod smollm3;
 use crate::cache::{Reserved, Shape};
 use crate::error::{Error, Result};
 use crate::ops::{PassRows, Run};
-use crate::weights::{Format, Packing};
+use crate::weights::{Format, GgufModel, Packing};
 use crate::workspace::Buffers;
 use serde::Deserialize;
 use serde_json::Value;
@@ -130,6 +130,15 @@ impl Config {
             Err(ReadError::Json(source)) => Err(json(&kind, source)),
             Err(ReadError::Refused(error)) => Err(error),
         }
+    }
+
+    /// That of the model in a GGUF file.
+    ///
+    /// # Errors
+    /// If it is a model that this engine cannot run; the message says what stands against it.
+    pub fn of_gguf(file: &GgufModel) -> Result<Self> {
+        let path = file.path();
+        Self::from_json(file.config()?.as_bytes(), path).map_err(|error| error.within(path))
     }
 
     /// Tokens in the vocabulary: the width of a row of logits.

@@ -2,8 +2,9 @@
 
 use super::file::WeightsFile;
 use crate::error::Result;
-use crate::gguf::Weight;
+use crate::gguf::{Weight, widen_halves};
 use fastdecode_simd::{DisjointSlice, Session, memory};
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -40,6 +41,8 @@ pub enum Elements<'a> {
         start: usize,
         /// The number of elements.
         count: usize,
+        /// Whether they are in the order of the file, which differs where a matrix is transposed there.
+        stored: bool,
     },
 }
 
@@ -111,40 +114,45 @@ impl<'a> Elements<'a> {
                 let start = start + (range.start * encoding.size()) as u64;
                 Self::File { file, encoding, start, count: range.len() }
             }
-            Self::Gguf { file, weight, start, count } => {
+            Self::Gguf { file, weight, start, count, stored } => {
                 assert!(range.start <= range.end && range.end <= count);
-                Self::Gguf { file, weight, start: start + range.start, count: range.len() }
+                Self::Gguf { file, weight, start: start + range.start, count: range.len(), stored }
             }
         }
     }
 
-    /// The same elements in memory: those of a file are read into `buffer`, by this thread.
-    pub(super) fn in_memory<'b>(self, buffer: &'b mut Vec<u8>) -> Result<Elements<'b>>
-    where
-        'a: 'b,
-    {
+    /// The same matrix as outputs by inputs, if it has inputs by outputs only because its rows are put
+    /// together from a file that has them so.
+    pub(super) fn as_stored(self) -> Option<Self> {
+        match self {
+            Self::Gguf { file, weight, start: 0, count, stored: false }
+                if weight.is_transposed() =>
+            {
+                Some(Self::Gguf { file, weight, start: 0, count, stored: true })
+            }
+            _ => None,
+        }
+    }
+
+    /// The elements as float32; those of a file are read by way of `buffer`, by this thread.
+    pub(super) fn widen(self, to: &mut [f32], buffer: &mut Vec<u8>) -> Result<()> {
         match self {
             Self::File { file, encoding, start, .. } => {
                 let bytes = memory::room(buffer, self.bytes_in_file())?;
                 file.read(start, bytes)?;
-                Ok(Elements::Bytes(encoding, bytes))
+                Elements::Bytes(encoding, bytes).read(0, to);
             }
-            Self::Gguf { file, weight, start, count } => {
-                let mut values = Vec::new();
-                let values = memory::room(&mut values, count)?;
-                weight.read(start, values).map_err(|error| file.failed(error))?;
-                let bytes = memory::room(buffer, self.bytes_in_file())?;
-                for (to, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
-                    *to = value.to_le_bytes();
-                }
-                Ok(Elements::Bytes(Encoding::F32, bytes))
+            Self::Gguf { file, weight, start, stored, .. } => {
+                let read = if stored { Weight::read_stored } else { Weight::read };
+                read(weight, start, to, buffer).map_err(|error| file.failed(error))?;
             }
-            _ => Ok(self),
+            _ => self.read(0, to),
         }
+        Ok(())
     }
 
-    /// [`Elements::in_memory`] by all threads of a session.
-    pub(super) fn all_in_memory<'b>(
+    /// The same elements in memory: those of a file are read into `buffer`, by all threads of a session.
+    pub(super) fn in_memory<'b>(
         self,
         buffer: &'b mut Vec<u8>,
         session: &mut Session<'_>,
@@ -152,7 +160,16 @@ impl<'a> Elements<'a> {
     where
         'a: 'b,
     {
-        let Self::File { file, encoding, start, .. } = self else { return self.in_memory(buffer) };
+        if let Self::Gguf { count, .. } = self {
+            let mut values = memory::filled(0.0, count)?;
+            self.widen(&mut values, &mut Vec::new())?;
+            let bytes = memory::room(buffer, self.bytes_in_file())?;
+            for (to, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+                *to = value.to_le_bytes();
+            }
+            return Ok(Elements::Bytes(Encoding::F32, bytes));
+        }
+        let Self::File { file, encoding, start, .. } = self else { return Ok(self) };
         let bytes = memory::room(buffer, self.bytes_in_file())?;
         let size = bytes.len();
         let failure = Mutex::new(None);
@@ -184,13 +201,13 @@ impl<'a> Elements<'a> {
         }
         match self {
             Self::F32(x) => to.copy_from_slice(&x[start..start + to.len()]),
-            Self::F16(x) => widen(x, start, to, f16::to_f32),
+            Self::F16(x) => x[start..start + to.len()].convert_to_f32_slice(to),
             Self::BF16(x) => widen(x, start, to, |x| bf16::from_bits(x).to_f32()),
             Self::Bytes(Encoding::F32, x) => {
                 widen(x.as_chunks().0, start, to, f32::from_le_bytes);
             }
             Self::Bytes(Encoding::F16, x) => {
-                widen(x.as_chunks().0, start, to, |x| f16::from_le_bytes(x).to_f32());
+                widen_halves(&x.as_chunks().0[start..start + to.len()], to);
             }
             Self::Bytes(Encoding::BF16, x) => {
                 widen(x.as_chunks().0, start, to, |x| bf16::from_le_bytes(x).to_f32());

@@ -81,6 +81,11 @@ impl FromStr for Format {
     }
 }
 
+/// The lines of a panel as what [`pack`] takes, in the format that stores nothing else.
+pub(super) fn in_place(format: Format, lines: &mut [Line]) -> Option<&mut [[f32; PANEL]]> {
+    (format == Format::Float32).then(|| Line::floats_mut(lines).as_chunks_mut().0)
+}
+
 /// Packs a panel: `x[k * PANEL + output]` goes to `lines`, the scales of int8 to `scales`.
 pub(crate) fn pack(format: Format, x: &[f32], lines: &mut [Line], scales: &mut [Line]) {
     let rows = x.as_chunks::<PANEL>().0;
@@ -113,14 +118,17 @@ pub(crate) fn pack(format: Format, x: &[f32], lines: &mut [Line], scales: &mut [
                 line.0 = largest.map(|largest| scale_of(largest).0);
             }
             for (lines, rows) in lines.chunks_exact_mut(ACROSS).zip(rows.chunks(QUAD)) {
-                for (i, row) in rows.iter().enumerate() {
-                    for (output, (x, inverse)) in row.iter().zip(inverse).enumerate() {
+                let mut words = [0; PANEL];
+                for (row, shift) in rows.iter().zip((0..).step_by(8)) {
+                    for ((word, x), inverse) in words.iter_mut().zip(row).zip(inverse) {
                         // Round to nearest, ties to even: the function of that name is a call where the
                         // compiler may not assume SSE4.
                         let whole = (x * inverse + ROUNDER).to_bits();
-                        let (line, lane) = (output / 16, output % 16);
-                        lines[line].bytes_mut()[lane * QUAD + i] = (whole as u8) ^ ZERO as u8;
+                        *word |= ((whole & 0xFF) ^ ZERO as u32) << shift;
                     }
+                }
+                for (line, words) in lines.iter_mut().zip(words.as_chunks().0) {
+                    *line.words_mut() = words.map(u32::to_le);
                 }
             }
         }

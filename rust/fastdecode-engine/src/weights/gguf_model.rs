@@ -26,6 +26,12 @@ impl GgufModel {
         Ok(Self { file, gguf })
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
     /// The file.
     #[must_use]
     pub fn gguf(&self) -> &Gguf {
@@ -54,7 +60,7 @@ impl GgufModel {
         let mut tensors = Tensors::default();
         for weight in weights {
             let (start, count) = (0, weight.elements());
-            let elements = Elements::Gguf { file: &self.file, weight, start, count };
+            let elements = Elements::Gguf { file: &self.file, weight, start, count, stored: false };
             tensors.insert(&weight.name, Tensor { shape: weight.shape.clone(), elements });
         }
         tensors

@@ -2,9 +2,9 @@
 
 use super::elements::Elements;
 use super::file::WeightsFile;
-use super::format::{ACROSS, Format, PANEL, pack};
+use super::format::{ACROSS, Format, PANEL, in_place, pack};
 use super::store::{Matrix, Table, Vector, Weights};
-use super::tensors::{Tensor, Tensors};
+use super::tensors::Tensors;
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use fastdecode_simd::{DisjointSlice, LANES, Line, Session, memory};
@@ -70,7 +70,7 @@ struct Copy<'a> {
 struct Source<'a> {
     name: String,
     /// None for zeros.
-    tensor: Option<&'a Tensor<'a>>,
+    elements: Option<Elements<'a>>,
     rows: Range<usize>,
 }
 
@@ -159,7 +159,15 @@ impl<'a> Packing<'a> {
             Orientation::InputsByOutputs => [inputs, outputs],
             Orientation::OutputsByInputs => [outputs, inputs],
         };
-        let source = self.find(name, &shape)?;
+        let mut source = self.find(name, &shape)?;
+        let stored = source.elements.and_then(Elements::as_stored);
+        let orientation = match stored {
+            Some(_) if orientation == Orientation::InputsByOutputs => {
+                source = Source { elements: stored, rows: 0..outputs, ..source };
+                Orientation::OutputsByInputs
+            }
+            _ => orientation,
+        };
         Ok(self.panels(vec![source], orientation, [inputs, outputs], format))
     }
 
@@ -255,14 +263,14 @@ impl<'a> Packing<'a> {
 
     /// The whole of a tensor.
     fn find(&self, name: &str, shape: &[usize]) -> Result<Source<'a>> {
-        let tensor = Some(self.tensors.get(self.prefix, name, shape)?);
-        Ok(Source { name: name.into(), tensor, rows: 0..shape[0] })
+        let elements = Some(self.tensors.get(self.prefix, name, shape)?.elements);
+        Ok(Source { name: name.into(), elements, rows: 0..shape[0] })
     }
 
     fn source(&self, part: &Part, inputs: Option<usize>) -> Result<Source<'a>> {
         let rows = part.rows.clone();
         if part.of == 0 {
-            return Ok(Source { name: String::new(), tensor: None, rows });
+            return Ok(Source { name: String::new(), elements: None, rows });
         }
         let shape: Vec<usize> = std::iter::once(part.of).chain(inputs).collect();
         Ok(Source { rows, ..self.find(&part.name, &shape)? })
@@ -308,7 +316,7 @@ fn copy_all(copies: &[Copy<'_>], lines: &mut [Line], session: &mut Session<'_>) 
     let scratches = Mutex::new(Vec::new());
     let copied = copies.iter().try_for_each(|copy| {
         let elements = match copy.strided() {
-            Some(elements) => Some(elements.all_in_memory(&mut whole, session)?),
+            Some(elements) => Some(elements.in_memory(&mut whole, session)?),
             None => None,
         };
         let strips: Vec<Strip> = strips_of(copy).collect();
@@ -336,7 +344,7 @@ fn copy_all(copies: &[Copy<'_>], lines: &mut [Line], session: &mut Session<'_>) 
     });
     // Before any other complaint: what is wrong with the contents may be what was written meanwhile.
     let sources = copies.iter().flat_map(|copy| &copy.sources);
-    let files = sources.filter_map(|source| source.tensor?.elements.file());
+    let files = sources.filter_map(|source| source.elements?.file());
     let mut files: Vec<&WeightsFile> = files.collect();
     files.dedup_by(|a, b| std::ptr::eq(*a, *b));
     files.into_iter().try_for_each(WeightsFile::check_unchanged)?;
@@ -352,9 +360,7 @@ fn strips_of(copy: &Copy<'_>) -> impl Iterator<Item = Strip> {
     let (unit, units) = match copy.form {
         // One row for a vector, whose remaining lines are padding.
         Form::Rows { width, .. } => {
-            let size = |source: &Source<'_>| {
-                source.tensor.map_or(0, |tensor| tensor.shape.iter().product::<usize>())
-            };
+            let size = |source: &Source<'_>| source.elements.map_or(0, Elements::len);
             (width.div_ceil(LANES), copy.sources.iter().map(size).sum::<usize>() / width)
         }
         Form::Joined => (copy.to.len(), 1),
@@ -377,16 +383,20 @@ fn copy_units(
 ) -> Result<()> {
     let mut scales = scales.chunks_exact_mut(ACROSS);
     for (n, to) in strip.units.clone().zip(to.chunks_exact_mut(strip.unit)) {
-        let x = read_unit(copy, strided, n, scratch)?;
-        match copy.form {
-            Form::Rows { .. } | Form::Joined => {
-                for (line, row) in to.iter_mut().zip(x.chunks(LANES)) {
-                    line.0[..row.len()].copy_from_slice(row);
-                }
+        let Form::Panels { format, inputs, .. } = copy.form else {
+            let x = read_row(copy, n, scratch)?;
+            for (line, row) in to.iter_mut().zip(x.chunks(LANES)) {
+                line.0[..row.len()].copy_from_slice(row);
             }
-            Form::Panels { format, .. } => {
-                pack(format, x, to, scales.next().unwrap_or_default());
-            }
+            continue;
+        };
+        let Scratch { bytes, unit, column } = scratch;
+        if let Some(panel) = in_place(format, to) {
+            read_panel(copy, strided, n, panel, bytes, column)?;
+        } else {
+            let panel = memory::room(unit, inputs * PANEL)?;
+            read_panel(copy, strided, n, panel.as_chunks_mut().0, bytes, column)?;
+            pack(format, panel, to, scales.next().unwrap_or_default());
         }
     }
     Ok(())
@@ -407,7 +417,7 @@ impl<'a> Copy<'a> {
     fn strided(&self) -> Option<Elements<'a>> {
         match self.form {
             Form::Panels { orientation: Orientation::InputsByOutputs, .. } => {
-                Some(self.sources.first()?.tensor?.elements)
+                self.sources.first()?.elements
             }
             _ => None,
         }
@@ -431,69 +441,85 @@ impl<'a> Copy<'a> {
     }
 }
 
-/// Row `n` of a copy, or its panel `n`: 32 outputs for each input.
-fn read_unit<'x>(
+/// Row `n` of a copy that has rows.
+fn read_row<'x>(copy: &Copy<'_>, n: usize, scratch: &'x mut Scratch) -> Result<&'x [f32]> {
+    let Scratch { bytes, unit: to, .. } = scratch;
+    if let Form::Rows { width, plus } = copy.form {
+        let to = memory::room(to, width)?;
+        copy.sources[0].read(n * width, to, bytes)?;
+        if plus != 0.0 {
+            for x in to.iter_mut() {
+                *x += plus;
+            }
+        }
+        return Ok(to);
+    }
+    let size = copy.sources.iter().map(|source| source.rows.len()).sum();
+    let to = memory::room(to, size)?;
+    let mut done = 0;
+    for source in &copy.sources {
+        let part = &mut to[done..done + source.rows.len()];
+        source.read(source.rows.start, part, bytes)?;
+        done += part.len();
+    }
+    Ok(to)
+}
+
+/// Panel `n` of a copy that has panels: 32 outputs for each input.
+fn read_panel(
     copy: &Copy<'_>,
     strided: Option<Elements<'_>>,
     n: usize,
-    scratch: &'x mut Scratch,
-) -> Result<&'x [f32]> {
-    let Scratch { bytes, unit: to, column } = scratch;
-    match copy.form {
-        Form::Rows { width, plus } => {
-            let to = memory::room(to, width)?;
-            copy.sources[0].read(n * width, to, bytes)?;
-            if plus != 0.0 {
-                for x in to.iter_mut() {
-                    *x += plus;
+    to: &mut [[f32; PANEL]],
+    bytes: &mut Vec<u8>,
+    column: &mut Vec<f32>,
+) -> Result<()> {
+    let Form::Panels { orientation, inputs, outputs, .. } = copy.form else { return Ok(()) };
+    let first = n * PANEL;
+    let width = PANEL.min(outputs - first);
+    if width < PANEL {
+        to.fill([0.0; PANEL]);
+    }
+    if orientation == Orientation::InputsByOutputs {
+        let Some(elements) = strided else { return Ok(()) };
+        for (k, row) in to.iter_mut().enumerate() {
+            elements.read(k * outputs + first, &mut row[..width]);
+            copy.sources[0].check_finite(&row[..width])?;
+        }
+        return Ok(());
+    }
+    let mut output = 0;
+    for (source, rows) in copy.rows(first, width) {
+        let columns = memory::room(column, rows.len() * inputs)?;
+        source.read(rows.start * inputs, columns, bytes)?;
+        put_columns(columns, inputs, output, to);
+        output += rows.len();
+    }
+    Ok(())
+}
+
+/// Writes the weights of some outputs, each with all its inputs, to a panel, from its output `first` on.
+fn put_columns(columns: &[f32], inputs: usize, first: usize, panel: &mut [[f32; PANEL]]) {
+    /// Inputs and outputs of a square that is transposed in registers.
+    const SIDE: usize = 4;
+    for (rows, start) in panel.chunks_mut(SIDE).zip((0..).step_by(SIDE)) {
+        for (columns, output) in columns.chunks(SIDE * inputs).zip((first..).step_by(SIDE)) {
+            if columns.len() == SIDE * inputs && rows.len() == SIDE {
+                let mut square = [[0.0; SIDE]; SIDE];
+                for (column, from) in square.iter_mut().zip(columns.chunks_exact(inputs)) {
+                    column.copy_from_slice(&from[start..start + SIDE]);
                 }
-            }
-            Ok(to)
-        }
-        Form::Joined => {
-            let size = copy.sources.iter().map(|source| source.rows.len()).sum();
-            let to = memory::room(to, size)?;
-            let mut done = 0;
-            for source in &copy.sources {
-                let part = &mut to[done..done + source.rows.len()];
-                source.read(source.rows.start, part, bytes)?;
-                done += part.len();
-            }
-            Ok(to)
-        }
-        Form::Panels { orientation: Orientation::InputsByOutputs, inputs, outputs, .. } => {
-            let to = memory::room(to, inputs * PANEL)?;
-            let first = n * PANEL;
-            let width = PANEL.min(outputs - first);
-            let source = &copy.sources[0];
-            for (k, row) in to.chunks_exact_mut(PANEL).enumerate() {
-                if let Some(elements) = strided {
-                    elements.read(k * outputs + first, &mut row[..width]);
-                    source.check_finite(&row[..width])?;
+                let [a, b, c, d] = square;
+                for (k, row) in rows.iter_mut().enumerate() {
+                    row[output..output + SIDE].copy_from_slice(&[a[k], b[k], c[k], d[k]]);
                 }
-                row[width..].fill(0.0);
-            }
-            Ok(to)
-        }
-        Form::Panels { orientation: Orientation::OutputsByInputs, inputs, outputs, .. } => {
-            let to = memory::room(to, inputs * PANEL)?;
-            let first = n * PANEL;
-            let width = PANEL.min(outputs - first);
-            if width < PANEL {
-                to.fill(0.0);
-            }
-            let mut j = 0;
-            for (source, rows) in copy.rows(first, width) {
-                let columns = memory::room(column, rows.len() * inputs)?;
-                source.read(rows.start * inputs, columns, bytes)?;
-                for column in columns.chunks_exact(inputs) {
-                    for (row, &x) in to.chunks_exact_mut(PANEL).zip(column) {
-                        row[j] = x;
+            } else {
+                for (column, output) in columns.chunks_exact(inputs).zip(output..) {
+                    for (row, x) in rows.iter_mut().zip(&column[start..]) {
+                        row[output] = *x;
                     }
-                    j += 1;
                 }
             }
-            Ok(to)
         }
     }
 }
@@ -501,16 +527,17 @@ fn read_unit<'x>(
 impl Source<'_> {
     /// Elements from `start` on as float32, which are read into `bytes` if they are in a file.
     fn read(&self, start: usize, to: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
-        let Some(tensor) = self.tensor else {
+        let Some(elements) = self.elements else {
             to.fill(0.0);
             return Ok(());
         };
-        tensor.elements.part(start..start + to.len()).in_memory(bytes)?.read(0, to);
+        elements.part(start..start + to.len()).widen(to, bytes)?;
         self.check_finite(to)
     }
 
     fn check_finite(&self, x: &[f32]) -> Result<()> {
-        if x.iter().copied().all(f32::is_finite) {
+        // Without an early end, so that the compiler can check several at a time.
+        if x.iter().fold(true, |finite, x| finite & x.is_finite()) {
             return Ok(());
         }
         Err(Error::NotFinite { name: self.name.clone() })

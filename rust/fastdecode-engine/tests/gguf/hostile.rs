@@ -75,10 +75,7 @@ fn other_files() {
             b"\xff\xffxx____".to_vec(),
             "this is not a GGUF file: it begins with \"\u{fffd}\u{fffd}xx\"",
         ),
-        (
-            b"GG".to_vec(),
-            "the first 24 bytes, at byte 0, needs 4 bytes, and the file has 2 from there",
-        ),
+        (b"GG".to_vec(), "the header, at byte 0, needs 4 bytes, and the file has 2 from there"),
         (
             with(|b| b.version = 1),
             "this GGUF file has version 1 of the container, and versions 2 and 3",
@@ -237,7 +234,8 @@ fn encodings_that_are_not_read_are_named() {
     let error = file.read(&file.tensor("odd").unwrap(), 0, &mut [0.0; 2]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the tensor \"odd\" is stored as I32, which is not read; these are: F32, F16, Q4_0, Q4_1, \
-         Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, Q8_K, IQ4_NL, BF16"
+        "the tensor \"odd\" is stored as I32, which is not read; take a file of the model in one of \
+         these, or make one with llama-quantize: F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, \
+         Q4_K, Q5_K, Q6_K, Q8_K, IQ4_NL, BF16"
     );
 }

@@ -1,9 +1,9 @@
 //! GGUF files in Python: metadata as plain values, tensors as arrays.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fastdecode_engine::gguf::{self, Array, TensorInfo, Value};
-use fastdecode_engine::{Error, GgufModel};
+use fastdecode_engine::{Config, Error, GgufModel};
 use numpy::{PyArrayDyn, PyArrayMethods};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
@@ -32,7 +32,6 @@ use crate::errors::{detached, exception};
 #[pyclass(frozen, module = "fastdecode._core")]
 pub struct GgufFile {
     model: GgufModel,
-    path: PathBuf,
 }
 
 #[pymethods]
@@ -41,7 +40,25 @@ impl GgufFile {
     fn new(py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<Self> {
         let path: PathBuf = arguments::read(path, "path")?;
         let model = detached(py, || GgufModel::open(&path))?;
-        Ok(Self { model, path })
+        Ok(Self { model })
+    }
+
+    /// Where it is, as it was given.
+    #[getter]
+    fn path(&self) -> &Path {
+        self.model.path()
+    }
+
+    /// Check whether the native engine runs the model in the file; its weights are not read.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     If it does not; the message says what stands against it.
+    fn check(&self) -> PyResult<()> {
+        Config::of_gguf(&self.model).map_err(exception)?;
+        self.model.weights().map_err(exception)?;
+        Ok(())
     }
 
     /// The version of the container: 2 or 3.
@@ -227,11 +244,16 @@ impl GgufFile {
         let found = weights.iter().find(|weight| weight.name == name);
         let missing = || self.failed(gguf::Error::MissingTensor { name: name.clone() });
         let weight = found.ok_or_else(missing)?;
-        self.array(py, PyTuple::new(py, &weight.shape)?, |to| weight.read(0, to))
+        self.array(py, PyTuple::new(py, &weight.shape)?, |to| weight.read(0, to, &mut Vec::new()))
     }
 }
 
 impl GgufFile {
+    /// The open file.
+    pub fn model(&self) -> &GgufModel {
+        &self.model
+    }
+
     /// An array that `read` fills without the GIL.
     fn array<'py>(
         &self,
@@ -244,13 +266,13 @@ impl GgufFile {
         {
             let mut view = array.try_readwrite()?;
             let to = view.as_slice_mut()?;
-            detached(py, || read(to).map_err(|error| Error::gguf(error, &self.path)))?;
+            detached(py, || read(to).map_err(|error| Error::gguf(error, self.model.path())))?;
         }
         Ok(array)
     }
 
     fn failed(&self, error: gguf::Error) -> PyErr {
-        exception(Error::gguf(error, &self.path))
+        exception(Error::gguf(error, self.model.path()))
     }
 }
 

@@ -67,7 +67,8 @@ impl NativeModel {
     ///
     /// Parameters
     /// ----------
-    /// path : str or path
+    /// file : GgufFile, str or path
+    ///     The file, or where it is.
     /// dtype : str
     ///     The number format of the weights in memory: "float32", "bfloat16" or "int8". Quantised
     ///     weights are widened to float32 first.
@@ -77,15 +78,21 @@ impl NativeModel {
     /// FileNotFoundError
     ///     If there is no such file; another OSError if it cannot be read.
     /// ValueError
-    ///     If the file is damaged, its model is none that the engine runs, or `dtype` is unknown.
+    ///     If the file is damaged, its model is none that the engine runs, or `dtype` is unknown; or if
+    ///     an open file has been written to since.
     /// MemoryError
     ///     If the system refuses memory for the weights.
     #[staticmethod]
-    #[pyo3(signature = (path, dtype=Given::DEFAULT), text_signature = "(path, dtype='float32')")]
-    fn from_gguf(py: Python<'_>, path: &Bound<'_, PyAny>, dtype: Given<'_, '_>) -> PyResult<Self> {
-        let path: PathBuf = arguments::read(path, "path")?;
+    #[pyo3(signature = (file, dtype=Given::DEFAULT), text_signature = "(file, dtype='float32')")]
+    fn from_gguf(py: Python<'_>, file: &Bound<'_, PyAny>, dtype: Given<'_, '_>) -> PyResult<Self> {
         let format = format_of(dtype)?;
-        let model = detached(py, || Model::from_gguf(&path, format))?;
+        let model = if let Ok(file) = file.cast::<GgufFile>() {
+            let file = file.get();
+            detached(py, || Model::from_open_gguf(file.model(), format))?
+        } else {
+            let path: PathBuf = arguments::read(file, "file")?;
+            detached(py, || Model::from_gguf(&path, format))?
+        };
         Ok(Self { model: Arc::new(model) })
     }
 
