@@ -16,7 +16,7 @@ from time import perf_counter
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="demo", help="demo or a folder")
+    parser.add_argument("--model", default="demo", help="demo, a folder or a GGUF file")
     parser.add_argument("--repeats", type=int, default=10)
     arguments = parser.parse_args()
     command = [sys.executable, "-m", "fastdecode", "generate", "Once upon a time", "--model"]

@@ -5,9 +5,11 @@ the books that were held out of training, each after BOS, in windows of 512 toke
 folder of books that `tools/train_demo.py` was given, and is left out without it. The second table
 has the share of positions at which the likeliest next token is the same as in float32, on random
 tokens and a GPT-2 124M with random weights, whose logits lie closer together than a trained
-model's.
+model's. With `--model`, the first table is that of another model, on the beginnings of the texts in
+the folder.
 
     python benchmarks/quality.py --books folder/of/txt
+    python benchmarks/quality.py --books folder/of/txt --model SmolLM2-135M-Instruct.Q4_1.gguf
 """
 
 from __future__ import annotations
@@ -42,16 +44,26 @@ def windows(books: Path, decoder: Decoder) -> list[list[int]]:
     return found
 
 
-def perplexities(books: Path) -> None:
-    text = windows(books, Decoder.from_pretrained("demo"))
+def beginnings(books: Path, decoder: Decoder, count: int = 8) -> list[list[int]]:
+    """`count` windows of 512 tokens from the beginning of each text."""
+    found = []
+    for path in sorted(books.glob("*.txt")):
+        ids = decoder.tokenizer.encode(path.read_text("utf-8")[: count * 5000])
+        found += [ids[first : first + 513] for first in range(0, count * 512, 512)]
+    return [window for window in found if len(window) == 513]
+
+
+def perplexities(model: str, text: list[list[int]], transformers_too: bool) -> None:
     count = sum(len(window) - 1 for window in text)
-    print(f"\ndemo model, held-out text, {count:,} tokens")
+    print(f"\n{Path(model).name}, {count:,} tokens")
     print("| weights | nats per token | perplexity | cost | top-1 of float32 | weights, bytes |")
     print("|---|---:|---:|---:|---:|---:|")
     base, best = 0.0, np.empty(0)
     sides = [("native", dtype) for dtype in NATIVE_DTYPES]
-    for engine, dtype in [*sides, ("transformers", "bfloat16")]:
-        decoder = Decoder.from_pretrained("demo", engine=engine, dtype=dtype)
+    if transformers_too:
+        sides.append(("transformers", "bfloat16"))
+    for engine, dtype in sides:
+        decoder = Decoder.from_pretrained(model, engine=engine, dtype=dtype)
         logprobs, likeliest = [], []
         for window, logits in zip(
             text, decoder.engine.all_logits([window[:-1] for window in text]), strict=True
@@ -99,11 +111,19 @@ def agreement(layers: int, tokens: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--books", type=Path, help="the folder of books given to train_demo.py")
+    parser.add_argument(
+        "--model", help="a model in place of the demo model; only its table is made"
+    )
     parser.add_argument("--layers", type=int, default=12, help="12 is the 124M model")
     parser.add_argument("--tokens", type=int, default=2000, help="positions of the random text")
     arguments = parser.parse_args()
+    if arguments.books is not None and arguments.model is not None:
+        text = beginnings(arguments.books, Decoder.from_pretrained(arguments.model))
+        perplexities(arguments.model, text, transformers_too=False)
+        return
     if arguments.books is not None:
-        perplexities(arguments.books)
+        text = windows(arguments.books, Decoder.from_pretrained("demo"))
+        perplexities("demo", text, transformers_too=True)
     agreement(arguments.layers, arguments.tokens)
 
 

@@ -3,6 +3,7 @@
 use super::config::Architecture;
 use super::error::{Error, Result};
 use super::file::{Gguf, TensorInfo};
+use fastdecode_simd::memory;
 
 /// The matrix of a layer, by llama.cpp's name, and transformers' one.
 type Names = &'static [(&'static str, &'static str)];
@@ -107,14 +108,15 @@ impl<'a> Weight<'a> {
             && (info.name.contains(".attn_q.") || info.name.contains(".attn_k."))
         {
             let head = usize::try_from(head).unwrap_or(usize::MAX);
-            if !shape[0].is_multiple_of(head) {
+            let rows = shape.first().copied().unwrap_or(1);
+            if !rows.is_multiple_of(head) {
                 return Err(Error::Unsupported {
                     what: format!("the tensor {:?}", info.name),
                     reason: "it does not consist of whole heads",
                 });
             }
             // Rows of a vector are single elements, which blocks do not hold.
-            let row = info.elements() / info.shape()[0];
+            let row = info.elements() / rows as u64;
             if !row.is_multiple_of(info.encoding.block_elements() as u64) {
                 return Err(Error::Unsupported {
                     what: format!("the tensor {:?}", info.name),
@@ -216,7 +218,7 @@ impl<'a> Weight<'a> {
         /// Rows of the file that are read at a time.
         const ROWS: usize = 64;
         let (inputs, outputs) = (self.shape[0], self.shape[1]);
-        let mut rows = vec![0.0; ROWS.min(outputs) * inputs];
+        let mut rows = memory::filled(0.0, ROWS.min(outputs) * inputs)?;
         let end = first + to.len();
         for begun in (0..outputs).step_by(ROWS) {
             let count = ROWS.min(outputs - begun);

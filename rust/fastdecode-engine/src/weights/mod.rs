@@ -1,6 +1,7 @@
 //! A model's weights: how tensors are read, packed and kept.
 
 mod checkpoint;
+mod copying;
 mod elements;
 mod file;
 mod format;
@@ -10,6 +11,7 @@ mod store;
 mod tensors;
 
 pub use checkpoint::Checkpoint;
+pub(crate) use copying::Orientation;
 pub use elements::{Elements, Encoding};
 pub use file::WeightsFile;
 pub use format::Format;
@@ -17,6 +19,6 @@ pub use format::Format;
 pub(crate) use format::pack;
 pub(crate) use format::{ACROSS, CHAIN, PANEL, QUAD, ZERO, element, scale_of};
 pub use gguf_model::GgufModel;
-pub(crate) use packing::{Orientation, Packing, Part};
+pub(crate) use packing::{Packing, Part};
 pub(crate) use store::{Matrix, MatrixView, Table, Vector, Weights};
 pub use tensors::{Tensor, Tensors};
