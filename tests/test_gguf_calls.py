@@ -125,7 +125,7 @@ def test_a_folder_of_gguf_files_names_them(path, tmp_path):
 
 def test_what_is_no_regular_file(tmp_path):
     os.mkfifo(tmp_path / "x.gguf")
-    assert message(tmp_path / "x.gguf").endswith("x.gguf' is no regular file")
+    assert message(tmp_path / "x.gguf").endswith("x.gguf' is not a regular file")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_damaged_files(path, tmp_path):
         ("cut", data[: len(data) // 2], "download the file again"),
         ("big", data[:4] + (3).to_bytes(4, "big") + data[8:], "this GGUF file is big-endian"),
         ("old", data[:4] + (1).to_bytes(4, "little") + data[8:], "version 1 of the container"),
-        ("text", b"hello, world" * 10, 'this is no GGUF file: it begins with "hell"'),
+        ("text", b"hello, world" * 10, 'this is not a GGUF file: it begins with "hell"'),
     ):
         other = tmp_path / f"{name}.gguf"
         other.write_bytes(changed)

@@ -158,7 +158,7 @@ def _gguf(
     if revision is not None:
         raise ValueError(f"revision={revision!r} goes with a name of the hub, not with a file")
     if Path(path).exists() and not Path(path).is_file():
-        raise ValueError(f"model={path!r} is no regular file")
+        raise ValueError(f"model={path!r} is not a regular file")
     try:
         # In the order of what they take: what the engine does not run is refused by its
         # architecture or its tensors, and then by its tokenizer, before weights are loaded.
