@@ -110,7 +110,7 @@ def test_odd_configurations_are_computed_or_refused(family, seed, counts, tmp_pa
     else:
         reason = ""
     if reason:
-        assert "config.json" in reason
+        assert str(tmp_path) in reason
         return
     (logits,) = engine.all_logits([ids])
     model = AutoModelForCausalLM.from_pretrained(tmp_path).float().eval()
