@@ -140,6 +140,13 @@ def test_a_head_beside_tied_embeddings(family, same, tmp_path):
     assert np.abs(logits - exact).max() <= 1e-4 * np.abs(exact).max()
 
 
+def test_a_folder_with_an_adapter_is_refused(tmp_path):
+    random_model("llama", 0).save_pretrained(tmp_path)
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(ValueError, match=r"adapter_config\.json: the native engine does not apply"):
+        NativeEngine.from_folder(tmp_path)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_files_in_several_parts_give_the_bits_of_the_model_in_memory(family, tmp_path):
     """Stored in float32 and in bfloat16, without transformers' forward pass."""

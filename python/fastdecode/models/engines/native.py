@@ -25,6 +25,7 @@ _CLASSES = {
     "smollm3": "SmolLM3ForCausalLM",
     "gemma3_text": "Gemma3ForCausalLM",
 }
+_ADAPTER = "adapter_config.json"
 # What the layers of such a model may be made of, beside the classes of its own family.
 _MODULES = ("torch.nn.modules.", "transformers.activations", "transformers.pytorch_utils")
 
@@ -96,6 +97,11 @@ class NativeEngine:
             ValueError: where a file is damaged, or of another kind of model.
         """
         settings.check(folder)
+        if (folder / _ADAPTER).is_file():
+            raise ValueError(
+                f"{folder / _ADAPTER}: the native engine does not apply adapters; merge the "
+                'adapter into the weights, or use engine="transformers"'
+            )
         native = NativeModel.from_folder(folder, dtype)
         return cls(native, settings.end_tokens(folder, native.vocab_size))
 

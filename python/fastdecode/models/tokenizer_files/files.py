@@ -192,9 +192,16 @@ class TokenizerFiles:
         if kind.rebuilds:
             if not isinstance(tokenizer.model, BPE):
                 raise self._refusal(f"a {type(tokenizer.model).__name__} for this class")
-            if not self._is_as_rebuilt(tokenizer, inside):
+            model = tokenizer.model
+            marked = bool(model.continuing_subword_prefix or model.end_of_word_suffix)
+            if marked:
+                model = BPE(**_vocabulary(path), **self._model())
+            else:
+                for name, value in self._model().items():
+                    setattr(model, name, value)
+            if marked or not self._has_added_tokens(tokenizer, inside):
                 processor = tokenizer.post_processor
-                tokenizer = Tokenizer(BPE(**_vocabulary(path), **self._model()))
+                tokenizer = Tokenizer(model)
                 if processor is not None:
                     tokenizer.post_processor = processor
             kind.prepare(tokenizer, self.settings)
@@ -244,16 +251,10 @@ class TokenizerFiles:
         model = self._class.model(None if unknown is None else content(unknown))
         if unknown is None and self._class.needs_unknown:
             raise self._refusal("a vocabulary without unk_token")
-        plain = {"dropout": None, "continuing_subword_prefix": "", "end_of_word_suffix": ""}
-        return {**plain, **model}
+        return {"dropout": None, "ignore_merges": False, **model}
 
-    def _is_as_rebuilt(self, tokenizer: Tokenizer, inside: Mapping[int, AddedToken]) -> bool:
-        """Whether a tokenizer is, but for its steps, what the class makes of its vocabulary."""
-        model = tokenizer.model
-        if any(getattr(model, name) != value for name, value in _comparable(self._model()).items()):
-            return False
-        if model.continuing_subword_prefix or model.end_of_word_suffix or model.ignore_merges:
-            return False
+    def _has_added_tokens(self, tokenizer: Tokenizer, inside: Mapping[int, AddedToken]) -> bool:
+        """Whether a tokenizer has the added tokens that the class would give it."""
         # How these are found in a text depends on the normalizer that there was before.
         if tokenizer.normalizer is not None and any(one.normalized for one in inside.values()):
             return False
@@ -275,11 +276,6 @@ def _vocabulary(path: Path) -> dict[str, Any]:
     model = json.loads(path.read_text("utf-8"))["model"]
     pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
     return {"vocab": model["vocab"], "merges": [(first, second) for first, second in pairs]}
-
-
-def _comparable(model: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("dropout", "unk_token", "fuse_unk", "byte_fallback")
-    return {name: model[name] for name in names}
 
 
 def _states(tokens: Mapping[int, AddedToken]) -> dict[int, Any]:
