@@ -50,9 +50,9 @@ def run(command, limit):
 def test_children_work(attack):
     share = -(-MANY // 3) if attack in ("os", "pool", "servers") else 0
     count = max(FORKS[attack], share)
-    done = run([sys.executable, str(ATTACKS), attack, str(count)], 240 + 10 * count)
+    done = run([sys.executable, str(ATTACKS), attack, str(count)], 900 + 10 * count)
     assert done["forks"] == count
 
 
 def test_every_way_to_fork():
-    run([sys.executable, str(ATTACKS.with_name("fork_patterns.py"))], 600)
+    run([sys.executable, str(ATTACKS.with_name("fork_patterns.py"))], 900)

@@ -37,7 +37,8 @@ struct Workers {
 /// them.
 pub struct Pool {
     shared: Arc<Shared>,
-    /// A session has the workers.
+    /// A session has the workers. Released at its end, and acquired by the next one, which goes on from
+    /// its phase and reuses its shares.
     busy: AtomicBool,
     /// Locked only by the session that has set `busy`, so no thread ever waits for it.
     workers: Mutex<Workers>,
@@ -80,21 +81,13 @@ impl Pool {
     /// this one runs on the caller's thread alone.
     #[must_use]
     pub fn session(&self, threads: usize) -> Session<'_> {
-        let alone = Session { pool: self, threads: 1 };
-        if threads < 2
-            || self
+        let has_workers = threads > 1
+            && self
                 .busy
                 .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
-                .is_err()
-        {
-            return alone;
-        }
-        let threads = self.wake(threads.min(MOST_THREADS));
-        if threads < 2 {
-            self.busy.store(false, Ordering::Release);
-            return alone;
-        }
-        Session { pool: self, threads }
+                .is_ok();
+        let threads = if has_workers { self.wake(threads.min(MOST_THREADS)) } else { 1 };
+        Session { pool: self, threads, has_workers }
     }
 
     /// Starts workers where there are too few for `threads` threads, and wakes as many as there are.
@@ -115,7 +108,7 @@ impl Pool {
             }
         }
         let threads = threads.min(workers.threads.len() + 1);
-        self.shared.awake.store(threads, Ordering::Release);
+        self.shared.awake.store(threads, Ordering::Relaxed);
         for worker in &workers.threads[..threads - 1] {
             worker.unpark();
         }
@@ -132,7 +125,7 @@ impl Default for Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         // The workers are not joined: in a forked process they do not exist.
-        self.shared.quit.store(true, Ordering::Release);
+        self.shared.quit.store(true, Ordering::Relaxed);
         for worker in &self.workers.get_mut().unwrap_or_else(PoisonError::into_inner).threads {
             worker.unpark();
         }
@@ -144,6 +137,8 @@ pub struct Session<'a> {
     pool: &'a Pool,
     /// The caller's among them.
     threads: usize,
+    /// It has set `busy`.
+    has_workers: bool,
 }
 
 impl Session<'_> {
@@ -196,18 +191,20 @@ impl Session<'_> {
         let phase = number << 32;
         let backwards = backwards(number);
         let job = Job { data, call: call::<F>, count, threads: self.threads, backwards };
-        shared.data.store(job.data.cast_mut(), Ordering::Release);
-        shared.call.store(job.call as *mut (), Ordering::Release);
-        shared.count.store(count, Ordering::Release);
-        shared.threads.store(self.threads, Ordering::Release);
-        shared.backwards.store(backwards, Ordering::Release);
+        shared.data.store(job.data.cast_mut(), Ordering::Relaxed);
+        shared.call.store(job.call as *mut (), Ordering::Relaxed);
+        shared.count.store(count, Ordering::Relaxed);
+        shared.threads.store(self.threads, Ordering::Relaxed);
+        shared.backwards.store(backwards, Ordering::Relaxed);
+        // Released last: a worker that sees the phase in its share sees the job, and what the caller has
+        // written for its tasks.
         for (index, share) in shares.iter().enumerate().rev() {
             let tasks = job.first(index + 1) - job.first(index);
             share.done.store(0, Ordering::Relaxed);
             share.claims.store(phase | tasks as u64, Ordering::Release);
         }
         shared.take_part(0, phase, job);
-        // The closure must outlive every task that has been claimed.
+        // The closure must outlive every task that has been claimed, and what tasks wrote is the caller's.
         let done = || shares.iter().map(|share| share.done.load(Ordering::Acquire)).sum::<usize>();
         let mut looks = 0;
         while done() < count {
@@ -222,7 +219,7 @@ impl Session<'_> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        if self.threads > 1 {
+        if self.has_workers {
             self.pool.shared.awake.store(0, Ordering::Relaxed);
             self.pool.busy.store(false, Ordering::Release);
         }

@@ -1,4 +1,14 @@
 //! The memory that the threads of a pool share, and how a phase's tasks are claimed.
+//!
+//! A phase begins where the caller releases the words `claims`, and a worker acquires that of its share;
+//! it ends where threads release `done`, and the caller acquires them. Nothing else needs an order:
+//!
+//! - A worker reads a job that is at least as new as the phase in its share. If it is newer, the phase has
+//!   ended, so each of its tasks has been claimed. A claim replaces the latest value of its word, which
+//!   then has no task of the phase left: the worker claims nothing, and does not use the job.
+//! - A worker that has claimed a task keeps its phase from ending, so the job that it read was the phase's:
+//!   no value can be read that is stored only after the reading thread has released `done`.
+//! - `awake` and `quit` are read again after `park`, which returns after whatever came before `unpark`.
 
 use super::sync::{
     AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, LOOKS, Linger, MOST_THREADS, Mutex, Ordering,
@@ -35,7 +45,8 @@ impl Job {
 /// A thread's share of the current phase, in cache lines that only its progress writes to.
 #[repr(align(128))]
 pub struct Share {
-    /// The number of the phase (high 32 bits); tasks of the share not yet claimed (low 32 bits).
+    /// The number of the phase (high 32 bits); tasks of the share not yet claimed (low 32 bits). A
+    /// thread's own word tells it that a phase has begun.
     pub claims: AtomicU64,
     /// Tasks of any share that this thread has finished in the phase.
     pub done: AtomicUsize,
@@ -80,13 +91,13 @@ impl Shared {
         let mut ended = 0;
         for share in (own..own + job.threads).map(|share| share % job.threads) {
             let claims = &self.shares[share].claims;
-            let mut word = claims.load(Ordering::Acquire);
+            let mut word = claims.load(Ordering::Relaxed);
             while word & !u64::from(u32::MAX) == phase && word != phase {
                 match claims.compare_exchange_weak(
                     word,
                     word - 1,
-                    Ordering::AcqRel,
-                    Ordering::Acquire,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
                 ) {
                     Ok(_) => {
                         let left = (word & u64::from(u32::MAX)) as usize;
@@ -122,8 +133,8 @@ pub fn work(shared: &Shared, own: usize) {
     let mut seen = 0;
     loop {
         let linger = Linger::begin();
-        while own >= shared.awake.load(Ordering::Acquire) {
-            if shared.quit.load(Ordering::Acquire) {
+        while own >= shared.awake.load(Ordering::Relaxed) {
+            if shared.quit.load(Ordering::Relaxed) {
                 return;
             }
             if linger.lasts() {
@@ -139,13 +150,12 @@ pub fn work(shared: &Shared, own: usize) {
                 wait(&mut looks);
                 continue;
             }
-            // If these belong to a later phase already, this one has ended: none of its tasks is left in
-            // any share (all are read with Acquire), and no claim of it will succeed.
-            let data = shared.data.load(Ordering::Acquire).cast_const();
-            let call = shared.call.load(Ordering::Acquire);
-            let count = shared.count.load(Ordering::Acquire);
-            let threads = shared.threads.load(Ordering::Acquire);
-            let backwards = shared.backwards.load(Ordering::Acquire);
+            // Where these belong to a later phase already, no claim of this one will succeed.
+            let data = shared.data.load(Ordering::Relaxed).cast_const();
+            let call = shared.call.load(Ordering::Relaxed);
+            let count = shared.count.load(Ordering::Relaxed);
+            let threads = shared.threads.load(Ordering::Relaxed);
+            let backwards = shared.backwards.load(Ordering::Relaxed);
             // SAFETY: `call` was stored from a function pointer of this type before the phase began, and
             // it is not null, because a phase has begun.
             let call = unsafe { std::mem::transmute::<*mut (), unsafe fn(*const (), usize)>(call) };
