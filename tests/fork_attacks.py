@@ -35,8 +35,9 @@ import fastdecode
 import numpy as np
 from fastdecode import Decoder, core
 
-# Seconds after which a child counts as one that hangs, on a machine that is very busy.
-PATIENCE = 300
+# Seconds after which a child counts as one that hangs. Where there are many, the machine may have
+# other work as well, and some wait long for a processor.
+PATIENCE = 3000 if os.environ.get("FASTDECODE_FORKS") else 300
 PROMPTS = ["Once upon a time", "The king said", "Alice was", "In a wood", "They went"]
 SAMPLED = {"max_new_tokens": 3, "temperature": 0.9, "seed": 7}
 ROWS = np.random.default_rng(3).normal(0, 4, (32, 8000)).astype(np.float32)
