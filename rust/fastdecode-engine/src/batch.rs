@@ -103,6 +103,30 @@ impl Batch {
         self.model.forward(&mut self.sequences, &tokens, Wanted::Last, workspace, logits)
     }
 
+    /// Cuts sequence i back to its first `lengths[i]` tokens. What it then goes on with gives the same bits as
+    /// after a prompt of these tokens. Sequences that share its cache keep what they share, and memory that
+    /// none holds is given back.
+    ///
+    /// Layers with a window hold what the next token attends to and the 32 positions before that. So a sequence
+    /// can be cut back by 32 tokens, and further where [`Sequence::shortest`] says so.
+    ///
+    /// # Errors
+    /// For another number of lengths than sequences, one that is negative or greater than that of its sequence,
+    /// and one that needs positions which a layer with a window has given back. The batch is then unchanged.
+    pub fn truncate(&mut self, lengths: &[i64]) -> Result<()> {
+        if lengths.len() != self.len() {
+            let (got, sequences) = (lengths.len(), self.len());
+            return Err(Error::Length { name: "lengths", got, sequences });
+        }
+        for (index, (sequence, &length)) in self.sequences.iter().zip(lengths).enumerate() {
+            sequence.check_truncate(|| format!("lengths[{index}]"), length.into())?;
+        }
+        for (sequence, &length) in self.sequences.iter_mut().zip(lengths) {
+            sequence.cut(length as usize);
+        }
+        Ok(())
+    }
+
     /// Continues with the sequences at these indices, in this order. An index may be given several times:
     /// the copies share the cache of their common tokens.
     ///

@@ -158,6 +158,33 @@ pub enum Error {
         /// The number of sequences.
         sequences: usize,
     },
+    /// A length that a sequence cannot be cut back to.
+    #[error(
+        "{name}={length} is outside 0..={tokens}, the lengths that a sequence of {tokens} tokens can be cut back to"
+    )]
+    Truncate {
+        /// The argument.
+        name: String,
+        /// The length given.
+        length: i128,
+        /// The tokens of the sequence.
+        tokens: usize,
+    },
+    /// A length that a sequence of a model with windows can no longer be cut back to.
+    #[error(
+        "{name}={length}: layers with a window have given back what a sequence of {tokens} tokens needs to go \
+         on from there; cut it back to at least {shortest} tokens, or to 0 and give its tokens again"
+    )]
+    Slid {
+        /// The argument.
+        name: String,
+        /// The length given.
+        length: i128,
+        /// The tokens of the sequence.
+        tokens: usize,
+        /// The least length, beside zero, that it can be cut back to.
+        shortest: usize,
+    },
     /// A GGUF file that is damaged, or that this engine cannot use.
     #[error(transparent)]
     Gguf(gguf::Error),
@@ -207,6 +234,8 @@ impl Error {
             | Self::Repeats { .. }
             | Self::Context { .. }
             | Self::Length { .. }
+            | Self::Truncate { .. }
+            | Self::Slid { .. }
             | Self::Gguf(_)
             | Self::Setting(_) => ErrorKind::Value,
         }

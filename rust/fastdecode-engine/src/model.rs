@@ -1,6 +1,6 @@
 //! A model in memory.
 
-use crate::cache::{Reserved, Sequence, Shape, Slabs};
+use crate::cache::{Layout, Reserved, Sequence};
 use crate::error::{Error, Result};
 use crate::models::{Config, Network, Pass};
 use crate::ops::{Run, sweep};
@@ -20,8 +20,7 @@ pub struct Model {
     network: Box<dyn Network>,
     weights: Weights,
     format: Format,
-    shape: Shape,
-    slabs: Arc<Slabs>,
+    layout: Arc<Layout>,
     level: Level,
     threads: usize,
 }
@@ -92,9 +91,8 @@ impl Model {
         let mut packing = Packing::new(tensors, config.0.prefix());
         let network = config.0.network(&mut packing, format)?;
         let weights = packing.finish(&mut Pool::global().session(threads))?;
-        let shape = config.0.cache_shape();
-        let slabs = Arc::new(Slabs::new(shape.chunk_lines()));
-        Ok(Self { config, network, weights, format, shape, slabs, level, threads })
+        let layout = Arc::new(Layout::new(config.0.cache_shape(), &network.windows()));
+        Ok(Self { config, network, weights, format, layout, level, threads })
     }
 
     /// Its configuration.
@@ -127,10 +125,17 @@ impl Model {
         self.weights.bytes()
     }
 
-    /// Bytes of one token of one sequence in the KV cache.
+    /// Bytes of one token of one sequence in the KV cache. Layers with a window give those of a token back once
+    /// it is out of reach.
     #[must_use]
     pub fn bytes_per_token(&self) -> usize {
-        self.shape.bytes_per_token()
+        self.layout.bytes_per_token()
+    }
+
+    /// Bytes of the KV cache that its sequences hold at the moment; what several share counts once.
+    #[must_use]
+    pub fn cache_bytes(&self) -> usize {
+        self.layout.bytes_in_use()
     }
 
     /// Reads all weights once and computes almost nothing: no step can be faster than this.
@@ -143,7 +148,7 @@ impl Model {
     /// A sequence without tokens.
     #[must_use]
     pub fn sequence(&self) -> Sequence {
-        Sequence::new(self.shape, Arc::clone(&self.slabs))
+        Sequence::new(Arc::clone(&self.layout))
     }
 
     /// Appends `tokens[i]` to sequence i, and writes the wanted logits in the order of the sequences,
@@ -173,8 +178,8 @@ impl Model {
         };
         assert_eq!(logits.len(), count * self.config.vocab_size());
         let mut session = Pool::global().session(self.threads);
-        let counts = tokens.iter().map(|tokens| tokens.len());
-        let mut sequences = Reserved::new(sequences, counts, self.shape, &mut session)?;
+        let count = |i: usize| tokens[i].len();
+        let mut sequences = Reserved::new(sequences, count, PASS, &self.layout, &mut session)?;
         let mut run = Run {
             level: self.level,
             session,
@@ -195,6 +200,7 @@ impl Model {
                 let part = &tokens[sequence][done..];
                 let part = &part[..part.len().min(PASS - first)];
                 rows.push(sequence, sequences[sequence].len(), part);
+                sequences.open(sequence, part.len());
                 done += part.len();
                 let whole = done == tokens[sequence].len();
                 match wanted {

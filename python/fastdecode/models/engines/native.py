@@ -162,13 +162,23 @@ class NativeEngine:
 
     @property
     def bytes_per_token(self) -> int:
-        """Memory of one token of one row in the KV cache, in bytes."""
+        """Memory of one token of one row in the KV cache, in bytes.
+
+        Layers with a window give those of a token back once no later token attends to it.
+        """
         return self.packed().bytes_per_token
 
     def start(
         self, prompts: Sequence[Sequence[int]], repeats: Sequence[int]
     ) -> tuple[NativeRows, NDArray[np.float32]]:
-        """Prefill each prompt once; see `base.Engine`. Repeats share the prompt's cache."""
+        """Prefill each prompt once; see `base.Engine`. Repeats share the prompt's cache.
+
+        Beyond `step`, `keep` and `join`, the rows can be cut back: `rows.truncate(lengths)` leaves
+        the first `lengths[i]` tokens of row i, and what it goes on with has the bits that it has
+        after a prompt of these tokens. Layers with a window keep 32 positions more than the next
+        token attends to, so 32 tokens can always be cut off, or all; a length that needs more is a
+        `ValueError`.
+        """
         rows = self.packed().rows()
         return rows, rows.join([list(prompt) for prompt in prompts], list(repeats))
 

@@ -1,7 +1,8 @@
 //! Copies of the chunks at which sequences diverge.
 
+use super::layout::Kind;
 use super::shape::Shape;
-use super::slab::{Chunk, Slabs};
+use super::slab::Chunk;
 use crate::error::Result;
 use fastdecode_simd::{Session, memory};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::atomic::{Ordering, fence};
 pub(super) struct Fork {
     from: Arc<Chunk>,
     to: Arc<Chunk>,
+    shape: Shape,
     /// Positions that have been written.
     filled: usize,
 }
@@ -22,7 +24,7 @@ impl Fork {
     pub fn diverge(
         chunk: &mut Arc<Chunk>,
         filled: usize,
-        slabs: &Slabs,
+        kind: &Kind,
         forks: &mut Vec<Self>,
     ) -> Result<()> {
         let reading = forks.iter().filter(|fork| Arc::ptr_eq(&fork.from, chunk)).count();
@@ -34,20 +36,24 @@ impl Fork {
         if forks.len() == forks.capacity() {
             memory::reserve(forks, forks.len().max(16))?;
         }
-        let to = Arc::new(slabs.take()?);
+        let to = Arc::new(kind.slabs.take()?);
         let from = std::mem::replace(chunk, Arc::clone(&to));
         if filled > 0 {
-            forks.push(Self { from, to, filled });
+            forks.push(Self { from, to, shape: kind.shape, filled });
         }
         Ok(())
     }
 
     /// Makes the copies.
-    pub fn make_all(forks: &[Self], shape: Shape, session: &mut Session<'_>) {
-        session.run(forks.len() * shape.layers, |task| {
-            let fork = &forks[task / shape.layers];
-            for (first, count) in shape.written(task % shape.layers, fork.filled) {
-                let (from, to) = (fork.from.part(first, count), fork.to.part(first, count));
+    pub fn make_all(forks: &[Self], session: &mut Session<'_>) {
+        let layers = forks.iter().map(|fork| fork.shape.layers).max().unwrap_or(0);
+        session.run(forks.len() * layers, |task| {
+            let (Self { from, to, shape, filled }, layer) = (&forks[task / layers], task % layers);
+            if layer >= shape.layers {
+                return;
+            }
+            for (first, count) in shape.written(layer, *filled) {
+                let (from, to) = (from.part(first, count), to.part(first, count));
                 // SAFETY: chunks do not overlap. A sequence writes only to chunks that it alone has, and
                 // `from` is held by this fork too; `to` is known to its sequence alone, which writes after
                 // this, and each of its layers belongs to one task.

@@ -1,54 +1,109 @@
-//! Sequences with room for the positions of a pass.
+//! Sequences with room for the positions of a forward pass.
 
+use super::demand::Demand;
 use super::fork::Fork;
+use super::layout::Layout;
 use super::sequence::Sequence;
-use super::shape::Shape;
+use super::shape::POSITIONS;
+use super::slab::Chunk;
 use crate::error::Result;
-use fastdecode_simd::Session;
+use fastdecode_simd::{Session, memory};
 use std::ops::{Deref, Range};
+use std::sync::Arc;
 
-/// Sequences borrowed for a forward pass, each with chunks of its own from its length to its reserved
-/// end. A sequence cannot be cloned or appended to elsewhere while it is borrowed.
-pub(crate) struct Reserved<'a>(&'a mut [Sequence]);
+/// Sequences borrowed for some passes, with all chunks that these will write to. A sequence cannot be cloned
+/// or appended to elsewhere while it is borrowed.
+///
+/// Before each pass, [`Self::open`] gives a sequence the chunks of its new positions, and after it,
+/// [`Self::advance`] takes away those that have slid out of a window, for the passes to come.
+pub(crate) struct Reserved<'a> {
+    sequences: &'a mut [Sequence],
+    layout: &'a Layout,
+    /// For each kind of layers, chunks that no sequence holds.
+    spares: Vec<Vec<Arc<Chunk>>>,
+}
 
 impl<'a> Reserved<'a> {
-    /// Reserves `counts[i]` positions in sequence i.
+    /// Reserves `count(i)` positions in sequence i, which are written in passes of `pass` positions: the
+    /// sequences' new positions one after the other, cut at every multiple of `pass`.
     ///
     /// # Errors
     /// If the system refuses memory. The sequences are then as they were.
     ///
     /// # Panics
-    /// If a sequence belongs to a model of another shape.
+    /// If a sequence belongs to a model of another layout.
     pub fn new(
         sequences: &'a mut [Sequence],
-        counts: impl Iterator<Item = usize>,
-        shape: Shape,
+        count: impl Fn(usize) -> usize,
+        pass: usize,
+        layout: &'a Layout,
         session: &mut Session<'_>,
     ) -> Result<Self> {
-        assert!(sequences.iter().all(|sequence| sequence.shape() == shape), "of another model");
+        let ours = |sequence: &Sequence| sequence.layout().is_like(layout);
+        assert!(sequences.iter().all(ours), "of another model");
         let mut forks = Vec::new();
-        let reserved = sequences
-            .iter_mut()
-            .zip(counts)
-            .try_for_each(|(sequence, count)| sequence.reserve(count, &mut forks));
+        let diverged = sequences.iter_mut().try_for_each(|one| one.diverge(&mut forks));
         // Even after an error: sequences that have diverged lack what their new chunks replaced.
-        Fork::make_all(&forks, shape, session);
-        reserved?;
-        Ok(Self(sequences))
+        Fork::make_all(&forks, session);
+        diverged?;
+        let mut spares = memory::with_room(layout.kinds().len())?;
+        for (index, kind) in layout.kinds().iter().enumerate() {
+            let mut demand = Demand::new(pass);
+            for (i, sequence) in sequences.iter_mut().enumerate() {
+                let length = sequence.len();
+                let strip = sequence.strip_mut(index);
+                strip.make_room(demand.add(kind, strip.range(), length..length + count(i)))?;
+            }
+            let count = demand.most();
+            let mut chunks = memory::with_room(count)?;
+            for _ in 0..count {
+                chunks.push(Arc::new(kind.slabs.take()?));
+            }
+            // They are taken from the end.
+            chunks.reverse();
+            spares.push(chunks);
+        }
+        Ok(Self { sequences, layout, spares })
     }
 
-    /// The positions of a sequence that may be written.
+    /// Gives a sequence the chunks of its next `count` positions, as far as they were reserved.
+    pub fn open(&mut self, sequence: usize, count: usize) {
+        let sequence = &mut self.sequences[sequence];
+        let end = (sequence.len() + count).div_ceil(POSITIONS);
+        for (kind, spares) in self.spares.iter_mut().enumerate() {
+            sequence.strip_mut(kind).extend(end, || spares.pop());
+        }
+    }
+
+    /// The positions that a sequence has room for.
     pub fn room(&self, sequence: usize) -> Range<usize> {
-        self.0[sequence].len()..self.0[sequence].capacity()
+        self.sequences[sequence].room()
     }
 
-    /// Counts positions of a sequence that have been written.
+    /// Counts positions of a sequence that have been written, and takes the chunks that have slid out of a
+    /// window.
     ///
     /// # Panics
-    /// If they were not reserved.
+    /// If there was no room for them.
     pub fn advance(&mut self, sequence: usize, count: usize) {
-        assert!(count <= self.room(sequence).len());
-        self.0[sequence].advance(count);
+        let sequence = &mut self.sequences[sequence];
+        assert!(count <= sequence.room().len());
+        sequence.advance(count);
+        let length = sequence.len();
+        for (index, (kind, spares)) in self.layout.kinds().iter().zip(&mut self.spares).enumerate()
+        {
+            sequence.strip_mut(index).slide(kind.first_kept(length), |mut chunk| {
+                // One that another sequence holds as well stays with that.
+                if spares.len() < spares.capacity() && Arc::get_mut(&mut chunk).is_some() {
+                    spares.push(chunk);
+                }
+            });
+        }
+    }
+
+    /// The layout of the sequences.
+    pub fn layout(&self) -> &Layout {
+        self.layout
     }
 }
 
@@ -56,116 +111,9 @@ impl Deref for Reserved<'_> {
     type Target = [Sequence];
 
     fn deref(&self) -> &[Sequence] {
-        self.0
+        self.sequences
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Reserved;
-    use crate::cache::{POSITIONS, Sequence, Shape, Slabs};
-    use fastdecode_simd::{Line, Pool};
-    use std::sync::Arc;
-
-    const SHAPE: Shape = Shape::new(2, 3, 20);
-
-    /// Appends a position of `x` to each sequence. Returns how many of their chunks are new copies.
-    fn append(pool: &Pool, sequences: &mut [Sequence], x: &[f32]) -> usize {
-        let before: Vec<Vec<usize>> = sequences.iter().map(places).collect();
-        let mut session = pool.session(2);
-        let ones = std::iter::repeat(1);
-        let mut reserved = Reserved::new(sequences, ones, SHAPE, &mut session).unwrap();
-        for (index, x) in x.iter().enumerate() {
-            let position = reserved.room(index).start;
-            let lane = position % POSITIONS;
-            for (layer, head) in all_heads() {
-                // SAFETY: the position is reserved, and this thread alone uses the chunk.
-                let (keys, values) =
-                    unsafe { reserved[index].head_mut(position / POSITIONS, layer, head) };
-                for line in keys.iter_mut() {
-                    line.0[lane] = *x;
-                }
-                values[lane * SHAPE.across..][..SHAPE.across].fill(Line([*x; 16]));
-            }
-            reserved.advance(index, 1);
-        }
-        let after: Vec<Vec<usize>> = sequences.iter().map(places).collect();
-        before
-            .iter()
-            .zip(&after)
-            .map(|(a, b)| a.iter().zip(b).filter(|(a, b)| a != b).count())
-            .sum()
-    }
-
-    fn all_heads() -> impl Iterator<Item = (usize, usize)> {
-        (0..SHAPE.layers).flat_map(|layer| (0..SHAPE.heads).map(move |head| (layer, head)))
-    }
-
-    /// Where each chunk lies.
-    fn places(sequence: &Sequence) -> Vec<usize> {
-        (0..sequence.len().div_ceil(POSITIONS))
-            // SAFETY: nobody writes.
-            .map(|chunk| unsafe { sequence.head(chunk, 0, 0) }.keys.as_ptr().addr())
-            .collect()
-    }
-
-    fn values(sequence: &Sequence) -> Vec<f32> {
-        (0..sequence.len())
-            .map(|position| {
-                let at = |(layer, head)| {
-                    // SAFETY: nobody writes.
-                    let head = unsafe { sequence.head(position / POSITIONS, layer, head) };
-                    let lane = position % POSITIONS;
-                    assert!(head.keys.iter().all(|k| k.0[lane] == head.keys[0].0[lane]));
-                    assert_eq!(head.values[lane * 2], head.values[lane * 2 + 1]);
-                    assert_eq!(head.values[lane * 2].0, [head.keys[0].0[lane]; 16]);
-                    head.keys[0].0[lane]
-                };
-                assert!(all_heads().all(|head| at(head) == at((0, 0))));
-                at((0, 0))
-            })
-            .collect()
-    }
-
-    #[test]
-    fn all_sequences_but_one_copy_a_shared_chunk() {
-        let (pool, slabs) = (Pool::new(), Arc::new(Slabs::new(SHAPE.chunk_lines())));
-        let mut sequences = vec![Sequence::new(SHAPE, slabs)];
-        let mut x = 0.0;
-        let mut expected = vec![Vec::new()];
-        for step in 0..3 * POSITIONS {
-            if step % 5 == 3 {
-                // Three of each of the first two.
-                let second = sequences.len().min(2) - 1;
-                sequences = (0..6).map(|i| sequences[(i / 3).min(second)].clone()).collect();
-                expected = (0..6).map(|i| expected[(i / 3).min(second)].clone()).collect();
-            }
-            let news: Vec<f32> = sequences.iter().map(|_| (x += 1.0, x).1).collect();
-            let copies = append(&pool, &mut sequences, &news);
-            let diverging = step % 5 == 3 && step % POSITIONS != 0;
-            // At first all six come from one sequence, later from two.
-            assert!(
-                if diverging { copies == 4 || copies == 5 } else { copies == 0 },
-                "{step}: {copies}"
-            );
-            for (expected, x) in expected.iter_mut().zip(news) {
-                expected.push(x);
-            }
-        }
-        for (sequence, expected) in sequences.iter().zip(&expected) {
-            assert_eq!(values(sequence), *expected);
-        }
-    }
-
-    #[test]
-    fn unused_room_is_shared_by_nobody() {
-        let (pool, slabs) = (Pool::new(), Arc::new(Slabs::new(SHAPE.chunk_lines())));
-        let mut session = pool.session(1);
-        let mut first = [Sequence::new(SHAPE, slabs)];
-        Reserved::new(&mut first, [1].into_iter(), SHAPE, &mut session).unwrap();
-        let [first] = first;
-        let mut sequences = [first.clone(), first];
-        Reserved::new(&mut sequences, [1, 1].into_iter(), SHAPE, &mut session).unwrap();
-        assert_eq!(sequences[0].shared_with(&sequences[1]), 0);
-    }
-}
+mod tests;

@@ -1,46 +1,36 @@
-//! The cache of one sequence: a list of chunks.
+//! The cache of one sequence.
 
 use super::fork::Fork;
-use super::shape::{POSITIONS, Shape};
-use super::slab::{Chunk, Slabs};
-use crate::error::Result;
-use fastdecode_simd::{Line, memory};
+use super::layout::Layout;
+use super::shape::POSITIONS;
+use super::strip::Strip;
+use crate::error::{Error, Result};
+use fastdecode_simd::memory;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The KV cache of one sequence. A clone is a fork: it shares all chunks, and the two then diverge.
 #[derive(Clone)]
 pub struct Sequence {
-    /// Keys and values of sixteen positions each, in all layers and heads. They are written only through
-    /// `head_mut` and by a `Fork`, which have them alone. Places that have not been written hold
-    /// unspecified floats and change no result: scores of positions that do not exist are replaced, and
-    /// their values are not read.
-    chunks: Vec<Arc<Chunk>>,
+    /// One for each kind of layers.
+    strips: Vec<Strip>,
     length: usize,
-    shape: Shape,
-    slabs: Arc<Slabs>,
-}
-
-/// The keys and values of one head in a chunk.
-#[derive(Clone, Copy)]
-pub(crate) struct Head<'a> {
-    /// Line d holds dimension d of the sixteen positions.
-    pub keys: &'a [Line],
-    /// `Shape::across` lines for each position.
-    pub values: &'a [Line],
+    layout: Arc<Layout>,
 }
 
 impl Sequence {
     /// An empty sequence.
-    pub(crate) fn new(shape: Shape, slabs: Arc<Slabs>) -> Self {
-        Self { chunks: Vec::new(), length: 0, shape, slabs }
+    pub(crate) fn new(layout: Arc<Layout>) -> Self {
+        Self { strips: vec![Strip::default(); layout.kinds().len()], length: 0, layout }
     }
 
-    /// A clone, where the system may refuse the memory for its list of chunks.
+    /// A clone, where the system may refuse the memory for its lists of chunks.
     pub(crate) fn fork(&self) -> Result<Self> {
-        let mut chunks = memory::with_room(self.chunks.len())?;
-        chunks.extend_from_slice(&self.chunks);
-        let slabs = Arc::clone(&self.slabs);
-        Ok(Self { chunks, length: self.length, shape: self.shape, slabs })
+        let mut strips = memory::with_room(self.strips.len())?;
+        for strip in &self.strips {
+            strips.push(strip.fork()?);
+        }
+        Ok(Self { strips, length: self.length, layout: Arc::clone(&self.layout) })
     }
 
     /// The number of its tokens.
@@ -55,77 +45,88 @@ impl Sequence {
         self.length == 0
     }
 
+    /// Cuts it back to its first `length` tokens. What it then goes on with gives the same bits as after a
+    /// prompt of these tokens. Memory that it alone held is given back; forks keep what they share.
+    ///
+    /// # Errors
+    /// For a length greater than its own, and for one below [`Self::shortest`]. It is then unchanged.
+    pub fn truncate(&mut self, length: usize) -> Result<()> {
+        self.check_truncate(|| "length".to_owned(), length as i128)?;
+        self.cut(length);
+        Ok(())
+    }
+
+    /// The least length, beside zero, that it can be cut back to. Layers with a window keep what the next token
+    /// attends to and the 32 positions before that, so at least 32 tokens can be cut off. It is zero where
+    /// nothing has been given back: always where no layer has a window.
+    #[must_use]
+    pub fn shortest(&self) -> usize {
+        let kinds = self.layout.kinds().iter().zip(&self.strips);
+        kinds.map(|(kind, strip)| kind.shortest(strip.range().start)).max().unwrap_or(0)
+    }
+
+    /// Refuses a length that it cannot be cut back to, which the caller calls `name()`.
+    pub(crate) fn check_truncate(&self, name: impl Fn() -> String, length: i128) -> Result<()> {
+        let (tokens, shortest) = (self.length, self.shortest());
+        if !(0..=tokens as i128).contains(&length) {
+            return Err(Error::Truncate { name: name(), length, tokens });
+        }
+        if 0 < length && length < shortest as i128 {
+            return Err(Error::Slid { name: name(), length, tokens, shortest });
+        }
+        Ok(())
+    }
+
+    /// Cuts it back to a length that has been checked.
+    pub(crate) fn cut(&mut self, length: usize) {
+        for strip in &mut self.strips {
+            strip.truncate(length);
+        }
+        self.length = length;
+    }
+
+    /// Bytes of the chunks that it holds, alone or with other sequences.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let kinds = self.layout.kinds().iter().zip(&self.strips);
+        kinds.map(|(kind, strip)| strip.len() * kind.shape.chunk_bytes()).sum()
+    }
+
     /// Chunks that this sequence shares with `other`.
     #[must_use]
     pub fn shared_with(&self, other: &Self) -> usize {
-        self.chunks.iter().zip(&other.chunks).filter(|(a, b)| Arc::ptr_eq(a, b)).count()
+        self.strips.iter().zip(&other.strips).map(|(a, b)| a.shared_with(b)).sum()
     }
 
-    pub(crate) fn shape(&self) -> Shape {
-        self.shape
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
-    /// Positions that there are chunks for.
-    pub(super) fn capacity(&self) -> usize {
-        self.chunks.len() * POSITIONS
+    /// The chunks for one kind of layers.
+    #[inline(always)]
+    pub(crate) fn strip(&self, kind: usize) -> &Strip {
+        &self.strips[kind]
     }
 
-    /// Makes room for `count` more positions, which this sequence has alone once `forks` are made.
-    pub(super) fn reserve(&mut self, count: usize, forks: &mut Vec<Fork>) -> Result<()> {
+    /// The positions that its chunks have room for.
+    pub(super) fn room(&self) -> Range<usize> {
+        let ends = self.strips.iter().map(|strip| strip.range().end * POSITIONS);
+        self.length..ends.min().unwrap_or(0)
+    }
+
+    /// Makes sure that, once `forks` are made, it has the chunks alone that it is yet to write to.
+    pub(super) fn diverge(&mut self, forks: &mut Vec<Fork>) -> Result<()> {
         memory::check()?;
-        let mut filled = self.length % POSITIONS;
-        // More than one chunk where positions were reserved and then not written.
-        for chunk in self.chunks.iter_mut().skip(self.length / POSITIONS) {
-            Fork::diverge(chunk, filled, &self.slabs, forks)?;
-            filled = 0;
-        }
-        let more = (self.length + count).div_ceil(POSITIONS).saturating_sub(self.chunks.len());
-        memory::reserve(&mut self.chunks, more)?;
-        while self.capacity() < self.length + count {
-            self.chunks.push(Arc::new(self.slabs.take()?));
-        }
-        Ok(())
+        let kinds = self.layout.kinds().iter().zip(&mut self.strips);
+        kinds.into_iter().try_for_each(|(kind, strip)| strip.diverge(self.length, kind, forks))
+    }
+
+    pub(super) fn strip_mut(&mut self, kind: usize) -> &mut Strip {
+        &mut self.strips[kind]
     }
 
     /// Counts positions that have been written.
     pub(super) fn advance(&mut self, count: usize) {
         self.length += count;
-    }
-
-    /// One head of one layer in a chunk.
-    ///
-    /// # Safety
-    /// While the result lives, nothing writes to this head of this chunk.
-    #[inline(always)]
-    pub(crate) unsafe fn head(&self, chunk: usize, layer: usize, head: usize) -> Head<'_> {
-        let (place, count) = self.place(chunk, layer, head);
-        // SAFETY: that many lines begin at the place, and nothing writes to them, as the caller promises.
-        let lines = unsafe { std::slice::from_raw_parts(place, count) };
-        let (keys, values) = lines.split_at(self.shape.width);
-        Head { keys, values }
-    }
-
-    /// The mutable keys and values of one head of one layer in a chunk.
-    ///
-    /// # Safety
-    /// This sequence has reserved the chunk, and while the result lives nothing else uses this head of it.
-    #[inline(always)]
-    #[expect(clippy::mut_from_ref, reason = "the caller promises exclusive use")]
-    pub(crate) unsafe fn head_mut(
-        &self,
-        chunk: usize,
-        layer: usize,
-        head: usize,
-    ) -> (&mut [Line], &mut [Line]) {
-        let (place, count) = self.place(chunk, layer, head);
-        // SAFETY: that many lines begin at the place, and nothing else uses them, as the caller promises.
-        let lines = unsafe { std::slice::from_raw_parts_mut(place, count) };
-        lines.split_at_mut(self.shape.width)
-    }
-
-    #[inline(always)]
-    fn place(&self, chunk: usize, layer: usize, head: usize) -> (*mut Line, usize) {
-        let count = self.shape.head_lines();
-        (self.chunks[chunk].part(self.shape.head_start(layer, head), count), count)
     }
 }

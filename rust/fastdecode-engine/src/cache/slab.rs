@@ -15,7 +15,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 /// A forked process starts with no slabs: another thread may have held the locks at the fork.
 pub(crate) struct Slabs {
     chunk_lines: usize,
-    slabs: PerProcess<Arc<Mutex<Vec<Arc<Slab>>>>>,
+    list: PerProcess<Arc<Mutex<Vec<Arc<Slab>>>>>,
+    /// How many chunks may be taken until one is refused, as if the system did.
+    #[cfg(test)]
+    left: std::sync::atomic::AtomicUsize,
 }
 
 /// Lines of a slab, roughly (16 MiB).
@@ -48,6 +51,14 @@ unsafe impl Send for Slab {}
 unsafe impl Sync for Slab {}
 
 impl Slab {
+    /// The chunk of this index, which is not in use.
+    fn chunk(self: &Arc<Self>, index: usize, lines: usize) -> Chunk {
+        debug_assert!(index < self.chunks);
+        // SAFETY: within the slab, which has room for `lines` lines at each index that it gives out.
+        let start = unsafe { self.start.add(index * lines) };
+        Chunk { start, lines, index, slab: Arc::clone(self) }
+    }
+
     fn is_idle(&self) -> bool {
         lock(&self.free).len() == self.chunks
     }
@@ -56,25 +67,50 @@ impl Slab {
 /// A stretch of lines that its holder alone uses. Its initial contents are unspecified: zeros, or what
 /// an earlier holder left.
 pub(crate) struct Chunk {
-    slab: Arc<Slab>,
-    index: usize,
+    start: NonNull<Line>,
     lines: usize,
+    index: usize,
+    /// What `start` points into.
+    slab: Arc<Slab>,
 }
+
+// SAFETY: the pointer is to memory of the slab, which lives as long and gives it to this chunk alone.
+unsafe impl Send for Chunk {}
+// SAFETY: as above, and the memory is only reached through pointers.
+unsafe impl Sync for Chunk {}
 
 impl Slabs {
     pub fn new(chunk_lines: usize) -> Self {
-        Self { chunk_lines, slabs: PerProcess::new() }
+        Self {
+            chunk_lines,
+            list: PerProcess::new(),
+            #[cfg(test)]
+            left: usize::MAX.into(),
+        }
+    }
+
+    /// Refuses all chunks after `count` more.
+    #[cfg(test)]
+    pub fn refuse_after(&self, count: usize) {
+        self.left.store(count, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// A chunk that is not in use.
     pub fn take(&self) -> Result<Chunk> {
         let lines = self.chunk_lines;
-        let home = self.slabs.get_or_make(Arc::default);
+        #[cfg(test)]
+        {
+            let left = self.left.load(std::sync::atomic::Ordering::Relaxed);
+            self.refuse_after(left.checked_sub(1).ok_or_else(|| {
+                fastdecode_simd::memory::Refused::by_the_system(lines * size_of::<Line>())
+            })?);
+        }
+        let home = self.list.get_or_make(Arc::default);
         let mut slabs = lock(home);
         for slab in slabs.iter() {
             let index = lock(&slab.free).pop();
             if let Some(index) = index {
-                return Ok(Chunk { slab: Arc::clone(slab), index, lines });
+                return Ok(slab.chunk(index, lines));
             }
         }
         let chunks = (SLAB_LINES / lines.max(1)).clamp(1, MOST);
@@ -88,7 +124,13 @@ impl Slabs {
             process: Process::current(),
         });
         slabs.push(Arc::clone(&slab));
-        Ok(Chunk { slab, index: 0, lines })
+        Ok(slab.chunk(0, lines))
+    }
+
+    /// The number of chunks in use.
+    pub fn in_use(&self) -> usize {
+        let slabs = lock(self.list.get_or_make(Arc::default));
+        slabs.iter().map(|slab| slab.chunks - lock(&slab.free).len()).sum()
     }
 }
 
@@ -100,8 +142,8 @@ impl Chunk {
     #[inline(always)]
     pub fn part(&self, first: usize, count: usize) -> *mut Line {
         assert!(first <= self.lines && count <= self.lines - first);
-        // SAFETY: within the slab, which has room for `lines` lines at each index that it gives out.
-        unsafe { self.slab.start.as_ptr().add(self.index * self.lines + first) }
+        // SAFETY: within the chunk, as has just been checked.
+        unsafe { self.start.as_ptr().add(first) }
     }
 }
 
@@ -159,7 +201,7 @@ mod tests {
     #[test]
     fn a_few_slabs_are_kept() {
         let slabs = Slabs::new(1);
-        let count = || slabs.slabs.get_or_make(Default::default).lock().unwrap().len();
+        let count = || slabs.list.get_or_make(Default::default).lock().unwrap().len();
         let chunks: Vec<_> = (0..(IDLE + 3) * MOST).map(|_| slabs.take().unwrap()).collect();
         assert_eq!(count(), IDLE + 3);
         let last = slabs.take().unwrap();

@@ -84,6 +84,9 @@ pub(crate) trait Network: Send + Sync {
     /// # Errors
     /// If the system refuses memory, before anything is written.
     fn forward(&self, pass: Pass<'_, '_>, logits: &mut [f32]) -> Result<()>;
+
+    /// The window of each layer: the most positions that a token attends to, its own among them.
+    fn windows(&self) -> Vec<Option<usize>>;
 }
 
 /// One forward pass over some new tokens of some sequences.

@@ -20,7 +20,7 @@ use super::rotary::turn;
 use super::row_blocks::{BLOCK_ROWS, RowBlocks};
 use super::run::Run;
 use super::tile::{Floats, Prefetch, Tile, chains, with_rows};
-use crate::cache::{Head, POSITIONS, Reserved, Sequence, Shape};
+use crate::cache::{Head, HeadPlace, POSITIONS, Place, Reserved, Sequence, Shape, Strip, values};
 use fastdecode_simd::{DisjointSlice, LANES, Lanes, Level, Line, Session, kernel};
 use std::ops::Range;
 
@@ -46,7 +46,8 @@ pub(crate) struct Attention<'a> {
     /// Cosines and sines of each row.
     angles: Option<&'a [f32]>,
     heads: &'a Heads,
-    layer: usize,
+    /// Where the layer's keys and values lie.
+    place: Place,
     shape: Shape,
 }
 
@@ -70,27 +71,32 @@ enum Part {
 
 impl<'a> Attention<'a> {
     /// Over these sequences and rows. `qkv` has the queries, keys and values of each row, in this order,
-    /// each head `shape.width` floats; `angles` the cosines and sines of each row.
+    /// each head as wide as in the cache; `angles` the cosines and sines of each row.
     ///
     /// # Panics
-    /// If a row stands at a position that its sequence has not reserved, or a slice has another size.
+    /// If a row stands at a position that its sequence has no room for, the layer keeps another window, or a
+    /// slice has another size.
     pub fn new(
         sequences: &'a mut Reserved<'_>,
         rows: &'a PassRows,
         (qkv, angles): (&'a [f32], Option<&'a [f32]>),
         heads: &'a Heads,
         layer: usize,
-        shape: Shape,
     ) -> Self {
+        let place = sequences.layout().place(layer);
+        let kind = &sequences.layout().kinds()[place.kind];
+        assert_eq!(kind.window, heads.window);
         for segment in rows.segments() {
             let room = sequences.room(segment.sequence);
             assert!(room.start <= segment.start && segment.start + segment.count <= room.end);
+            let first = sequences[segment.sequence].strip(place.kind).range().start;
+            assert!(first <= kind.attended(segment.start).start);
         }
+        let shape = kind.shape;
         assert!(heads.queries.is_multiple_of(shape.heads) && heads.window != Some(0));
         assert_eq!(qkv.len(), rows.len() * (heads.queries + 2 * shape.heads) * shape.width);
         assert!(angles.is_none_or(|angles| angles.len() <= rows.len() * shape.width));
-        assert!(layer < shape.layers && sequences.iter().all(|one| one.shape() == shape));
-        Self { sequences, rows, qkv, angles, heads, layer, shape }
+        Self { sequences, rows, qkv, angles, heads, place, shape }
     }
 
     /// Appends the new keys and values to the cache, and attends from each row to the positions up to its
@@ -152,6 +158,26 @@ impl<'a> Task<'a> {
         &self.attention.qkv[row * self.stride + head * width..][..width]
     }
 
+    /// The chunks of a sequence for this layer.
+    #[inline(always)]
+    fn strip(self, sequence: usize) -> &'a Strip {
+        self.attention.sequences[sequence].strip(self.attention.place.kind)
+    }
+
+    /// The chunks of a sequence for this layer, and how many of them it had before this pass.
+    #[inline(always)]
+    fn written(self, sequence: usize) -> (&'a Strip, usize) {
+        let strip = self.strip(sequence);
+        let chunks = self.attention.sequences[sequence].len().div_ceil(POSITIONS);
+        (strip, chunks.saturating_sub(strip.range().start))
+    }
+
+    /// Where a head of keys and values lies in them.
+    #[inline(always)]
+    fn place(self, head: usize) -> HeadPlace {
+        self.attention.shape.head(self.attention.place.layer, head)
+    }
+
     /// Whether heads of queries and keys are taken as they are.
     #[inline(always)]
     fn plain(self) -> bool {
@@ -172,14 +198,15 @@ impl<'a> Task<'a> {
 
     #[inline(always)]
     fn append<L: Lanes>(self, l: L, segment: &Segment, head: usize, prepared: &mut Vec<f32>) {
-        let Attention { sequences, layer, heads, shape, .. } = *self.attention;
-        let sequence = &sequences[segment.sequence];
+        let Attention { heads, shape, .. } = *self.attention;
+        let (strip, place) = (self.strip(segment.sequence), self.place(head));
         for i in 0..segment.count {
             let (row, position) = (segment.first + i, segment.start + i);
             // SAFETY: the position is reserved, as `new` has checked, and `Reserved` is borrowed mutably.
             // Each segment has a sequence of its own, whose head is appended to either by the task of the
             // only row block that reads it, or in a phase before.
-            let (keys, values) = unsafe { sequence.head_mut(position / POSITIONS, layer, head) };
+            let (keys, values) =
+                unsafe { strip.head_mut(strip.place_of(position / POSITIONS), place) };
             let lane = position % POSITIONS;
             let mut key = self.head(row, heads.queries + head);
             if !self.plain() {
@@ -195,9 +222,7 @@ impl<'a> Task<'a> {
                 line.0[lane] = *key;
             }
             let value = self.head(row, heads.queries + shape.heads + head);
-            for (line, value) in values[lane * shape.across..].iter_mut().zip(value.chunks(LANES)) {
-                line.0[..value.len()].copy_from_slice(value);
-            }
+            values::write(values, lane, value);
         }
     }
 }
@@ -233,7 +258,8 @@ fn attend_block_body<L: Tile>(
     to: &mut [f32],
 ) {
     let mut workspace = Vec::new();
-    let Attention { sequences, rows, .. } = *task.attention;
+    let rows = task.attention.rows;
+    let place = task.place(head);
     let Range { start, end } = blocks.range(block);
     let mut row = start;
     while row < end {
@@ -243,19 +269,20 @@ fn attend_block_body<L: Tile>(
             task.append(l, segment, head, &mut workspace);
         }
         let last = end.min(segment.first + segment.count);
-        let next = (last < end).then(|| &sequences[rows.segment(last).sequence]);
+        let next = (last < end).then(|| task.written(rows.segment(last).sequence));
         let queries = (last - row) * task.group;
         for first in (0..queries).step_by(L::ROWS) {
             let count = L::ROWS.min(queries - first);
             let tile = QueryTile {
                 task,
                 next: if first + count == queries { next } else { None },
-                sequence: &sequences[segment.sequence],
+                strip: task.strip(segment.sequence),
+                place,
                 position: segment.start + row - segment.first,
                 row,
                 first,
                 head,
-                place: row - start,
+                column: row - start,
                 height: end - start,
             };
             with_rows!(count, L::ROWS, attend_rows::<L; R, 2>(l, tile, &mut workspace, to));
@@ -269,9 +296,12 @@ fn attend_block_body<L: Tile>(
 #[derive(Clone, Copy)]
 struct QueryTile<'a> {
     task: Task<'a>,
-    sequence: &'a Sequence,
-    /// The sequence of the rows after these, in this row block.
-    next: Option<&'a Sequence>,
+    strip: &'a Strip,
+    /// Where the head lies in each of its chunks.
+    place: HeadPlace,
+    /// The chunks of the sequence of the rows after these, in this row block, and how many of them have been
+    /// written to.
+    next: Option<(&'a Strip, usize)>,
     /// The first row, and its position in the sequence.
     row: usize,
     position: usize,
@@ -279,7 +309,7 @@ struct QueryTile<'a> {
     first: usize,
     head: usize,
     /// The place of the first row in the row block.
-    place: usize,
+    column: usize,
     height: usize,
 }
 
@@ -303,12 +333,12 @@ impl<'a> QueryTile<'a> {
         start..end
     }
 
-    /// Keys and values of a chunk.
+    /// Keys and values of a chunk of the strip.
     #[inline(always)]
     fn head(self, chunk: usize) -> Head<'a> {
         // SAFETY: new positions were written by this task, or in a phase that has ended; nothing else writes
         // to these sequences.
-        unsafe { self.sequence.head(chunk, self.task.attention.layer, self.head) }
+        unsafe { self.strip.head(chunk, self.place) }
     }
 
     /// The keys of a chunk of the next sequence. Chunks lie far apart, so they are prefetched: the values
@@ -317,8 +347,8 @@ impl<'a> QueryTile<'a> {
     fn next_keys(self, chunk: usize) -> &'a [Line] {
         match self.next {
             // SAFETY: as above: the rows of a row block belong to one task.
-            Some(next) if chunk < next.len().div_ceil(POSITIONS) => unsafe {
-                next.head(chunk, self.task.attention.layer, self.head).keys
+            Some((next, written)) if chunk < written => unsafe {
+                next.head(chunk, self.place).keys
             },
             _ => &[],
         }
@@ -333,10 +363,11 @@ fn attend_rows<L: Tile, const R: usize, const N: usize>(
     to: &mut [f32],
 ) {
     let task = tile.task;
-    let Shape { width, across, .. } = task.attention.shape;
+    let Shape { width, .. } = task.attention.shape;
     // Chunks before the window are not read.
-    let begin = tile.reach(0).start / POSITIONS;
-    let before = begin * POSITIONS;
+    let first = tile.reach(0).start / POSITIONS;
+    let before = first * POSITIONS;
+    let begin = tile.strip.place_of(first);
     let count = tile.reach(R - 1).end - before;
     let chunks = count.div_ceil(POSITIONS);
     let positions = chunks * POSITIONS;
@@ -402,14 +433,14 @@ fn attend_rows<L: Tile, const R: usize, const N: usize>(
         }
     }
 
-    let mut vector = 0;
-    while vector < across {
+    let terms = &terms[..count * R];
+    let (mut vector, whole) = (0, width / LANES);
+    while vector < width.div_ceil(LANES) {
         // Enough chains to hide an addition's latency, as far as there are registers.
-        let terms = &terms[..count * R];
         let four = R <= FEW && L::LONE == 4 && 4 * R <= L::ROWS * L::ACROSS;
-        let taken = if four && vector + 4 <= across {
+        let taken = if four && vector + 4 <= whole {
             mix::<L, R, 4>(l, tile, begin, terms, vector, &totals, to)
-        } else if (L::ACROSS == 2 || R <= L::ROWS_OF_TWO) && vector + N <= across {
+        } else if (L::ACROSS == 2 || R <= L::ROWS_OF_TWO) && vector + N <= whole {
             mix::<L, R, N>(l, tile, begin, terms, vector, &totals, to)
         } else {
             mix::<L, R, 1>(l, tile, begin, terms, vector, &totals, to)
@@ -459,7 +490,7 @@ fn scores_of<L: Lanes, const R: usize, const C: usize>(
 }
 
 /// `N` vectors, from `vector` on, of the means of the values weighted by `terms`, which has `R` for each
-/// position from that of chunk `begin` on.
+/// position from that of the strip's chunk `begin` on.
 #[inline(always)]
 fn mix<L: Lanes, const R: usize, const N: usize>(
     l: L,
@@ -470,14 +501,22 @@ fn mix<L: Lanes, const R: usize, const N: usize>(
     totals: &[f32; BLOCK_ROWS],
     to: &mut [f32],
 ) -> usize {
-    let Shape { width, across, .. } = tile.task.attention.shape;
+    let Shape { width, .. } = tile.task.attention.shape;
+    let whole = width / LANES;
     let mut acc = [[l.splat(0.0); N]; R];
     for (chunk, terms) in terms.chunks(POSITIONS * R).enumerate() {
         let chunk = begin + chunk;
-        let values = &tile.head(chunk).values[vector..];
+        let values = tile.head(chunk).values;
+        let rests;
+        let (values, step) = if N == 1 && vector == whole {
+            rests = values::rests(values);
+            (&rests[..], 1)
+        } else {
+            (&values[vector..], whole)
+        };
         let next = if vector == 0 { tile.next_keys(chunk) } else { &[] };
         let prefetch = Prefetch::of(next, 4);
-        chains::<L, Floats<0>, R, N, 4>(l, values, across, terms, R, prefetch, &mut acc);
+        chains::<L, Floats<0>, R, N, 4>(l, values, step, terms, R, prefetch, &mut acc);
     }
     for r in 0..R {
         let (row, member) = tile.query(r);
@@ -486,7 +525,7 @@ fn mix<L: Lanes, const R: usize, const N: usize>(
             l.store(l.div(*sum, l.splat(totals[r])), &mut mean);
             let first = (vector + n) * LANES;
             let used = LANES.min(width - first);
-            let place = (member * width + first) * tile.height + tile.place + row;
+            let place = (member * width + first) * tile.height + tile.column + row;
             for (to, y) in to.iter_mut().skip(place).step_by(tile.height).zip(&mean[..used]) {
                 *to = *y;
             }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fastdecode_engine::{
-    Batch, Config, Elements, Error, Format, Model, Result, Tensor, Tensors, Wanted, Workspace,
+    Batch, Config, Elements, Error, Format, Model, Result, Sequence, Tensor, Tensors, Wanted,
+    Workspace,
 };
 use fastdecode_simd::memory;
 use half::f16;
@@ -178,10 +179,18 @@ impl NativeModel {
         self.model.config().context()
     }
 
-    /// Memory of one token of one sequence in the KV cache, in bytes.
+    /// Memory of one token of one sequence in the KV cache, in bytes. Layers with a window give those of a
+    /// token back once it is out of reach.
     #[getter]
     fn bytes_per_token(&self) -> usize {
         self.model.bytes_per_token()
+    }
+
+    /// Memory that all sequences of the model hold in the KV cache at the moment, in bytes. What sequences
+    /// share counts once.
+    #[getter]
+    fn cache_nbytes(&self) -> usize {
+        self.model.cache_bytes()
     }
 
     /// Memory of the weights, in bytes.
@@ -356,6 +365,35 @@ impl NativeRows {
     fn keep(&mut self, rows: &Bound<'_, PyAny>) -> PyResult<()> {
         let rows: Vec<i64> = arguments::read(rows, "rows")?;
         self.batch.keep(&rows).map_err(exception)
+    }
+
+    /// Cut sequences back to their first tokens. What they then go on with gives the same bits as after a
+    /// prompt of these tokens.
+    ///
+    /// Memory of the cache that no sequence needs any more is given back. Layers with a window (sliding or
+    /// local attention) keep what the next token attends to and the 32 positions before that, so a sequence can
+    /// always be cut back by 32 tokens, and to 0; models without windows allow every length.
+    ///
+    /// Parameters
+    /// ----------
+    /// lengths : int64 array, (sequences,)
+    ///     Tokens that remain of each sequence; its own length leaves it as it is.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     If a length is negative or greater than that of its sequence, layers with a window no longer
+    ///     have what it needs, or the number of lengths is not that of the sequences. All sequences are
+    ///     then unchanged.
+    fn truncate(&mut self, lengths: &Bound<'_, PyAny>) -> PyResult<()> {
+        let lengths: Vec<i64> = arguments::read(lengths, "lengths")?;
+        self.batch.truncate(&lengths).map_err(exception)
+    }
+
+    /// The number of tokens of each sequence.
+    #[getter]
+    fn lengths(&self) -> Vec<usize> {
+        self.batch.sequences().iter().map(Sequence::len).collect()
     }
 }
 

@@ -65,8 +65,7 @@ impl Network for Decoder {
             layer.norm_1.apply(run, blocks, residual, width, normed);
             layer.qkv.apply(run, blocks, normed, Output::Rows(qkv));
             let inputs = (&*qkv, layer.rotary.map(|rotary| angles[rotary]));
-            Attention::new(sequences, rows, inputs, &layer.heads, index, self.shape)
-                .apply(run, blocks, mixed);
+            Attention::new(sequences, rows, inputs, &layer.heads, index).apply(run, blocks, mixed);
             add(run, blocks, mixed, &layer.out, layer.after_attention.as_ref(), after, residual);
             if !layer.parallel {
                 layer.norm_2.apply(run, blocks, residual, width, normed);
@@ -87,6 +86,10 @@ impl Network for Decoder {
         self.norm.apply(run, blocks, residual, width, normed);
         self.head.apply(run, blocks, normed, Output::Rows(logits));
         Ok(())
+    }
+
+    fn windows(&self) -> Vec<Option<usize>> {
+        self.layers.iter().map(|layer| layer.heads.window).collect()
     }
 }
 

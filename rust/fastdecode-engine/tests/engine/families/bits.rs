@@ -138,6 +138,6 @@ fn in_any_company(small: &Small, format: Format) {
 fn the_cache_has_its_real_size() {
     let small = all().into_iter().find(|small| small.name == "llama").unwrap();
     let model = small.model(Format::Float32, Level::detect(), 1);
-    // Heads of 20 dimensions: keys as they are, values in two vectors of sixteen.
-    assert_eq!(model.bytes_per_token(), 2 * 2 * (20 + 32) * 4);
+    // Two layers, two heads of 20 dimensions.
+    assert_eq!(model.bytes_per_token(), 2 * 2 * 2 * 20 * 4);
 }

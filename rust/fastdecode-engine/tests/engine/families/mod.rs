@@ -4,6 +4,7 @@ mod bits;
 mod classic;
 mod gated;
 mod plain;
+mod windows;
 
 use crate::small::Named;
 use fastdecode_core::philox::philox4x32;
@@ -43,6 +44,16 @@ impl Small {
     /// With another order or other names in the model's file.
     fn with_weights(mut self, change: impl FnOnce(&mut Named)) -> Self {
         change(&mut self.stored);
+        self
+    }
+
+    /// With a context of `context` tokens.
+    fn with_context(mut self, context: usize) -> Self {
+        self.config["max_position_embeddings"] = context.into();
+        if let Some((shape, x)) = self.stored.get_mut("transformer.wpe.weight") {
+            shape[0] = context;
+            *x = fill("transformer.wpe.weight", shape);
+        }
         self
     }
 
