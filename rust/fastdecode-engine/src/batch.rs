@@ -108,7 +108,8 @@ impl Batch {
     /// none holds is given back.
     ///
     /// Layers with a window hold what the next token attends to and the 32 positions before that. So a sequence
-    /// can be cut back by 32 tokens, and further where [`Sequence::shortest`] says so.
+    /// can be cut back to 32 tokens below the greatest length that it has had, and further where
+    /// [`Sequence::shortest`] says so.
     ///
     /// # Errors
     /// For another number of lengths than sequences, one that is negative or greater than that of its sequence,

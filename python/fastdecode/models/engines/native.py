@@ -176,8 +176,8 @@ class NativeEngine:
         Beyond `step`, `keep` and `join`, the rows can be cut back: `rows.truncate(lengths)` leaves
         the first `lengths[i]` tokens of row i, and what it goes on with has the bits that it has
         after a prompt of these tokens. Layers with a window keep 32 positions more than the next
-        token attends to, so 32 tokens can always be cut off, or all; a length that needs more is a
-        `ValueError`.
+        token attends to, so a row can be cut back to 32 tokens below the greatest length that it
+        has had, or to 0; a length that needs more is a `ValueError`.
         """
         rows = self.packed().rows()
         return rows, rows.join([list(prompt) for prompt in prompts], list(repeats))

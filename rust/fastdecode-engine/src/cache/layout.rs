@@ -4,8 +4,8 @@ use super::shape::{POSITIONS, Shape};
 use super::slab::Slabs;
 use std::ops::Range;
 
-/// Positions that layers with a window keep beyond those that the next token attends to, so that at least
-/// this many tokens can be cut off a sequence.
+/// Positions that layers with a window keep beyond those that the next token attends to, so that this many
+/// tokens can be cut off a sequence.
 pub const SLACK: usize = 32;
 
 /// The KV cache of a model: its layers in kinds, each of which has a strip of chunks in every sequence.

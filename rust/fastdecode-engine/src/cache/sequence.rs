@@ -57,8 +57,8 @@ impl Sequence {
     }
 
     /// The least length, beside zero, that it can be cut back to. Layers with a window keep what the next token
-    /// attends to and the 32 positions before that, so at least 32 tokens can be cut off. It is zero where
-    /// nothing has been given back: always where no layer has a window.
+    /// attends to and the 32 positions before that, so this is at least 32 tokens below the greatest length
+    /// that it has had. It is zero where nothing has been given back: always where no layer has a window.
     #[must_use]
     pub fn shortest(&self) -> usize {
         let kinds = self.layout.kinds().iter().zip(&self.strips);

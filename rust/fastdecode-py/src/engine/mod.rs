@@ -372,7 +372,8 @@ impl NativeRows {
     ///
     /// Memory of the cache that no sequence needs any more is given back. Layers with a window (sliding or
     /// local attention) keep what the next token attends to and the 32 positions before that, so a sequence can
-    /// always be cut back by 32 tokens, and to 0; models without windows allow every length.
+    /// be cut back to 32 tokens below the greatest length that it has had, and to 0; models without windows
+    /// allow every length.
     ///
     /// Parameters
     /// ----------

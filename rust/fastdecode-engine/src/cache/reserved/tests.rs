@@ -18,8 +18,7 @@ fn layout(windows: &[Option<usize>]) -> Arc<Layout> {
 
 /// Appends positions of `news[i]` to sequence i, in passes as those of a model.
 fn append(layout: &Layout, sequences: &mut [Sequence], news: &[Vec<f32>]) -> Result<()> {
-    let pool = Pool::new();
-    let mut session = pool.session(2);
+    let mut session = Pool::global().session(2);
     let empty = sequences.iter().all(Sequence::is_empty);
     let mut reserved = Reserved::new(sequences, |i| news[i].len(), PASS, layout, &mut session)?;
     let (mut sequence, mut done) = (0, 0);
@@ -133,7 +132,7 @@ fn check(layout: &Layout, sequences: &[Sequence], lists: &[Vec<f32>]) {
 
 #[test]
 fn random_programs() {
-    let (programs, steps) = if cfg!(miri) { (2, 12) } else { (300, 60) };
+    let (programs, steps) = if cfg!(miri) { (2, 12) } else { (120, 60) };
     let kinds: [&[Option<usize>]; 6] = [
         &[None],
         &[Some(1)],
@@ -235,8 +234,7 @@ fn all_sequences_but_one_copy_a_shared_chunk() {
 #[test]
 fn unused_room_is_shared_by_nobody() {
     let layout = layout(&[None]);
-    let pool = Pool::new();
-    let mut session = pool.session(1);
+    let mut session = Pool::global().session(1);
     let mut first = [Sequence::new(Arc::clone(&layout))];
     let mut reserved = Reserved::new(&mut first, |_| 1, PASS, &layout, &mut session).unwrap();
     // As where the pass then fails.

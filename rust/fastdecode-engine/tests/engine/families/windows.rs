@@ -11,9 +11,13 @@ use std::sync::Arc;
 /// Longer than two passes of a prompt.
 const LONG: usize = 1700;
 
-/// Digests of the logits of a long prompt in three passes and of the forty tokens after it, in float32. They
-/// were computed by an engine that kept all positions.
-const GOLDEN: &[(&str, u64)] = &[("qwen3", 0), ("mistral", 0), ("gemma3_text", 0), ("gpt_neo", 0)];
+/// Digests of the logits of a long prompt in three passes and of the forty tokens after it, in float32.
+const GOLDEN: &[(&str, u64)] = &[
+    ("qwen3", 0xae00_721e_785b_7546),
+    ("mistral", 0x3ffe_39dc_4336_c506),
+    ("gemma3_text", 0xc682_4bdc_2ee9_54c3),
+    ("gpt_neo", 0x7a2a_e8c6_bc48_518c),
+];
 
 /// The small models that have layers with a window, with a longer context.
 fn windowed(context: usize) -> impl Iterator<Item = Small> {
@@ -37,6 +41,7 @@ fn golden_digests_of_long_texts() {
             batch.step(&[*token], &mut logits).unwrap();
             words.extend(bits(&logits));
         }
+        assert!(words.iter().all(|&word| f32::from_bits(word).is_finite()));
         (small.name, digest(&words))
     });
     assert_eq!(found.collect::<Vec<_>>(), GOLDEN, "\n{GOLDEN:#x?}");
@@ -123,7 +128,7 @@ fn random_programs() {
                 let row = one % count;
                 let (length, shortest) =
                     (rows.histories[row].len(), rows.batch.sequences()[row].shortest());
-                assert!(shortest <= length.saturating_sub(32));
+                assert!(shortest <= length);
                 let some = length - three % (length - shortest + 1);
                 rows.truncate(row, if two % 8 == 0 { 0 } else { some });
             } else {
