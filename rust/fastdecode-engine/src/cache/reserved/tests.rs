@@ -17,8 +17,13 @@ fn layout(windows: &[Option<usize>]) -> Arc<Layout> {
 }
 
 /// Appends positions of `news[i]` to sequence i, in passes as those of a model.
-fn append(layout: &Layout, sequences: &mut [Sequence], news: &[Vec<f32>]) -> Result<()> {
-    let mut session = Pool::global().session(2);
+fn append(
+    pool: &Pool,
+    layout: &Layout,
+    sequences: &mut [Sequence],
+    news: &[Vec<f32>],
+) -> Result<()> {
+    let mut session = pool.session(2);
     let empty = sequences.iter().all(Sequence::is_empty);
     let mut reserved = Reserved::new(sequences, |i| news[i].len(), PASS, layout, &mut session)?;
     let (mut sequence, mut done) = (0, 0);
@@ -141,6 +146,7 @@ fn random_programs() {
         &[Some(40), None, Some(3)],
         &[Some(200)],
     ];
+    let pool = Pool::new();
     for program in 0..programs {
         let layout = layout(kinds[program % kinds.len()]);
         let mut sequences = vec![Sequence::new(Arc::clone(&layout))];
@@ -182,7 +188,7 @@ fn random_programs() {
                     if one % 4 == 0 {
                         layout.kinds()[one % layout.kinds().len()].slabs.refuse_after(three % 5);
                     }
-                    if append(&layout, &mut sequences, &news).is_ok() {
+                    if append(&pool, &layout, &mut sequences, &news).is_ok() {
                         for (list, news) in lists.iter_mut().zip(news) {
                             list.extend(news);
                         }
@@ -204,7 +210,7 @@ fn random_programs() {
 fn all_sequences_but_one_copy_a_shared_chunk() {
     let layout = layout(&[None, Some(9)]);
     let mut sequences = vec![Sequence::new(Arc::clone(&layout))];
-    let mut x = 0.0;
+    let (pool, mut x) = (Pool::new(), 0.0);
     for step in 0..3 * POSITIONS {
         if step % 5 == 3 {
             // Three of each of the first two.
@@ -216,7 +222,7 @@ fn all_sequences_but_one_copy_a_shared_chunk() {
             (0..2).flat_map(|kind| sequences.iter().map(move |one| places(one, kind))).collect()
         };
         let before = all(&sequences);
-        append(&layout, &mut sequences, &news).unwrap();
+        append(&pool, &layout, &mut sequences, &news).unwrap();
         let copies = before
             .iter()
             .zip(all(&sequences))
@@ -234,7 +240,8 @@ fn all_sequences_but_one_copy_a_shared_chunk() {
 #[test]
 fn unused_room_is_shared_by_nobody() {
     let layout = layout(&[None]);
-    let mut session = Pool::global().session(1);
+    let pool = Pool::new();
+    let mut session = pool.session(1);
     let mut first = [Sequence::new(Arc::clone(&layout))];
     let mut reserved = Reserved::new(&mut first, |_| 1, PASS, &layout, &mut session).unwrap();
     // As where the pass then fails.
@@ -251,7 +258,7 @@ fn unused_room_is_shared_by_nobody() {
 fn a_window_takes_no_more_memory_after_ten_of_them() {
     let layout = layout(&[None, Some(64), Some(64)]);
     let mut sequences = [Sequence::new(Arc::clone(&layout))];
-    append(&layout, &mut sequences, &[vec![1.0; 640]]).unwrap();
+    append(&Pool::new(), &layout, &mut sequences, &[vec![1.0; 640]]).unwrap();
     let token = |layers: usize| 2 * layers * SHAPE.heads * SHAPE.width * 4;
     let [full, windowed] = layout.kinds() else { unreachable!() };
     assert_eq!(full.slabs.in_use() * full.shape.chunk_bytes(), 640 * token(1));
