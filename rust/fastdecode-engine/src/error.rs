@@ -160,7 +160,8 @@ pub enum Error {
     },
     /// A length that a sequence cannot be cut back to.
     #[error(
-        "{name}={length} is outside 0..={tokens}, the lengths that a sequence of {tokens} tokens can be cut back to"
+        "{name}={length} is outside 0..={tokens}, the lengths that a sequence of {tokens} tokens can be \
+         cut back to"
     )]
     Truncate {
         /// The argument.
