@@ -198,7 +198,11 @@ BANNED = np.array([[0, 0], [-np.inf, -np.inf]], np.float32)
         (lambda: core.argmax(np.float32(1)), TypeError, r"NumPy array or a torch tensor"),
         (lambda: core.argmax(GOOD.astype(float)), TypeError, r"got float64; convert.*float32"),
         (lambda: core.argmax(GOOD.astype(int)), TypeError, r"got int64"),
-        (lambda: core.argmax([1.0]), TypeError, r"NumPy array or a torch tensor, got list"),
+        (
+            lambda: core.argmax([1.0]),
+            TypeError,
+            r"NumPy array or a torch tensor, got \[1.0\] of type list",
+        ),
         (lambda: core.top_k(GOOD, 0), ValueError, r"k=0 must be between 1 and .* 4"),
         (lambda: core.top_k(GOOD, 5), ValueError, r"k=5 must be between 1 and .* 4"),
         (lambda: core.Sample(temperature=-1), ValueError, r"temperature=-1 must be .*>= 0"),

@@ -279,7 +279,10 @@ def test_dtypes_and_engines_reach_the_model(unloaded):
     )
     found = fastdecode.next_token(text, model="demo", engine="torch", dtype="float64", device="cpu")
     assert found[0].token_id == fastdecode.next_token(text, model="demo")[0].token_id
-    with pytest.raises(TypeError, match=r"^score\(\) got an unexpected keyword argument 'modle'$"):
+    with pytest.raises(
+        TypeError,
+        match=r"^score\(\) got an unexpected keyword argument 'modle'; did you mean 'model'\?$",
+    ):
         fastdecode.score(text, modle="demo")
     decoder = Decoder.from_pretrained("demo")
     for more in ({"device": "cpu"}, {"revision": "main"}, {"dtype": "int8"}, {"engine": "torch"}):

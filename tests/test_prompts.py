@@ -110,9 +110,9 @@ REFUSED = [
     (np.array(5), TypeError, r"^prompts must be a string, token ids, or a sequence"),
     ([b"Once"], TypeError, r"^prompts\[0\] must be a string or a list of token ids, not bytes"),
     ([None], TypeError, r"^prompts\[0\] must be a string or a list of token ids, not NoneType"),
-    ({5, 6}, TypeError, r"^prompts is a set, and token ids need an order; give a list"),
-    ({5: "a"}, TypeError, r"^prompts is a dict, and token ids need an order"),
-    ([frozenset((5, 6))], TypeError, r"^prompts\[0\] is a frozenset, and token ids need an order"),
+    ({5, 6}, TypeError, r"^prompts must be .*, not set \(.*\), which has no order; give a list"),
+    ({5: "a"}, TypeError, r"^prompts must be .*, not dict \({5: 'a'}\)"),
+    ([frozenset((5, 6))], TypeError, r"^prompts\[0\] must be .*, not frozenset .*no order"),
     ({"input_ids": [[5]]}, TypeError, r'^prompts is a dict; give its "input_ids"'),
     ([list(range(64))], ValueError, r"^prompts\[0\] has 64 tokens, but the model's context is 64"),
 ]
@@ -122,7 +122,7 @@ REFUSED = [
 def test_bad_token_ids_are_refused_by_place(decoder, given, error, message):
     with pytest.raises(error, match=message):
         decoder.generate(given)
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message.replace("^prompts", "^prompt", 1)):
         decoder.stream(given)
 
 
@@ -160,7 +160,7 @@ def test_decode_says_what_it_takes(decoder):
         5: r"^ids must be a list of token ids, or several, not int \(5\)",
         (True,): r"^ids\[0\] must be a list of token ids, not bool \(True\)",
         ((5,), 6): r"^ids\[1\] must be a list of token ids, not int \(6\)",
-        frozenset((5, 6)): r"^ids is a frozenset, and token ids need an order",
+        frozenset((5, 6)): r"^ids must be .*, not frozenset .*no order",
     }.items():
         with pytest.raises(TypeError, match=message):
             decoder.decode(wrong)

@@ -277,25 +277,42 @@ def out_of_range(logits, seed, streams):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: testing.Bets([[1.0]]), r"expected must be one probability a token; got shape"),
+        (lambda: testing.Bets([[1.0]]), r"expected must be \(vocab,\), with .*got shape \(1, 1\)"),
         (lambda: testing.Bets([1.0, -1.0]), r"expected must be finite and >= 0"),
-        (lambda: testing.check_fit(RIGHT, ROW, [1.0]), r"expected has shape \(1,\) for .*\(8,\)"),
+        (
+            lambda: testing.check_fit(RIGHT, ROW, [1.0]),
+            r"expected has shape \(1,\), and must have \(8,\)",
+        ),
         (lambda: testing.check_fit(RIGHT, ROW, ROW * 0 + 1, false_alarm=0), "false_alarm=0 must"),
-        (lambda: testing.check_fit(RIGHT, ROW, ROW * 0 + 1, draws=0), "draws=0 must be at least 1"),
-        (lambda: testing.check_support(RIGHT, ROW, [True]), r"allowed has shape \(1,\) for a row"),
+        (
+            lambda: testing.check_fit(RIGHT, ROW, ROW * 0 + 1, draws=0),
+            "draws must be in 1.*, not 0",
+        ),
+        (
+            lambda: testing.check_support(RIGHT, ROW, [True]),
+            r"allowed has shape \(1,\), and must have",
+        ),
         (lambda: fit(wrong_shape), r"tokens of shape \(4096, 1\) for 4096 rows.*one a row"),
         (lambda: fit(out_of_range), r"token 8 for row 0, outside the vocabulary, 0\.\.7"),
         (lambda: testing.check_batch_invariance(RIGHT, BATCH[:1]), "at least two rows"),
-        (lambda: testing.check_batch_invariance(RIGHT, ROW), r"batch of rows.*got \(8,\)"),
-        (lambda: testing.check_ticket_map(np.copy, [0.5]), "non-negative integer a token"),
+        (
+            lambda: testing.check_batch_invariance(RIGHT, ROW),
+            r"logits must be \(batch, vocab\), .*got shape \(8,\)",
+        ),
+        (lambda: testing.check_ticket_map(np.copy, [-1]), "weights must not be negative"),
         (lambda: testing.check_ticket_map(np.copy, [0, 0]), "add up to 0, which must be in"),
         (lambda: testing.check_ticket_map(np.max, [1, 2]), r"shape \(\) for 3 tickets"),
-        (lambda: rows.adversarial(0), "vocabulary=0 must be at least 1"),
+        (lambda: rows.adversarial(0), "vocabulary must be in 1.*not 0"),
     ],
 )
 def test_bad_input_is_refused_with_the_fix(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_weights_are_integers():
+    with pytest.raises(TypeError, match=r"weights must be an array of integers, not list \(\[0\.5"):
+        testing.check_ticket_map(np.copy, [0.5])
 
 
 @pytest.mark.parametrize("vocabulary", [1, 2, 3, 17, 5000])

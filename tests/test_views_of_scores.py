@@ -315,7 +315,7 @@ LABELS = [
     (["a", "b"], {"priors": [1, 0]}, ValueError, "priors has 0.0 for 'b'; give a number above"),
     (["a", "b"], {"priors": [1]}, ValueError, "priors has 1 entries for 2 labels"),
     (["a", "b"], {"priors": ["1", 2]}, TypeError, r"priors\[0\] must be a number, not '1'"),
-    (["a", "b"], {"priors": 3}, TypeError, "priors must be one a label.*not int"),
+    (["a", "b"], {"priors": 3}, TypeError, "priors must be a number for each label.*not int"),
     (["a", "b"], {"priors": {"a": 1}}, ValueError, "priors has nothing for the label 'b'; add it"),
     (["a", "b"], {"priors": {"a": 1, "b": 1, "c": 1}}, ValueError, "priors has 'c', which is not"),
     (["a", "b"], {"prompts": "The film:"}, ValueError, r"prompts='The film:' has no \{label\}"),
@@ -335,7 +335,7 @@ def test_bad_texts(decoder):
         decoder.compare(["Once", ""])
     with pytest.raises(ValueError, match=r"^texts\[2\] is empty"):
         decoder.surprising(["Once", "upon", ""])
-    with pytest.raises(ValueError, match=r"^text is empty"):
+    with pytest.raises(ValueError, match=r"^texts is empty"):
         decoder.classify("", ["a", "b"])
     with pytest.raises(ValueError, match=r"^texts\[0\] is empty"):
         decoder.classify([""], ["a", "b"])

@@ -322,7 +322,8 @@ def classify(
         ValueError: for labels that are empty, repeated or fewer than two, for prompts or priors
             that do not match them, for an empty text or one longer than the context.
     """
-    return _opened("classify", source).classify(
+    # Its scorer, since this function has another name for the texts.
+    return _opened("classify", source)._scorer.classify(
         text,
         labels,
         prompts=prompts,
@@ -331,6 +332,7 @@ def classify(
         bos=bos,
         eos=eos,
         progress=progress,
+        name="text",
     )
 
 
@@ -453,11 +455,15 @@ def fingerprint(
     from fastdecode.loaded import resolve
     from fastdecode.models.identity.fingerprint import of_objects
     from fastdecode.models.identity.source import Source
+    from fastdecode.options import checks
 
+    checks.boolean("exact", exact)
+    if revision is not None:
+        checks.string("revision", revision)
     if callable(getattr(model, "state_dict", None)):
         return of_objects(model, tokenizer, exact=exact)
-    if tokenizer is None and (isinstance(model, str) or hasattr(model, "__fspath__")):
-        found = Source(str(model), revision).fingerprint(exact=exact)
+    if tokenizer is None and (isinstance(model, str) or hasattr(type(model), "__fspath__")):
+        found = Source(checks.path("model", model), revision).fingerprint(exact=exact)
         if found.weights is not None:
             return found
     return resolve(model, tokenizer, revision=revision).fingerprint(exact=exact)
@@ -544,10 +550,18 @@ def verify(
 
 
 def _split(arguments: Mapping[str, Any]) -> tuple[Decoder, dict[str, Any]]:
-    """The decoder that some of the arguments choose, and the other arguments."""
+    """The decoder that some of the arguments choose, and the other arguments.
+
+    Raises:
+        TypeError: for an unknown keyword, before a model is loaded.
+    """
     from fastdecode.loaded import resolve
+    from fastdecode.options import keywords
 
     rest = dict(arguments)
+    for name in rest:
+        if name not in GenerateCall.__annotations__:
+            raise TypeError(keywords.unknown(name))
     names = ModelArguments.__annotations__
     source = {"model": DEFAULT_MODEL} | {name: rest.pop(name) for name in names if name in rest}
     return resolve(**source), rest
@@ -561,5 +575,10 @@ def _opened(function: str, source: Mapping[str, Any]) -> Decoder:
     """
     for name in source:
         if name not in ModelArguments.__annotations__:
-            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+            import inspect
+
+            from fastdecode.options import misspelt
+
+            known = inspect.signature(globals()[function]).parameters
+            raise TypeError(misspelt.of_call(function, name, known))
     return _split(source)[0]

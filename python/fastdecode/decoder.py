@@ -15,7 +15,7 @@ from fastdecode.models.identity.source import Source
 from fastdecode.models.loading import open_object, open_pretrained, release_memory
 from fastdecode.models.pieces import Pieces
 from fastdecode.models.placement import device_name, dtype_name
-from fastdecode.options import checks
+from fastdecode.options import checks, misspelt
 from fastdecode.options.keyword_types import (
     ChatArguments,
     ChatKeywords,
@@ -95,6 +95,7 @@ class Decoder:
             ValueError: for an engine or a dtype that this model cannot run with, and for a model
                 that is not a causal language model, such as an encoder-decoder.
         """
+        checks.boolean("probe", probe)
         loaded = open_object(model, tokenizer, engine=engine, dtype=dtype, probe=probe)
         self.engine: Engine = loaded.engine
         self.tokenizer: Any = loaded.tokenizer
@@ -152,19 +153,14 @@ class Decoder:
                 language model. A device or dtype that does not exist is refused before anything is
                 loaded.
         """
-        if not isinstance(name_or_path, str | os.PathLike):
-            raise TypeError(
-                f"name_or_path must be a string or a path, not {type(name_or_path).__name__}"
-            )
-        name = os.fspath(name_or_path)
-        if not isinstance(name, str):
-            raise TypeError(f"name_or_path must be a path in text, not in bytes ({name!r:.40})")
-        if not name:
+        if isinstance(name_or_path, str) and not name_or_path:
             raise ValueError(
                 "name_or_path is empty; give a folder with a model, a .gguf file, a hub name, or "
                 '"demo"'
             )
+        name = checks.path("name_or_path", name_or_path)
         trusted = checks.boolean("trust_remote_code", trust_remote_code)
+        checks.boolean("probe", probe)
         if revision is not None:
             checks.string("revision", revision)
         # Before the files are read, so that a change while they are is noticed.
@@ -265,7 +261,7 @@ class Decoder:
                 were loaded, so that they do not tell what this decoder runs.
             OSError: where a file cannot be read.
         """
-        return self._source.fingerprint(exact=exact)
+        return self._source.fingerprint(exact=checks.boolean("exact", exact))
 
     def is_current(self) -> bool:
         """Whether the files that it was loaded from are as they were; they are not read."""
@@ -281,7 +277,7 @@ class Decoder:
             ValueError: as for `fingerprint`.
             OSError: as for `fingerprint`.
         """
-        return self._identify()(exact=exact)
+        return self._identify()(exact=checks.boolean("exact", exact))
 
     def _identify(self) -> partial[dict[str, Any]]:
         """`identity`, to be computed later, of the model as it is now."""
@@ -335,7 +331,7 @@ class Decoder:
         """
         checks.boolean("add_special_tokens", add_special_tokens)
         texts = checks.prompts(text, "text")
-        ids = self.codec.prompts(texts, add_special_tokens=add_special_tokens)
+        ids = self.codec.prompts(texts, add_special_tokens=add_special_tokens, name="text")
         return ids[0] if isinstance(text, str) else ids
 
     @overload
@@ -504,7 +500,9 @@ class Decoder:
 
         if arguments.get("logprobs") is None:
             arguments["logprobs"] = 0
-        call = check_call(self.engine, self.codec, prompt, arguments, text_by_step=True)
+        call = check_call(
+            self.engine, self.codec, prompt, arguments, text_by_step=True, name="prompt"
+        )
         return stream(self.engine, call.request)
 
     @documented(ChatArguments, add_special_tokens=False)
@@ -603,7 +601,8 @@ class Decoder:
         """
         for name in keywords:
             if name not in ChatKeywords.__annotations__:
-                raise TypeError(f"chat_prompt() got an unexpected keyword argument {name!r}")
+                known = ChatKeywords.__annotations__
+                raise TypeError(misspelt.of_call("chat_prompt", name, known))
         prompts, single = self._chat_prompts(messages, keywords)
         return prompts[0] if single else prompts
 

@@ -8,9 +8,10 @@ from collections import OrderedDict
 from typing import Any
 
 from fastdecode.decoder import Decoder
+from fastdecode.models.engines import check_name as check_engine
 from fastdecode.models.identity.files import full_name
 from fastdecode.models.loading import release_memory
-from fastdecode.models.placement import dtype_name
+from fastdecode.models.placement import check_device, dtype_name
 from fastdecode.options import checks
 
 _MOST_LOADED = 3
@@ -121,7 +122,12 @@ def resolve(
         TypeError: for another kind of model, or for another argument where it does not belong.
     """
     trusted = checks.boolean("trust_remote_code", trust_remote_code)
-    if isinstance(model, Decoder | str) or hasattr(model, "__fspath__"):
+    check_engine(engine)
+    check_device(device)
+    kept = dtype_name(dtype)
+    if revision is not None:
+        checks.string("revision", revision)
+    if isinstance(model, Decoder | str | os.PathLike):
         if tokenizer is not None:
             raise TypeError("tokenizer= goes with a transformers model object; leave it out here")
         if isinstance(model, Decoder):
@@ -133,16 +139,14 @@ def resolve(
                     f"a folder, the first two also with a transformers model; {model!r} has its own"
                 )
             return model
-        name, place = os.fspath(model), None if device is None else str(device)
-        return _kept.get(
-            name, (full_name(name), engine, dtype_name(dtype), place, revision, trusted), device
-        )
+        name, place = checks.path("model", model), None if device is None else str(device)
+        return _kept.get(name, (full_name(name), engine, kept, place, revision, trusted), device)
     if tokenizer is None and hasattr(model, "forward"):
         raise TypeError("a model object needs tokenizer=... beside it, or use Decoder(model, tok)")
     if tokenizer is None:
         raise TypeError(
             "model must be a hub name, a folder, a .gguf file, a Decoder or a transformers model, "
-            f"not {type(model).__name__}"
+            f"not {type(model).__name__} ({checks.shown(model)})"
         )
     if device is not None or revision is not None or trusted:
         raise TypeError(
@@ -163,6 +167,6 @@ def unload(model: str | os.PathLike[str] | None = None) -> int:
             f"model must be a name or a folder, not {type(model).__name__}; a Decoder is released "
             "by its close(), and a model object by whoever holds it"
         )
-    count = _kept.drop(None if model is None else full_name(os.fspath(model)))
+    count = _kept.drop(None if model is None else full_name(checks.path("model", model)))
     release_memory()
     return count

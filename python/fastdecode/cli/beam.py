@@ -89,8 +89,10 @@ def beam(
     With temperature or a truncation, the beams are drawn from the distribution that they leave
     (beam sampling). A PROMPT of - is read from standard input.
     """
-    from fastdecode.options import keywords
+    from fastdecode.options import checks, keywords
 
+    for option, count in (("-n", n), ("--groups", groups)):
+        checks.integer(option, count, 1, checks.U32)
     processors, truncations = keywords.split(given(parameters))
     strategy = fastdecode.Beam(
         num_beams,

@@ -13,6 +13,9 @@ from fastdecode.cli.options.parameters import EPILOG, given, parameter_options
 from fastdecode.cli.options.sections import Command
 from fastdecode.cli.output import emit, json_option, show
 
+# More would not be measured within a day.
+_MOST = 2**20
+
 
 @click.command(cls=Command, epilog=EPILOG)
 @model_options
@@ -51,16 +54,27 @@ def bench(
         raise TypeError("a beam search has no throughput by batch")
     checks.integer("--max-new-tokens", max_new_tokens, 1)
     for size in batch:
-        checks.integer("--batch", size, 1)
+        _counted("--batch", size)
     found = throughputs.measure(
         opened(model, engine, dtype),
         batch or (1, 8, 32),
         strategy=chosen,
         max_new_tokens=max_new_tokens,
-        repeats=checks.integer("--repeats", repeats, 1),
+        repeats=_counted("--repeats", repeats),
     )
     if not as_json:
         show(found)
         return
     for item in found:
         emit(asdict(item) | {"model": model} | found.environment)
+
+
+def _counted(option: str, count: int) -> int:
+    """A count that can be measured, refused by the option's name."""
+    from fastdecode.options import checks
+
+    if checks.integer(option, count, 1) > _MOST:
+        raise ValueError(
+            f"{option}={checks.shown(count)} is above {_MOST}, the most that is measured"
+        )
+    return count

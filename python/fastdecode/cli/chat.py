@@ -83,6 +83,8 @@ def chat(
     # A bad value is refused before a model is loaded.
     keywords.read(strategy, None)
     checks.integer("--max-new-tokens", max_new_tokens, 1)
+    if system is not None:
+        checks.well_formed("--system", system)
     arguments = {
         **strategy,
         "max_new_tokens": max_new_tokens,
@@ -90,7 +92,9 @@ def chat(
         "stop": list(stop) or None,
     }
     # Read once, because it may be a pipe.
-    own = None if template is None else read_template(Path(template))
+    own = (
+        None if template is None else read_template(Path(checks.path("--chat-template", template)))
+    )
     decoder = opened(model, engine, dtype)
     if own is None and not getattr(decoder.tokenizer, "chat_template", None):
         raise ValueError(

@@ -58,7 +58,7 @@ def next_token(
         # Logits processors alone would mean greedy decoding; their effect shows in a draw.
         strategy = keywords.read({**sampling, "do_sample": True}, None).strategy
     if samples is not None:
-        checks.integer("--samples", samples, 1)
+        checks.integer("--samples", samples, 1, checks.U32)
     decoder = opened(model, engine, dtype)
     for index, prompt in enumerate(inputs.texts):
         with inputs.named(index):

@@ -14,7 +14,18 @@ from fastdecode.jobs.records import line
 __all__ = ["emit", "json_option", "line", "printable", "save_option", "show", "tell", "tolerant"]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
-save_option = click.option("--save", metavar="FILE", help="Save the run, for fastdecode replay.")
+
+
+def _path(_: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """The path of a file, refused by the option's name before any work."""
+    from fastdecode.options import checks
+
+    return None if value is None else checks.path(option.opts[0], value)
+
+
+save_option = click.option(
+    "--save", metavar="FILE", callback=_path, help="Save the run, for fastdecode replay."
+)
 
 
 def emit(record: dict[str, Any]) -> None:

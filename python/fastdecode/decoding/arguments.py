@@ -48,6 +48,7 @@ def check_call(
     *,
     origin: Mapping[str, Any] | None = None,
     text_by_step: bool = False,
+    name: str = "prompts",
 ) -> CheckedCall:
     """Check every argument before any work.
 
@@ -58,6 +59,7 @@ def check_call(
         arguments: the keyword arguments, as `GenerateArguments` lists them.
         origin: the model's name and revision, for the record of the call.
         text_by_step: whether each token's text is needed as soon as the token is chosen.
+        name: what the caller calls the prompts.
 
     Raises:
         TypeError: for a wrong type or an unknown keyword.
@@ -66,15 +68,17 @@ def check_call(
     rest = dict(arguments)
     given = {name: rest.pop(name, DEFAULTS.get(name)) for name in _NAMED}
     processor = rest.pop("logits_processor", None)
-    if rest.get("progress") is not None:
-        checks.boolean("progress", rest["progress"])
-    rest.pop("progress", None)
+    checks.choice("progress", rest.pop("progress", None))
     n, stop, logprobs, trace = (given[name] for name in ("n", "stop", "logprobs", "trace"))
     max_new_tokens, batch_size = given["max_new_tokens"], given["batch_size"]
     read = keywords.read(rest, given["strategy"], n)
     if processor is not None:
-        raise ValueError("logits_processor is not available in this version of fastdecode")
-    items = read_prompts(prompts, engine.vocab_size)
+        raise ValueError(
+            f"logits_processor={checks.shown(processor)} is not available in this version of "
+            "fastdecode; leave it out"
+        )
+    items = read_prompts(prompts, engine.vocab_size, name)
+    names = [f"{name}[{row}]" for row in range(len(items))]
     trace = checks.boolean("trace", trace)
     n = checks.integer("n", n, 1, checks.U32)
     if read.n is not None:
@@ -108,13 +112,14 @@ def check_call(
         max_new_tokens = checks.integer("max_new_tokens", max_new_tokens, 1)
     if read.max_length is not None:
         checks.integer("max_length", read.max_length, 1)
-    for row, item in enumerate(items):
+    for place, item in zip(names, items, strict=True):
         if isinstance(item, str):
-            codec.check_size(f"prompts[{row}]", item, context)
-    ids = codec.prompts(items, add_special_tokens=special)
-    checks.fits(ids, context, vocab)
+            codec.check_size(place, item, context)
+    ids = codec.prompts(items, add_special_tokens=special, name=name)
+    checks.fits(ids, context, vocab, names)
+    limits = (max_new_tokens, read.max_length, context)
     checked = [
-        Prompt(i, tokens, stream, *room(i, len(tokens), max_new_tokens, read.max_length, context))
+        Prompt(i, tokens, stream, *room(names[i], len(tokens), *limits))
         for i, (tokens, stream) in enumerate(zip(ids, streams, strict=True))
     ]
     cache_tokens = None
@@ -201,7 +206,7 @@ def fitted(strategy: Strategy, eos: Sequence[int], vocab_size: int) -> Strategy:
 
 
 def room(
-    row: int,
+    name: str,
     length: int,
     max_new_tokens: int | None,
     max_length: int | None,
@@ -218,7 +223,7 @@ def room(
         limit = max_length - length
         if limit < 1:
             raise ValueError(
-                f"prompts[{row}] has {length} tokens, which leaves no room within "
+                f"{name} has {length} tokens, which leaves no room within "
                 f"max_length={max_length}; raise it, or use max_new_tokens"
             )
     if context is not None and context - length < limit:

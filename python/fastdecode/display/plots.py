@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from fastdecode.options import checks
+
 # Middle grey is legible on light and dark backgrounds.
 _INK = "#7d7d7d"
 _BAR = "#e8702a"
@@ -25,8 +27,11 @@ def surprisal(
 
     Raises:
         ImportError: where matplotlib is not installed.
+        TypeError: for what are no axes.
     """
     own = ax is None
+    if not own and not callable(getattr(ax, "set_xticks", None)):
+        raise TypeError(f"ax must be axes of matplotlib, not {checks.shown(ax)}")
     if own:
         ax = _axes(len(shown))
     places = range(len(shown))

@@ -108,8 +108,11 @@ def replay(path: str | os.PathLike[str], **asked: Any) -> Generations:
 
 def verify(path: str | os.PathLike[str], *, tolerance: float, **asked: Any) -> Replay:
     """Run a saved call again and compare; `fastdecode.verify` describes the arguments."""
-    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not tolerance >= 0:
-        raise ValueError(f"tolerance must be a number of nats from 0, not {tolerance!r}")
+    nats = checks.number("tolerance", tolerance)
+    if not nats >= 0:
+        raise ValueError(
+            f"tolerance must be a number of nats from 0, not {checks.shown(tolerance)}"
+        )
     saved = Generations.load(path)
     decoder, found = _rerun(saved, path, **asked)
     differing, largest = [], None
@@ -117,7 +120,7 @@ def verify(path: str | os.PathLike[str], *, tolerance: float, **asked: Any) -> R
         if mine is not None and theirs is not None:
             gap = apart(mine, theirs)
             largest = gap if largest is None else max(largest, gap or 0.0)
-        first = difference(decoder, place, mine, theirs, tolerance)
+        first = difference(decoder, place, mine, theirs, nats)
         if first is not None:
             differing.append(first)
     then, now = saved.environment, found.environment
@@ -159,6 +162,11 @@ def _rerun(
         raise ValueError(
             "trust_remote_code=True needs model=... beside it, the model that you trust: a file "
             "must not choose whose code is run"
+        )
+    if tokenizer is not None and (model is None or isinstance(model, Decoder)):
+        raise TypeError(
+            f"tokenizer={checks.shown(tokenizer)} goes with a transformers model object, given as "
+            "model=...; leave it out here"
         )
     where = os.fspath(path)
     call = dict(saved.call)

@@ -58,7 +58,7 @@ class Codec:
         return self.detokenizer if skip_special_tokens else self._with_special_tokens
 
     def prompts(
-        self, prompts: Sequence[Given], *, add_special_tokens: bool = True
+        self, prompts: Sequence[Given], *, add_special_tokens: bool = True, name: str = "prompts"
     ) -> list[list[int]]:
         """The tokens of each prompt; token ids are returned unchanged.
 
@@ -68,18 +68,19 @@ class Codec:
             prompts: texts and lists of token ids.
             add_special_tokens: whether texts get the special tokens that the tokenizer adds by
                 itself.
+            name: what the caller calls them.
 
         Raises:
             ValueError: for an empty prompt where the tokenizer has no BOS token.
         """
-        ids = self._ids(prompts, "prompts", add_special_tokens=add_special_tokens)
+        ids = self._ids(prompts, name, add_special_tokens=add_special_tokens)
         if all(ids):
             return ids
         bos = getattr(self.tokenizer, "bos_token_id", None)
         if bos is None:
             row = next(row for row, tokens in enumerate(ids) if not tokens)
             raise ValueError(
-                f"prompts[{row}] is empty and the tokenizer has no BOS token to begin from; "
+                f"{name}[{row}] is empty and the tokenizer has no BOS token to begin from; "
                 "give at least one token of text"
             )
         return [tokens or [bos] for tokens in ids]

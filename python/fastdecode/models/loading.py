@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdecode import forks
-from fastdecode.models.engines import open_engine, prefers_native
+from fastdecode.models.engines import check_name, open_engine, prefers_native
 from fastdecode.models.engines.base import Engine
 from fastdecode.models.placement import device_name, dtype_name
 
@@ -92,6 +92,8 @@ def open_object(
         ValueError: for an engine or a dtype that the model cannot run with, and for what is no
             causal language model.
     """
+    check_name(engine)
+    dtype = dtype_name(dtype)
     if not callable(getattr(tokenizer, "decode", None)):
         raise TypeError(
             f"tokenizer must be a transformers tokenizer, not {type(tokenizer).__name__}; "

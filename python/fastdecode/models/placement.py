@@ -5,6 +5,10 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+import numpy as np
+
+from fastdecode.options import checks
+
 # What `dtype` may say: formats of torch, the native engine's "int8", and the checkpoint's own.
 DTYPES = ("float32", "float64", "bfloat16", "float16", "int8", "auto")
 # Names that torch has for the same formats.
@@ -17,6 +21,8 @@ _MEANT = {
     **dict.fromkeys(("bf16", "bfp16", "brain"), "bfloat16"),
     **dict.fromkeys(("8bit", "8-bit", "i8", "q8", "q8_0", "uint8", "int8_float32"), "int8"),
 }
+# torch numbers them with eight bits.
+_MOST_DEVICES = 128
 _SMALLER = ("int4", "uint4", "4bit", "4-bit", "nf4", "fp4", "q4", "q4_0", "q4_k_m", "int2", "int3")
 
 
@@ -32,9 +38,10 @@ def dtype_name(dtype: Any) -> str | None:
     """
     if dtype is None:
         return None
-    if not isinstance(dtype, str) and not type(dtype).__module__.startswith(("torch", "numpy")):
+    if not isinstance(dtype, str | np.dtype) and not _is_of_torch(dtype, "dtype"):
         raise TypeError(
-            f"dtype must be a torch dtype or its name, not {type(dtype).__name__} ({dtype!r:.40})"
+            "dtype must be a torch dtype or its name, "
+            f"not {type(dtype).__name__} ({checks.shown(dtype)})"
         )
     name = str(dtype).removeprefix("torch.")
     name = _SAME.get(name, name)
@@ -48,7 +55,31 @@ def dtype_name(dtype: Any) -> str | None:
         meant = _MEANT.get(short) or (near[0] if near else None)
         hint = f'did you mean "{meant}"?' if meant else "give one of these"
     known = ", ".join(f'"{one}"' for one in DTYPES)
-    raise ValueError(f"dtype={name!r} is unknown; {hint} (there are {known})")
+    raise ValueError(f"dtype={checks.shown(name)} is unknown; {hint} (there are {known})")
+
+
+def check_device(device: Any) -> None:
+    """Refuse what cannot name a device, without importing torch.
+
+    Raises:
+        TypeError: for anything but a torch device, its name, a number or None.
+        ValueError: for a number that no device has.
+    """
+    names = device is None or isinstance(device, str | int) or _is_of_torch(device, "device")
+    if not names or isinstance(device, bool):
+        raise TypeError(
+            'device must be a torch device or its name, such as "cuda", '
+            f"not {type(device).__name__} ({checks.shown(device)})"
+        )
+    if isinstance(device, int) and not 0 <= device < _MOST_DEVICES:
+        raise ValueError(
+            f'device={checks.shown(device)} is unknown; give "cpu", "cuda", "cuda:1" or "mps"'
+        )
+
+
+def _is_of_torch(value: Any, kind: str) -> bool:
+    """Whether a value is of a class of torch, which need not be imported for it."""
+    return (type(value).__module__, type(value).__name__) == ("torch", kind)
 
 
 def device_name(device: Any) -> str | None:
@@ -61,20 +92,16 @@ def device_name(device: Any) -> str | None:
         TypeError: for anything else.
         ValueError: for a name that torch does not know, or a device that this machine lacks.
     """
+    check_device(device)
     if device is None or (isinstance(device, str) and device == "cpu"):
         return device
     import torch
 
-    if isinstance(device, bool) or not isinstance(device, str | int | torch.device):
-        raise TypeError(
-            'device must be a torch device or its name, such as "cuda", '
-            f"not {type(device).__name__} ({device!r:.40})"
-        )
     try:
         found = torch.device(device)
-    except RuntimeError:
+    except (RuntimeError, ValueError, TypeError, OverflowError):
         raise ValueError(
-            f'device={device!r} is unknown; give "cpu", "cuda", "cuda:1" or "mps"'
+            f'device={checks.shown(device)} is unknown; give "cpu", "cuda", "cuda:1" or "mps"'
         ) from None
     if found.type == "meta":
         raise ValueError('device="meta" holds no numbers; give "cpu" or "cuda"')

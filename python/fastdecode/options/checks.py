@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import operator
+import os
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, KeysView, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,8 +34,13 @@ def string(name: str, value: Any) -> str:
     return well_formed(name, value)
 
 
-def prompts(value: Any, name: str = "prompts") -> list[str]:
+def prompts(value: Any, name: str = "prompts", *, ordered: bool = True) -> list[str]:
     """One string or a sequence of strings, as a list.
+
+    Args:
+        value: what the caller gave.
+        name: what the caller calls it.
+        ordered: whether their order matters, so that a set is refused.
 
     Raises:
         TypeError: for anything else.
@@ -41,14 +48,7 @@ def prompts(value: Any, name: str = "prompts") -> list[str]:
     """
     if isinstance(value, str):
         return [well_formed(f"{name}[0]", value)]
-    # An array without dimensions looks like an iterable, and cannot be iterated over.
-    single = isinstance(value, bytes | bytearray) or getattr(value, "shape", None) == ()
-    if single or not isinstance(value, Iterable):
-        raise TypeError(
-            f"{name} must be a string or a sequence of strings, not {type(value).__name__} "
-            f"({shown(value)})"
-        )
-    items = list(value)
+    items = entries(name, value, "a string or a sequence of strings", ordered=ordered)
     for row, item in enumerate(items):
         if not isinstance(item, str):
             raise TypeError(
@@ -56,6 +56,37 @@ def prompts(value: Any, name: str = "prompts") -> list[str]:
             )
         well_formed(f"{name}[{row}]", item)
     return items
+
+
+def entries(name: str, value: Any, expected: str, *, ordered: bool = True) -> list[Any]:
+    """The entries of a sequence, an iterator, an array or a tensor, as Python's own objects.
+
+    Args:
+        name: what the caller calls it.
+        value: what the caller gave.
+        expected: what it must be, in words.
+        ordered: whether their order matters, so that a set is refused.
+
+    Raises:
+        TypeError: for anything else, such as a text, bytes and a mapping.
+    """
+    listed = value
+    if hasattr(value, "tolist") and hasattr(value, "shape") and not isinstance(value, memoryview):
+        try:
+            listed = value.tolist()
+        except Exception as error:  # Such as a tensor that holds no numbers, on device="meta".
+            raise TypeError(
+                f"{name} must be {expected}, not {type(value).__name__} ({shown(value)}), whose "
+                "entries cannot be read"
+            ) from error
+    others = isinstance(listed, str | bytes | bytearray | memoryview | Mapping)
+    loose = ordered and isinstance(value, Set) and not isinstance(value, KeysView)
+    if others or loose or not isinstance(listed, Iterable):
+        hint = ", which has no order; give a list" if loose else ""
+        raise TypeError(
+            f"{name} must be {expected}, not {type(value).__name__} ({shown(value)}){hint}"
+        )
+    return [item.tolist() if getattr(item, "shape", None) == () else item for item in listed]
 
 
 def well_formed(name: str, text: str) -> str:
@@ -121,16 +152,64 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
         TypeError: for a bool or for what is no integer.
         ValueError: out of range.
     """
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, not {shown(value)}") from None
+    number = whole(name, value)
     if number < low or (high is not None and number > high):
         span = f"at least {low}" if high is None else f"in {low}..{high}"
         raise ValueError(f"{name} must be {span}, not {shown(number)}")
     return number
+
+
+def whole(name: str, value: Any) -> int:
+    """An integer of any size.
+
+    Raises:
+        TypeError: for a bool or for what is no integer.
+    """
+    try:
+        if _is_single(value, "int"):
+            return operator.index(value)
+    except TypeError:
+        # It has no `__index__`, or one that fails.
+        pass
+    raise TypeError(f"{name} must be an integer, not {shown(value)}")
+
+
+def number(name: str, value: Any) -> float:
+    """A number as a float, also NaN and infinity.
+
+    Raises:
+        TypeError: for a bool or for what is no number.
+        ValueError: for one that no float is near to.
+    """
+    kind = type(value)
+    try:
+        if _is_single(value, "int", "float") and (
+            hasattr(kind, "__float__") or hasattr(kind, "__index__")
+        ):
+            return float(value)
+    except OverflowError:
+        raise ValueError(f"{name}={shown(value)} is outside the range of float64") from None
+    except (TypeError, ValueError):
+        # It has the method, and fails in it.
+        pass
+    raise TypeError(f"{name} must be a number, not {shown(value)}")
+
+
+def _is_single(value: Any, *kinds: str) -> bool:
+    """Whether a value may be one number: no bool, and of arrays, tensors and their scalars those
+    without axes whose elements are of these kinds.
+
+    The only entry of an array, and the real part of a complex number, would be taken without a
+    word.
+    """
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int | float):
+        return True
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        return True
+    return not getattr(value, "shape", ()) and any(kind in str(dtype) for kind in kinds)
 
 
 def seed(value: Any) -> int:
@@ -149,9 +228,7 @@ def streams(value: Any, count: int) -> list[int]:
     """One stream a prompt; None gives the prompts' indices. The same stream may come twice."""
     if value is None:
         return list(range(count))
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise TypeError(f"streams must be a sequence of integers, not {shown(value)}")
-    items = list(value)
+    items = entries("streams", value, "a sequence of integers")
     if len(items) != count:
         raise ValueError(
             f"streams has {len(items)} entries for {count} prompts; give one stream a prompt"
@@ -163,7 +240,7 @@ def stops(value: Any, name: str = "stop") -> tuple[str, ...]:
     """Stop strings, none of them empty."""
     if value is None:
         return ()
-    items = prompts(value, name)
+    items = prompts(value, name, ordered=False)
     for row, item in enumerate(items):
         if not item:
             raise ValueError(f"{name}[{row}] is empty; a stop string needs at least one character")
@@ -177,14 +254,8 @@ def eos(value: Any, vocab_size: int) -> tuple[int, ...]:
         TypeError: for what is no integer.
         ValueError: for a token that the model does not have.
     """
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    several = isinstance(value, Iterable) and not isinstance(value, str | bytes)
     try:
-        return tuple(
-            integer("eos_token_id", item, 0, vocab_size - 1)
-            for item in (value if several else [value])
-        )
+        return token_ids("eos_token_id", value, vocab_size)
     except ValueError as error:
         raise ValueError(f"{error}; give [] for no end token") from None
 
@@ -241,6 +312,15 @@ def boolean(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def choice(name: str, value: Any) -> bool | None:
+    """True or False, or None where it is left to the call.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    return None if value is None else boolean(name, value)
+
+
 def token_ids(name: str, value: Any, vocab_size: int) -> tuple[int, ...]:
     """One token id or several; None is none.
 
@@ -250,10 +330,37 @@ def token_ids(name: str, value: Any, vocab_size: int) -> tuple[int, ...]:
     """
     if value is None:
         return ()
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    several = isinstance(value, Iterable) and getattr(value, "shape", None) != ()
+    if not several or isinstance(value, str | bytes):
         return (integer(name, value, 0, vocab_size - 1),)
+    items = entries(name, value, "a token id or a sequence of them", ordered=False)
     return tuple(
-        integer(f"{name}[{row}]", item, 0, vocab_size - 1) for row, item in enumerate(value)
+        integer(f"{name}[{row}]", item, 0, vocab_size - 1) for row, item in enumerate(items)
     )
+
+
+def path(name: str, value: Any) -> str:
+    """The path of a file or a folder, as text.
+
+    Raises:
+        TypeError: for anything but a string and what has a path in text, such as `pathlib.Path`.
+        ValueError: for an empty one, and for one that no file system takes.
+    """
+    found = os.fspath(value) if isinstance(value, str | os.PathLike) else value
+    if not isinstance(found, str):
+        raise TypeError(
+            f"{name} must be a string or a path, not {type(found).__name__} ({shown(value)})"
+        )
+    if not found:
+        raise ValueError(f"{name} is empty; give the path of a file")
+    if "\0" in found:
+        raise ValueError(f"{name}={shown(found)} has a NUL character, which no path can have")
+    try:
+        os.stat(found)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError(f"{name}={shown(found)} is longer than a path can be") from None
+    except ValueError:
+        # Lone surrogates that stand for no byte; who opens the file says so.
+        pass
+    return found

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fastdecode.options import checks, foreign_names
+from fastdecode.options import checks, foreign_names, misspelt
 from fastdecode.options.keyword_types import (
     GenerateArguments,
     ModelArguments,
@@ -30,11 +29,10 @@ OF_A_MODEL = tuple(ModelArguments.__annotations__)
 # What `read` takes; its callers take the other arguments themselves.
 READ = frozenset((*StrategyKeywords.__annotations__, *TransformersRunArguments.__annotations__))
 # What a misspelt keyword may be meant for.
-_MEANT = sorted(
-    {*OF_A_MODEL, *GenerateArguments.__annotations__} - {*foreign_names.OFF, *foreign_names.IGNORED}
-)
-# How alike two names are, from 0 to 1, if one is a misspelling of the other.
-_ALIKE = 0.8
+_MEANT = {*OF_A_MODEL, *GenerateArguments.__annotations__} - {
+    *foreign_names.OFF,
+    *foreign_names.IGNORED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +133,9 @@ def unknown(name: str) -> str:
             f"unknown keyword {name!r}: a decoder has its model; give {name} to "
             "Decoder.from_pretrained, or to fastdecode.generate and its like"
         )
-    spelt = name.lower().replace("-", "_")
-    near = difflib.get_close_matches(spelt, _MEANT, n=1, cutoff=_ALIKE)
-    if near:
-        return f"unknown keyword {name!r}; did you mean {near[0]!r}?"
+    near = misspelt.nearest(name, _MEANT)
+    if near is not None:
+        return f"unknown keyword {name!r}; did you mean {near!r}?"
     return f"unknown keyword {name!r}, and none has a similar name; see help(fastdecode.generate)"
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, Protocol
+
+import numpy as np
 
 from fastdecode.options import checks
 
@@ -53,7 +55,6 @@ def read(value: Any, vocab_size: int, name: str = "prompts") -> list[Given]:
         return [checks.well_formed(f"{name}[0]", value)]
     items = _items(name, value, _PROMPTS)
     if _begins_with_id(items[:1]):
-        _refuse_unordered(name, value)
         return [_ids(name, items, vocab_size)]
     return [_prompt(f"{name}[{row}]", item, vocab_size) for row, item in enumerate(items)]
 
@@ -76,7 +77,6 @@ def one(value: Any, vocab_size: int, name: str = "prompt") -> Given:
             f"{name} must be one string or the token ids of one prompt, "
             f"not {type(value).__name__} ({checks.shown(value)})"
         )
-    _refuse_unordered(name, value)
     return _ids(name, items, vocab_size)
 
 
@@ -95,7 +95,6 @@ def ids(name: str, value: Any, count: int) -> tuple[list[list[int]], bool]:
     if isinstance(value, str):
         raise TypeError(f"{name} must be token ids, not a string ({checks.shown(value)})")
     items = _items(name, value, _IDS)
-    _refuse_unordered(name, value)
     if not items or _begins_with_id(items[:1]):
         return [_checked(name, items, count)], True
     rows = [f"{name}[{row}]" for row in range(len(items))]
@@ -113,33 +112,24 @@ def is_one(value: Any) -> bool:
     shape = getattr(value, "shape", None)
     if shape is not None:
         return len(shape) == 1 and _begins_with_id(value.tolist()[:1])
-    return isinstance(value, Sequence) and _begins_with_id(_items("prompts", value[:1], _PROMPTS))
+    if isinstance(value, bytes | bytearray | memoryview) or not isinstance(value, Sequence):
+        return False
+    return _begins_with_id(_items("prompts", value[:1], _PROMPTS))
 
 
 def _prompt(name: str, value: Any, vocab_size: int) -> Given:
     value = _unwrapped(value)
     if isinstance(value, str):
         return checks.well_formed(name, value)
-    if not isinstance(value, bytes | bytearray | Mapping) and isinstance(value, Iterable):
-        _refuse_unordered(name, value)
-        return _ids(name, _items(name, value, _PROMPT), vocab_size)
-    raise TypeError(f"{name} must be {_PROMPT}, not {type(value).__name__} ({checks.shown(value)})")
+    return _ids(name, _items(name, value, _PROMPT), vocab_size)
 
 
 def _unwrapped(value: Any) -> Any:
     """A text in an array without dimensions as the text; anything else unchanged."""
-    if getattr(value, "shape", None) == () and hasattr(value, "tolist"):
+    if getattr(value, "shape", None) == () and isinstance(value, np.ndarray | np.generic):
         item = value.tolist()
         return item if isinstance(item, str) else value
     return value
-
-
-def _refuse_unordered(name: str, value: Any) -> None:
-    """Refuse token ids whose order is not the caller's."""
-    if isinstance(value, Set | Mapping):
-        raise TypeError(
-            f"{name} is a {type(value).__name__}, and token ids need an order; give a list"
-        )
 
 
 def _items(name: str, value: Any, expected: str) -> list[Any]:
@@ -148,14 +138,7 @@ def _items(name: str, value: Any, expected: str) -> list[Any]:
         raise TypeError(
             f'{name} is a {type(value).__name__}; give its "input_ids", each prompt without padding'
         )
-    if hasattr(value, "tolist") and hasattr(value, "shape"):
-        value = value.tolist()
-    if isinstance(value, bytes | bytearray) or not isinstance(value, Iterable):
-        raise TypeError(
-            f"{name} must be {expected}, not {type(value).__name__} ({checks.shown(value)})"
-        )
-    # Scalars of NumPy and torch are as good as Python's.
-    return [item.tolist() if getattr(item, "shape", None) == () else item for item in value]
+    return checks.entries(name, value, expected)
 
 
 def _ids(name: str, items: Sequence[Any], vocab_size: int) -> list[int]:

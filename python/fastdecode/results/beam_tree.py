@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fastdecode.options import checks
+from fastdecode.results.items import at
+
 
 @dataclass(frozen=True, slots=True)
 class Branch:
@@ -61,7 +64,9 @@ class BeamTree(Sequence[Branch]):
 
     def __getitem__(self, index: Any) -> Any:
         """One branch, or a slice of them."""
-        return self._branches[index]
+        if isinstance(index, slice):
+            return self._branches[index]
+        return at(self, self._branches, index)
 
     def __repr__(self) -> str:
         """Its size and the best sequence."""
@@ -90,7 +95,12 @@ class BeamTree(Sequence[Branch]):
         return self.to_svg()
 
     def children(self, number: int) -> list[Branch]:
-        """The branches that continue branch `number` (0: the prompt), as the search ranked them."""
+        """The branches that continue branch `number` (0: the prompt), as the search ranked them.
+
+        Raises:
+            TypeError: for anything but an integer.
+        """
+        number = checks.whole("number", number)
         return [branch for branch in self._branches if branch.parent == number]
 
     def to_svg(self, *, pruned: bool = True) -> str:
@@ -104,7 +114,7 @@ class BeamTree(Sequence[Branch]):
         """
         from fastdecode.display.tree_svg import as_svg
 
-        return as_svg(self, pruned=pruned)
+        return as_svg(self, pruned=checks.boolean("pruned", pruned))
 
     def to_dot(self) -> str:
         """The tree for Graphviz."""

@@ -149,7 +149,9 @@ def read_labels(labels: Any, prompts: Any, priors: Any) -> list[Label]:
             do not match them, a prior that is not above zero.
     """
     if isinstance(labels, str):
-        raise TypeError(f"labels must be a sequence of strings, not the one string {labels!r}")
+        raise TypeError(
+            f"labels must be a sequence of strings, not the one string {checks.shown(labels)}"
+        )
     names = checks.prompts(labels, "labels")
     if len(names) < 2:
         raise ValueError(f"labels has {len(names)} entries; give at least two to choose from")
@@ -160,10 +162,15 @@ def read_labels(labels: Any, prompts: Any, priors: Any) -> list[Label]:
             raise ValueError(
                 f"labels[{row}] repeats labels[{names.index(name)}], {name!r}; give each label once"
             )
-    found = [str(p) for p in _beside(names, "prompts", _filled(names, prompts), str)]
+    found = _beside(names, "prompts", _filled(names, prompts), "a prompt for each label")
+    for row, prompt in enumerate(found):
+        checks.string(f"prompts[{row}]", prompt)
+        if not prompt:
+            raise ValueError(f"prompts[{row}], of the label {names[row]!r}, is empty")
     weights = [1.0] * len(names)
     if priors is not None:
-        weights = [float(w) for w in _beside(names, "priors", priors, (int, float))]
+        given = _beside(names, "priors", priors, "a number for each label")
+        weights = [checks.number(f"priors[{row}]", weight) for row, weight in enumerate(given)]
         for row, weight in enumerate(weights):
             if not (weight > 0 and math.isfinite(weight)):
                 raise ValueError(
@@ -183,38 +190,27 @@ def _filled(names: Sequence[str], prompts: Any) -> Any:
         return template
     if "{label}" not in template:
         raise ValueError(
-            f"prompts={template!r} has no {{label}} in it, so it is the same for every label; put "
-            "{label} where the label belongs, or give one prompt a label"
+            f"prompts={checks.shown(template)} has no {{label}} in it, so it is the same for "
+            "every label; put {label} where the label belongs, or give one prompt a label"
         )
     return [template.replace("{label}", name) for name in names]
 
 
-def _beside(names: Sequence[str], argument: str, values: Any, kind: Any) -> list[Any]:
+def _beside(names: Sequence[str], argument: str, values: Any, expected: str) -> list[Any]:
     """One value for each label, from a mapping by label or a sequence in their order."""
     if isinstance(values, Mapping):
         for name in values:
             if name not in names:
-                raise ValueError(f"{argument} has {name!r}, which is not among the labels")
+                raise ValueError(
+                    f"{argument} has {checks.shown(name)}, which is not among the labels"
+                )
         for name in names:
             if name not in values:
                 raise ValueError(f"{argument} has nothing for the label {name!r}; add it")
         values = [values[name] for name in names]
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        try:
-            values = list(values)
-        except TypeError:
-            raise TypeError(
-                f"{argument} must be one a label, in a sequence or by label in a mapping, "
-                f"not {type(values).__name__}"
-            ) from None
-    if len(values) != len(names):
+    items = checks.entries(argument, values, f"{expected}, in a sequence or by label in a mapping")
+    if len(items) != len(names):
         raise ValueError(
-            f"{argument} has {len(values)} entries for {len(names)} labels; give one a label"
+            f"{argument} has {len(items)} entries for {len(names)} labels; give one a label"
         )
-    for row, value in enumerate(values):
-        if isinstance(value, bool) or not isinstance(value, kind):
-            wanted = "a string" if kind is str else "a number"
-            raise TypeError(f"{argument}[{row}] must be {wanted}, not {value!r}")
-        if kind is str and not value:
-            raise ValueError(f"{argument}[{row}], of the label {names[row]!r}, is empty")
-    return list(values)
+    return items

@@ -16,6 +16,7 @@ from fastdecode.files.reading import read_json
 from fastdecode.files.shapes import shaped
 from fastdecode.files.writing import replace
 from fastdecode.models.identity.source import Identity
+from fastdecode.options import checks
 from fastdecode.results.items import Items, restore, summary
 from fastdecode.results.step import Step
 
@@ -358,8 +359,9 @@ class Generations(Tabular, Items[Generation]):
             ValueError: for `exact`, where the fingerprint cannot be computed: the run was read from
                 a file, or the model has changed or is gone.
         """
+        where = checks.path("path", path)
         identity = self.identity
-        if exact:
+        if checks.boolean("exact", exact):
             compute = self._identity
             if compute is None or isinstance(compute, dict):
                 raise ValueError("exact=True needs the model, and this run was read from a file")
@@ -372,7 +374,7 @@ class Generations(Tabular, Items[Generation]):
             "stats": asdict(self.stats),
             "generations": [asdict(item) for item in self._items],
         }
-        replace(path, [json.dumps(data, ensure_ascii=False, indent=1).encode()])
+        replace(where, [json.dumps(data, ensure_ascii=False, indent=1).encode()])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Generations:
@@ -384,8 +386,8 @@ class Generations(Tabular, Items[Generation]):
         Raises:
             ValueError: where the file is something else; the message names the place in it.
         """
-        where = os.fspath(path)
-        data = read_json(path)
+        where = checks.path("path", path)
+        data = read_json(where)
         if not isinstance(data, dict) or data.get("format") != _FORMAT:
             raise ValueError(f"{where} was not written by Generations.save of this version")
         saved = shaped(_SavedRun, data, where)

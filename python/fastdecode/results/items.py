@@ -47,14 +47,21 @@ def at(owner: object, items: Sequence[T], index: int) -> T:
         IndexError: where there is none.
         TypeError: for anything but an integer.
     """
+    # The help of the command line, which imports this module, needs no NumPy.
+    from fastdecode.options import checks
+
     try:
-        return items[index]
-    except IndexError:
-        raise IndexError(f"index {index} is out of range: there are {len(items)} items") from None
+        place = checks.whole("index", index)
     except TypeError:
         raise TypeError(
-            f"{type(owner).__name__} takes an integer or a slice as index, not {index!r:.40}"
+            f"{type(owner).__name__} takes an integer or a slice as index, "
+            f"not {checks.shown(index)}"
         ) from None
+    if not -len(items) <= place < len(items):
+        raise IndexError(
+            f"index {checks.shown(place)} is out of range: there are {len(items)} items"
+        )
+    return items[place]
 
 
 def summary(item: object, **shown: Any) -> str:

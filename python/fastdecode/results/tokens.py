@@ -142,20 +142,24 @@ class Vocabulary(Sequence[Token]):
             found = self._find(index)
             if found is None:
                 raise KeyError(
-                    f"{index!r} is not one token; tokens({index!r}) shows how it is split"
+                    f"{checks.shown(index)} is not one token; tokens({checks.shown(index)}) shows "
+                    "how it is split"
                 )
             return Token.of(self._pieces, found)
-        if isinstance(index, bool) or not (isinstance(index, slice) or hasattr(index, "__index__")):
-            raise TypeError(
-                f"a vocabulary is indexed by a token id, a text or a slice, not {index!r:.40}"
-            )
+        if isinstance(index, slice):
+            return Tokens(Token.of(self._pieces, place) for place in range(len(self))[index])
         try:
-            places = range(len(self))[index]
-        except IndexError:
-            raise IndexError(f"token id {index} is out of range: there are {len(self)}") from None
-        if isinstance(places, int):
-            return Token.of(self._pieces, places)
-        return Tokens(Token.of(self._pieces, place) for place in places)
+            place = checks.whole("index", index)
+        except TypeError:
+            raise TypeError(
+                "a vocabulary is indexed by a token id, a text or a slice, "
+                f"not {checks.shown(index)}"
+            ) from None
+        if not -len(self) <= place < len(self):
+            raise IndexError(
+                f"token id {checks.shown(place)} is out of range: there are {len(self)}"
+            )
+        return Token.of(self._pieces, range(len(self))[place])
 
     def __contains__(self, item: object) -> bool:
         """Whether a text is one token, or a token is one of these."""

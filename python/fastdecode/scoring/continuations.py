@@ -37,20 +37,17 @@ def continuations(
     """
     given = prompts.one(prompt, engine.vocab_size)
     checks.boolean("add_special_tokens", add_special_tokens)
-    if isinstance(min_probability, bool) or not isinstance(min_probability, int | float):
-        raise TypeError(f"min_probability must be a number, not {min_probability!r}")
+    bound = checks.number("min_probability", min_probability)
     count = checks.integer("max_new_tokens", max_new_tokens, 1)
     vocab, context = engine.vocab_size, engine.context
     eos = engine.eos_ids if eos_token_id is None else checks.eos(eos_token_id, vocab)
     if isinstance(given, str):
         codec.check_size("prompt", given, context)
-    (ids,) = codec.prompts([given], add_special_tokens=add_special_tokens)
-    checks.fits([ids], context, vocab)
-    start = Prompt(0, ids, 0, *room(0, len(ids), count, None, context))
+    (ids,) = codec.prompts([given], add_special_tokens=add_special_tokens, name="prompt")
+    checks.fits([ids], context, vocab, ["prompt"])
+    start = Prompt(0, ids, 0, *room("prompt", len(ids), count, None, context))
     text = given if isinstance(given, str) else codec.text(given)
-    return enumerate_continuations(
-        engine, codec.detokenizer, text, start, float(min_probability), eos
-    )
+    return enumerate_continuations(engine, codec.detokenizer, text, start, bound, eos)
 
 
 def enumerate_continuations(

@@ -56,12 +56,12 @@ def next_token(
         chosen = fitted(read, engine.eos_ids, engine.vocab_size)
     if isinstance(chosen, Beam):
         raise ValueError(
-            "next_token() shows how one token is chosen, and a beam search chooses whole "
-            "texts; see generate(..., trace=True).tree"
+            "next_token() shows how one token is chosen, and a beam search (num_beams="
+            f"{chosen.num_beams}) chooses whole texts; see generate(..., trace=True).tree"
         )
     if isinstance(given, str):
         codec.check_size("prompt", given, engine.context)
-    ids = codec.prompts([given], add_special_tokens=add_special_tokens)
+    ids = codec.prompts([given], add_special_tokens=add_special_tokens, name="prompt")
     checks.fits(ids, engine.context, engine.vocab_size, ["prompt"])
     _, logits = engine.start(ids, [1])
     law = Law.of(logits[0], chosen, ids[0])

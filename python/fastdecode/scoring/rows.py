@@ -46,14 +46,14 @@ def decoded(engine: Engine, codec: Codec, ids: Any, skip_special_tokens: bool) -
 def _all_logits(engine: Engine, codec: Codec, text: Any, add_special_tokens: bool) -> Any:
     """The engine's logits of each text, once every argument has been checked."""
     checks.boolean("add_special_tokens", add_special_tokens)
-    single = prompts.is_one(text)
     given = prompts.read(text, engine.vocab_size, "text")
+    single = prompts.is_one(text)
     context = engine.context
     names = ["text"] if single else [f"text[{row}]" for row in range(len(given))]
     for name, one in zip(names, given, strict=True):
         if isinstance(one, str):
             codec.check_size(name, one, context)
-    sequences = codec.prompts(given, add_special_tokens=add_special_tokens)
+    sequences = codec.prompts(given, add_special_tokens=add_special_tokens, name="text")
     for name, tokens in zip(names, sequences, strict=True):
         checks.known(name, tokens, engine.vocab_size)
         if context is not None and len(tokens) > context:

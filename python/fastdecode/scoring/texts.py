@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +108,8 @@ class TextScorer:
         progress: bool | None,
     ) -> Scores:
         """See `Decoder.score`."""
+        progress = checks.choice("progress", progress)
+        bos, eos = checks.choice("bos", bos), checks.choice("eos", eos)
         if isinstance(texts, Iterator):
             texts = list(texts)
         generations = _generations(texts)
@@ -195,6 +197,7 @@ class TextScorer:
         separator: str,
         bos: bool | None,
         eos: bool,
+        name: str = "texts",
     ) -> Prepared:
         """The texts of `classify` before they are scored: each after the prompt of every label.
 
@@ -207,8 +210,8 @@ class TextScorer:
             [label.prompt for _ in texts for label in labels],
             [separator + item for item in texts for _ in labels],
             bos=bos,
-            eos=bool(eos),
-            names=[f"texts[{row}]" for row in range(len(texts)) for _ in labels],
+            eos=checks.boolean("eos", eos),
+            names=[f"{name}[{row}]" for row in range(len(texts)) for _ in labels],
         )
         return self._prepared([item for item in texts for _ in labels], tasks, None, 0)
 
@@ -224,13 +227,17 @@ class TextScorer:
     ) -> Comparison:
         """See `Decoder.compare`."""
         if isinstance(texts, str):
-            raise TypeError("texts must be a sequence of two strings or more, not one string")
+            raise TypeError(
+                "texts must be a sequence of two strings or more, not one string "
+                f"({checks.shown(texts)})"
+            )
         items = self._filled(texts)
         if len(items) < 2:
             raise ValueError(f"texts has {len(items)} entries; give at least two to compare")
         tasks = self._tasks(_contexts(context, len(items)), items, bos=bos, eos=eos)
+        by_token = checks.boolean("per_token", per_token)
         scores = self._prepared(self._shown(items), tasks, None, alternatives).scores()
-        return Comparison(list(scores), per_token=per_token)
+        return Comparison(list(scores), per_token=by_token)
 
     def classify(
         self,
@@ -243,11 +250,13 @@ class TextScorer:
         bos: bool | None,
         eos: bool,
         progress: bool | None,
+        name: str = "texts",
     ) -> Classification | Classifications:
-        """See `Decoder.classify`."""
+        """See `Decoder.classify`; `name` is what the caller calls the texts."""
+        progress = checks.choice("progress", progress)
         known = read_labels(labels, prompts, priors)
-        items = checks.filled("texts" if not isinstance(texts, str) else "text", texts)
-        prepared = self.labelled(items, known, separator=separator, bos=bos, eos=eos)
+        items = checks.filled(name, texts)
+        prepared = self.labelled(items, known, separator=separator, bos=bos, eos=eos, name=name)
         found = classified(items, known, list(prepared.scores(progress=progress)))
         return found[0] if isinstance(texts, str) else Classifications(found)
 
@@ -263,6 +272,14 @@ class TextScorer:
         progress: bool | None,
     ) -> Surprises:
         """See `Decoder.surprising`."""
+        progress = checks.choice("progress", progress)
+        if isinstance(texts, Iterator | KeysView):
+            texts = list(texts)
+        if prompts.is_one(texts):
+            raise TypeError(
+                "texts must be a sequence of texts, to be ranked, not a single one "
+                f"({checks.shown(texts)})"
+            )
         prepared = self.rankable(
             texts, context=context, bos=bos, eos=eos, stride=stride, alternatives=alternatives
         )
@@ -301,7 +318,7 @@ class TextScorer:
             for name, text in zip(names, texts, strict=True):
                 if isinstance(text, str):
                     self.codec.check_size(name, text, self.engine.context + 1)
-        start, end = self.codec.around(bos, eos)
+        start, end = self.codec.around(checks.choice("bos", bos), checks.choice("eos", eos))
         return [
             Task(name, start + before, ids + end)
             for name, (before, ids) in zip(names, self.codec.joined(contexts, texts), strict=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastdecode import core
 from fastdecode.models.engines.base import Engine
+from fastdecode.options import checks
 
 # A number whose exponential is zero in float32.
 _SMALLEST = np.float32(-1e4)
@@ -112,7 +113,8 @@ def check(tasks: Sequence[Task], context: int | None, stride: int | None) -> Non
         return
     if stride is not None and stride > context:
         raise ValueError(
-            f"stride must be at most the model's context, {context}, not {stride}; "
+            f"stride must be at most the model's context, {context}, "
+            f"not {checks.shown(stride)}; "
             f"{max(1, context // 2)} is usual"
         )
     for task in tasks:

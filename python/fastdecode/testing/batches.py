@@ -5,9 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdecode.options import checks
+from fastdecode.testing import arguments
 from fastdecode.testing.result import Result
 from fastdecode.testing.samplers import SEEDS, Sampler, tokens_of
 
+_MOST_PADDING = 2**20
 # 64 rows of 256 equal logits: 512 bits of choice, so that no two results agree by chance.
 FLAT = np.zeros((64, 256), dtype=np.float32)
 
@@ -25,7 +28,9 @@ def check_replay(
         other streams give other tokens is always checked on the flat rows.
     seed : int
     """
-    batch = FLAT if logits is None else _batch(logits)
+    arguments.function("sampler", sampler)
+    seed = arguments.seed(seed)
+    batch = FLAT if logits is None else arguments.batch(logits)
     streams = np.arange(len(batch), dtype=np.int64)
     first = tokens_of(sampler, batch, seed, streams)
     flat_streams = np.arange(len(FLAT), dtype=np.int64)
@@ -74,11 +79,17 @@ def check_batch_invariance(
     padding : int
         The number of tokens appended; 0 omits that variation.
     """
-    batch = _batch(logits)
+    arguments.function("sampler", sampler)
+    seed = arguments.seed(seed)
+    padding = checks.integer("padding", padding, 0, _MOST_PADDING)
+    batch = arguments.batch(logits)
     if len(batch) < 2:
-        raise ValueError("logits must have at least two rows, to be batch-mates")
-    names = np.arange(len(batch)) if streams is None else np.asarray(streams)
-    names = names.astype(np.int64)
+        raise ValueError(
+            f"logits must have at least two rows, to be batch-mates; got shape {batch.shape}"
+        )
+    names = np.arange(len(batch), dtype=np.int64)
+    if streams is not None:
+        names = arguments.array("streams", streams, np.int64, "iu", shape=names.shape)
     reference = tokens_of(sampler, batch, seed, names)
     draws = len(batch)
     for what, rows, varied, compared in _variations(batch, padding):
@@ -122,10 +133,3 @@ def _variations(
         others = -np.where(np.isfinite(batch), batch, 0)[first[1:]]
         yield "beside other rows", first, np.concatenate([alone, others]), 1
         yield "beside a copy of itself", np.array([row, row]), np.repeat(alone, 2, axis=0), 2
-
-
-def _batch(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    batch = np.asarray(logits, dtype=np.float32)
-    if batch.ndim != 2:
-        raise ValueError(f"logits must be a batch of rows, (batch, vocab); got {batch.shape}")
-    return batch

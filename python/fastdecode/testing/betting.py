@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdecode.testing import arguments
+
 # Pseudo-counts of the beta priors: from "any share at all" to deviations of 1e-4.
 SHARPNESSES = (1.0, 1e2, 1e4, 1e6, 1e8)
 
@@ -40,12 +42,8 @@ class Bets:
 
     def __init__(self, expected: ArrayLike):
         """Start with a wealth of one; see the class."""
-        law = np.asarray(expected, dtype=np.float64)
-        if law.ndim != 1 or law.size == 0:
-            raise ValueError(f"expected must be one probability a token; got shape {law.shape}")
-        if not (np.isfinite(law).all() and (law >= 0).all() and law.sum() > 0):
-            raise ValueError("expected must be finite and >= 0, with a sum above 0")
-        self.expected = law / law.sum()
+        law = arguments.probabilities("expected", expected)
+        self.expected = law
         self.counts = np.zeros(len(law), dtype=np.int64)
         self._orders = [
             np.arange(len(law)),
@@ -58,8 +56,22 @@ class Bets:
         return int(self.counts.sum())
 
     def add(self, tokens: ArrayLike) -> None:
-        """Add draws: token ids."""
-        self.counts += np.bincount(np.asarray(tokens), minlength=len(self.counts))
+        """Add draws: token ids.
+
+        Raises
+        ------
+        TypeError
+            For what are no integers.
+        ValueError
+            For another shape than (draws,), and for a token that the law does not have.
+        """
+        drawn = arguments.array("tokens", tokens, np.int64, "iu")
+        outside = (drawn < 0) | (drawn >= len(self.counts))
+        if outside.any():
+            raise ValueError(
+                f"tokens has {drawn[outside][0]}, which is outside 0..{len(self.counts) - 1}"
+            )
+        self.counts += np.bincount(drawn, minlength=len(self.counts))
 
     @property
     def log_evidence(self) -> float:

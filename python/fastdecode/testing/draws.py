@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdecode.testing import arguments
 from fastdecode.testing.betting import Bets
 from fastdecode.testing.result import Result
 from fastdecode.testing.samplers import Sampler, many_draws
@@ -35,11 +36,11 @@ def check_support(
         1 - (1 - 1/m)**draws.
     seed : int
     """
-    mask = np.asarray(allowed, dtype=bool)
-    if mask.shape != np.shape(row):
-        raise ValueError(f"allowed has shape {mask.shape} for a row of shape {np.shape(row)}")
+    pieces = many_draws(sampler, row, draws, seed)
+    row = arguments.row(row)
+    mask = arguments.array("allowed", allowed, bool, "b", shape=row.shape)
     done = 0
-    for tokens in many_draws(sampler, row, draws, seed):
+    for tokens in pieces:
         wrong = ~mask[tokens]
         if wrong.any():
             first = int(wrong.argmax())
@@ -83,10 +84,12 @@ def check_fit(
     seed : int
         Seeds `seed`, `seed + 1`, ... are used, one for each piece.
     """
-    needed = -math.log(_probability(false_alarm))
+    pieces = many_draws(sampler, row, draws, seed)
+    false_alarm = arguments.false_alarm(false_alarm)
+    needed = -math.log(false_alarm)
     bets = Bets(_law(expected, row))
     next_look = 0.0
-    for tokens in many_draws(sampler, row, draws, seed):
+    for tokens in pieces:
         bets.add(tokens)
         if bets.draws < min(next_look, draws):
             continue
@@ -130,14 +133,18 @@ def check_cumulative(
     key : callable, optional
         Tokens are ordered by `key(ids)`; by default by id.
     """
+    pieces = many_draws(sampler, row, draws, seed)
+    false_alarm = arguments.false_alarm(false_alarm)
     law = _law(expected, row)
+    if key is not None:
+        arguments.function("key", key)
     counts = np.zeros(len(law), dtype=np.int64)
-    for tokens in many_draws(sampler, row, draws, seed):
+    for tokens in pieces:
         counts += np.bincount(tokens, minlength=len(law))
     ids = np.arange(len(law))
     order = ids if key is None else np.argsort(key(ids), kind="stable")
-    gaps = np.abs(np.cumsum(counts[order]) / draws - np.cumsum(law[order] / law.sum()))
-    bound = math.sqrt(math.log(2 / _probability(false_alarm)) / (2 * draws))
+    gaps = np.abs(np.cumsum(counts[order]) / draws - np.cumsum(law[order]))
+    bound = math.sqrt(math.log(2 / false_alarm) / (2 * draws))
     worst = int(gaps.argmax())
     explanation = (
         f"after {draws:,} draws the cumulative distribution is off by {gaps[worst]:.2e} at token "
@@ -147,16 +154,7 @@ def check_cumulative(
 
 
 def _law(expected: ArrayLike, row: NDArray[np.float32]) -> NDArray[np.float64]:
-    law = np.asarray(expected, dtype=np.float64)
-    if law.shape != np.shape(row):
-        raise ValueError(f"expected has shape {law.shape} for a row of shape {np.shape(row)}")
-    return law
-
-
-def _probability(false_alarm: float) -> float:
-    if not 0 < false_alarm < 1:
-        raise ValueError(f"false_alarm={false_alarm} must be between 0 and 1, both excluded")
-    return false_alarm
+    return arguments.probabilities("expected", expected, np.shape(row))
 
 
 def _odds(log_evidence: float) -> str:

@@ -7,6 +7,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdecode.options import checks
+from fastdecode.testing import arguments
+
 Row = NDArray[np.float32]
 
 SMALLEST = np.float32(1e-45)
@@ -23,9 +26,8 @@ def adversarial(vocabulary: int, seed: int = 0) -> dict[str, Row]:
     seed : int
         For the rows with random numbers; the same seed gives the same rows.
     """
-    if vocabulary < 1:
-        raise ValueError(f"vocabulary={vocabulary} must be at least 1")
-    generator = np.random.default_rng(seed)
+    vocabulary = _size(vocabulary)
+    generator = np.random.default_rng(arguments.seed(seed))
     ids = np.arange(vocabulary)
     normal = generator.normal(size=vocabulary)
     uniform = generator.random(vocabulary)
@@ -60,6 +62,13 @@ def long_tail(vocabulary: int, mass: float = 2.0**-26) -> Row:
     Each token of the tail is lost in a float32 sum near 1, so a cumulative sum in float32
     misses all of them: 0.45% of the mass at 300,000 tokens.
     """
-    row = np.full(vocabulary, np.log(mass), dtype=np.float32)
+    share = checks.number("mass", mass)
+    if not 0 < share <= 1:
+        raise ValueError(f"mass={checks.shown(mass)} must be above 0 and at most 1")
+    row = np.full(_size(vocabulary), np.log(share), dtype=np.float32)
     row[0] = 0.0
     return row
+
+
+def _size(vocabulary: int) -> int:
+    return checks.integer("vocabulary", vocabulary, 1, checks.U32)

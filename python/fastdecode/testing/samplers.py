@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdecode import core
+from fastdecode.options import checks
+from fastdecode.testing import arguments
 
 # The maximum number of logits in one call where a row is drawn from many times.
 LOGITS_AT_ONCE = 1 << 24
@@ -25,7 +27,15 @@ class Sampler(Protocol):
 
 
 def core_sampler(params: core.Sample | None = None) -> Sampler:
-    """fastdecode's sampler with these parameters."""
+    """fastdecode's sampler with these parameters.
+
+    Raises
+    ------
+    TypeError
+        For what are no parameters.
+    """
+    if params is not None and not isinstance(params, core.Sample):
+        raise TypeError(f"params must be a Sample or None, not {checks.shown(params)}")
 
     def draw(
         logits: NDArray[np.float32], seed: int, streams: NDArray[np.int64], /
@@ -44,6 +54,9 @@ def torch_sampler(processors: Any = None) -> Sampler:
         Takes (input_ids, scores) and returns scores, such as a `LogitsProcessorList`.
     """
     import torch
+
+    if processors is not None:
+        arguments.function("processors", processors)
 
     def draw(
         logits: NDArray[np.float32], seed: int, streams: NDArray[np.int64], /
@@ -88,12 +101,19 @@ def tokens_of(
 def many_draws(
     sampler: Sampler, row: NDArray[np.float32], draws: int, seed: int
 ) -> Iterator[NDArray[np.int64]]:
-    """`draws` tokens of one row, in pieces of growing size, each with a seed of its own."""
-    row = np.asarray(row, dtype=np.float32)
-    if row.ndim != 1 or row.size == 0:
-        raise ValueError(f"row must be one row of logits, (vocab,); got shape {row.shape}")
-    if draws < 1:
-        raise ValueError(f"draws={draws} must be at least 1")
+    """`draws` tokens of one row, in pieces of growing size, each with a seed of its own.
+
+    The arguments are checked at the call.
+    """
+    arguments.function("sampler", sampler)
+    # They are counted in 64 bits.
+    count = checks.integer("draws", draws, 1, 2**63 - 1)
+    return _pieces(sampler, arguments.row(row), count, arguments.seed(seed))
+
+
+def _pieces(
+    sampler: Sampler, row: NDArray[np.float32], draws: int, seed: int
+) -> Iterator[NDArray[np.int64]]:
     most = max(LOGITS_AT_ONCE // len(row), 1)
     size, done, piece = FIRST_DRAWS, 0, 0
     while done < draws:

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdecode.options import checks
+from fastdecode.testing import arguments
 from fastdecode.testing.result import Result
 
 # Up to this total, every ticket is tried.
@@ -49,6 +51,7 @@ def check_ticket_map(token_at: Callable[[NDArray[np.uint64]], Any], weights: Arr
     weights : array of non-negative integers, (vocab,)
         The law; the sum is below 2**64.
     """
+    arguments.function("token_at", token_at)
     law, ends = _cumulative(weights)
     owners = np.flatnonzero(law)
     total = int(ends[-1])
@@ -83,7 +86,13 @@ def check_ledger(draws: Ledger, weights: ArrayLike) -> Result:
     """
     _, ends = _cumulative(weights)
     total = int(ends[-1])
-    tokens, tickets, totals = draws.tokens, draws.tickets, draws.totals
+    try:
+        tokens, tickets, totals = draws.tokens, draws.tickets, draws.totals
+    except AttributeError:
+        raise TypeError(
+            "draws must have tokens, tickets and totals, as fastdecode.core.Draws has; "
+            f"{type(draws).__name__} ({checks.shown(draws)}) does not"
+        ) from None
     if (totals != ends[-1]).any():
         got = totals[(totals != ends[-1]).argmax()]
         explanation = f"a draw was from {got:,} tickets; the weights add up to {total:,}."
@@ -102,13 +111,13 @@ def check_ledger(draws: Ledger, weights: ArrayLike) -> Result:
 
 def _cumulative(weights: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """The weights, checked, and their cumulative sum."""
-    law = np.asarray(weights)
-    if law.ndim != 1 or not np.issubdtype(law.dtype, np.integer) or (law < 0).any():
-        raise ValueError("weights must be one non-negative integer a token, (vocab,)")
-    total = sum(law.tolist())
+    given = arguments.array("weights", weights, None, "iu")
+    if (given < 0).any():
+        raise ValueError(f"weights must not be negative; got {arguments.shown(given)}")
+    total = sum(given.tolist())
     if not 0 < total < 2**64:
         raise ValueError(f"the weights add up to {total}, which must be in 1..2**64-1")
-    law = law.astype(np.uint64)
+    law = given.astype(np.uint64)
     return law, np.cumsum(law, dtype=np.uint64)
 
 

@@ -233,7 +233,7 @@ pub enum Error {
     /// A prompt longer than the history that it begins.
     #[error(
         "{} has {size} tokens, fewer than the {prompt} of its prompt; \
-         a history is the prompt and what was generated",
+         a history is the prompt and what was generated, so prompt_lengths is too large",
         Subject::History(*.row)
     )]
     Prompt {
@@ -264,7 +264,7 @@ pub enum Error {
     /// A prompt longer than the sequence that it begins, by the prompt's index.
     #[error(
         "{} has {size} tokens, fewer than the {length} of its prompt; \
-         a history is the prompt and what was generated",
+         a history is the prompt and what was generated, so prompt_lengths is too large",
         Subject::Prompt(*.prompt)
     )]
     PromptLength {

@@ -8,13 +8,16 @@ use std::fmt;
 use std::path::PathBuf;
 
 use fastdecode_simd::memory;
-use numpy::{Element, PyArray1, PyArrayMethods, PyUntypedArrayMethods};
+use numpy::{Element, PyArray1, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::PyClass;
 use pyo3::exceptions::{
     PyException, PyIndexError, PyMemoryError, PyOverflowError, PyTypeError, PyValueError,
 };
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyIterator, PyList, PyTuple};
+use pyo3::types::{
+    PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyIterator, PyList,
+    PyMemoryView, PySet, PyString, PyTuple,
+};
 
 use crate::errors::exception;
 
@@ -75,7 +78,7 @@ pub fn instance<'a, 'py, T: PyClass>(
         let class = value.py().get_type::<T>();
         let expected =
             class.name().map_or_else(|_| "of its class".to_owned(), |n| format!("a {n}"));
-        wrong_type(value, Name::Argument(name), &expected)
+        wrong_type(value, name, &expected)
     })
 }
 
@@ -87,7 +90,7 @@ pub fn function<'a, 'py>(
     if value.is_callable() {
         return Ok(value);
     }
-    Err(wrong_type(value, Name::Argument(name), "a function"))
+    Err(wrong_type(value, name, "a function"))
 }
 
 /// An argument that has a default other than None: without this type PyO3 could not tell an
@@ -116,8 +119,7 @@ macro_rules! integer {
     ($type:ty, $range:literal) => {
         impl Argument for $type {
             fn read(value: &Bound<'_, PyAny>, name: Name<'_>) -> PyResult<Self> {
-                // Python's bools are integers, but no one means one.
-                if value.is_instance_of::<PyBool>() {
+                if !value.is_exact_instance_of::<PyInt>() && !is_single(value, &["int"])? {
                     return Err(wrong_type(value, name, "an integer"));
                 }
                 value.extract().map_err(|error| refused(value, name, "an integer", $range, error))
@@ -128,7 +130,7 @@ macro_rules! integer {
             }
 
             fn array(value: &Bound<'_, PyAny>) -> Option<PyResult<Vec<Self>>> {
-                value.cast::<PyArray1<Self>>().ok().map(entries)
+                whole_array(value).map(entries)
             }
 
             fn all(value: &Bound<'_, PyAny>) -> Option<Vec<Self>> {
@@ -161,7 +163,7 @@ integer!(usize, "0..2**64-1");
 impl Argument for f64 {
     fn read(value: &Bound<'_, PyAny>, name: Name<'_>) -> PyResult<Self> {
         let expected = "a number";
-        if !value.is_exact_instance_of::<PyFloat>() && is_no_number(value) {
+        if !value.is_exact_instance_of::<PyFloat>() && !is_single(value, &["int", "float"])? {
             return Err(wrong_type(value, name, expected));
         }
         let range = "the range of float64";
@@ -173,7 +175,7 @@ impl Argument for f64 {
     }
 
     fn array(value: &Bound<'_, PyAny>) -> Option<PyResult<Vec<Self>>> {
-        value.cast::<PyArray1<Self>>().ok().map(entries)
+        whole_array(value).map(entries)
     }
 
     fn all(value: &Bound<'_, PyAny>) -> Option<Vec<Self>> {
@@ -183,11 +185,24 @@ impl Argument for f64 {
     }
 }
 
-/// Whether `float` would convert the value although it is no number: a bool, or an array of one
-/// element.
-fn is_no_number(value: &Bound<'_, PyAny>) -> bool {
-    let axes = || value.getattr("shape").ok()?.len().ok();
-    value.extract::<bool>().is_ok() || axes().is_some_and(|axes| axes > 0)
+/// Whether a value may be a single number. A bool is none, although Python's are integers; nor is
+/// what has a type of elements, as the values of NumPy and torch have, if that is none of `kinds`
+/// or there are several of them: the only entry of an array and the real part of a complex number
+/// would be taken without a word.
+fn is_single(value: &Bound<'_, PyAny>, kinds: &[&str]) -> PyResult<bool> {
+    if value.is_instance_of::<PyBool>() {
+        return Ok(false);
+    }
+    let Some(dtype) = value.getattr_opt("dtype")? else { return Ok(true) };
+    let dtype = dtype.str()?;
+    let dtype = dtype.to_string_lossy();
+    Ok(kinds.iter().any(|kind| dtype.contains(kind)) && has_no_axes(value)?)
+}
+
+/// Whether a value is an array without axes, or one of NumPy's scalars and records.
+fn has_no_axes(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let Some(shape) = value.getattr_opt("shape")? else { return Ok(false) };
+    Ok(shape.len().is_ok_and(|axes| axes == 0))
 }
 
 impl Argument for bool {
@@ -212,7 +227,15 @@ impl Argument for String {
 
 impl Argument for PathBuf {
     fn read(value: &Bound<'_, PyAny>, name: Name<'_>) -> PyResult<Self> {
-        value.extract().map_err(|_| wrong_type(value, name, "a string or a path"))
+        let path: Self =
+            value.extract().map_err(|_| wrong_type(value, name, "a string or a path"))?;
+        if path.as_os_str().as_encoded_bytes().contains(&0) {
+            return Err(PyValueError::new_err(format!(
+                "{name}={} has a NUL character, which no path can have",
+                shown(value)
+            )));
+        }
+        Ok(path)
     }
 
     fn plural() -> String {
@@ -232,20 +255,16 @@ impl<T: Argument> Argument for Option<T> {
 
 impl<T: Argument> Argument for Vec<T> {
     fn read(value: &Bound<'_, PyAny>, name: Name<'_>) -> PyResult<Self> {
+        let expected = || format!("a sequence of {}", T::plural());
         // A cast to an array imports NumPy, which takes longer than all else that the help needs.
-        let is_array = !(value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyList>());
-        if is_array && let Some(entries) = T::array(value) {
-            return entries;
-        }
-        if let Some(entries) = T::all(value) {
+        if !(value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyList>()) {
+            if let Some(entries) = T::array(value) {
+                return entries;
+            }
+        } else if let Some(entries) = T::all(value) {
             return Ok(entries);
         }
-        let expected = || format!("a sequence of {}", T::plural());
-        if is_bytes(value) {
-            return Err(wrong_type(value, name, &expected()));
-        }
-        let entries: Vec<Bound<'_, PyAny>> =
-            value.extract().map_err(|error| refused(value, name, &expected(), "", error))?;
+        let entries = sequence(value, name, &expected())?;
         let mut values = memory::with_room(entries.len()).map_err(exception)?;
         for (index, entry) in entries.iter().enumerate() {
             values.push(T::read(entry, Name::Entry(&name, index))?);
@@ -256,6 +275,20 @@ impl<T: Argument> Argument for Vec<T> {
     fn plural() -> String {
         format!("sequences of {}", T::plural())
     }
+}
+
+/// The entries of a sequence. Bytes are none here, nor are NumPy's records, although both can be
+/// indexed.
+fn sequence<'py>(
+    value: &Bound<'py, PyAny>,
+    name: Name<'_>,
+    expected: &str,
+) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let plain = value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyList>();
+    if !plain && (is_bytes(value) || has_no_axes(value)?) {
+        return Err(wrong_type(value, name, expected));
+    }
+    value.extract().map_err(|error| refused(value, name, expected, "", error))
 }
 
 /// The exception for a value that PyO3 could not convert.
@@ -280,7 +313,7 @@ fn refused(
 }
 
 /// The exception for a value of another type.
-fn wrong_type(value: &Bound<'_, PyAny>, name: Name<'_>, expected: &str) -> PyErr {
+pub fn wrong_type(value: &Bound<'_, PyAny>, name: impl fmt::Display, expected: &str) -> PyErr {
     let kind = value.get_type().name().map_or_else(|_| "?".to_owned(), |kind| kind.to_string());
     PyTypeError::new_err(format!("{name} must be {expected}, got {} of type {kind}", shown(value)))
 }
@@ -292,10 +325,14 @@ pub fn shown(value: &Bound<'_, PyAny>) -> String {
         return kind.map_or_else(|_| "<?>".to_owned(), |kind| format!("<{kind}>"));
     };
     let repr = repr.to_string_lossy();
-    let repr = repr.lines().map(str::trim_start).collect::<Vec<_>>().join(" ");
-    match repr.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}...", &repr[..end]),
-        None => repr,
+    cut(repr.lines().map(str::trim_start).collect::<Vec<_>>().join(" "))
+}
+
+/// A text without what a message has no room for.
+pub fn cut(text: String) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }
 
@@ -306,18 +343,18 @@ fn shown_number(value: &Bound<'_, PyAny>) -> String {
 
 /// An integer in `0..=max`; anything with `__index__` but a bool counts as one.
 fn unsigned(value: &Bound<'_, PyAny>, name: Name<'_>, max: u64) -> PyResult<u64> {
-    if value.is_instance_of::<PyBool>() || !value.hasattr("__index__")? {
+    let whole = value.is_exact_instance_of::<PyInt>() || is_single(value, &["int"])?;
+    if !whole || !value.hasattr("__index__")? {
         return Err(wrong_type(value, name, "an integer"));
     }
-    // An array has the method and fails in it.
-    let index = value
-        .call_method0("__index__")
-        .map_err(|error| refused(value, name, "an integer", "", error))?;
-    let number = index.cast::<PyInt>()?.extract::<u64>().ok().filter(|&number| number <= max);
-    number.ok_or_else(|| {
-        let bits = 64 - max.leading_zeros();
-        PyValueError::new_err(format!("{name}={} is outside 0..2**{bits}-1", shown(&index)))
-    })
+    let bits = 64 - max.leading_zeros();
+    let range = || format!("0..2**{bits}-1");
+    let number: u64 =
+        value.extract().map_err(|error| refused(value, name, "an integer", &range(), error))?;
+    if number <= max {
+        return Ok(number);
+    }
+    Err(PyValueError::new_err(format!("{name}={number} is outside {}", range())))
 }
 
 /// The seed of a run.
@@ -338,9 +375,7 @@ pub fn index(value: &Bound<'_, PyAny>, name: &str, count: usize) -> PyResult<usi
 /// Indices of some of `count` things, from a sequence.
 pub fn indices(value: &Bound<'_, PyAny>, name: &str, count: usize) -> PyResult<Vec<usize>> {
     let name = Name::Argument(name);
-    let entries: Vec<Bound<'_, PyAny>> = value
-        .extract()
-        .map_err(|error| refused(value, name, "a sequence of integers", "", error))?;
+    let entries = sequence(value, name, "a sequence of integers")?;
     let read = |(index, entry)| index_of(entry, Name::Entry(&name, index), count);
     entries.iter().enumerate().map(read).collect()
 }
@@ -436,20 +471,41 @@ pub fn token_lists(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Vec<Vec<u32
     entries.enumerate().map(read).collect()
 }
 
-/// The entries of an iterable other than bytes, which are integers by accident.
+/// The entries of an iterable, in the caller's order: a set has none, the keys of a dict are rarely
+/// meant, and the parts of text and of bytes are characters.
 fn iterated<'py>(
     value: &Bound<'py, PyAny>,
     name: Name<'_>,
     expected: &str,
 ) -> PyResult<Bound<'py, PyIterator>> {
-    if is_bytes(value) {
+    let unordered = value.is_instance_of::<PySet>()
+        || value.is_instance_of::<PyFrozenSet>()
+        || value.is_instance_of::<PyDict>()
+        || value.is_instance_of::<PyString>();
+    if unordered || is_bytes(value) {
         return Err(wrong_type(value, name, expected));
     }
     value.try_iter().map_err(|_| wrong_type(value, name, expected))
 }
 
+/// Whether the entries of a value are bytes, which are integers by accident.
 fn is_bytes(value: &Bound<'_, PyAny>) -> bool {
-    value.is_instance_of::<PyBytes>() || value.is_instance_of::<PyByteArray>()
+    value.is_instance_of::<PyBytes>()
+        || value.is_instance_of::<PyByteArray>()
+        || value.is_instance_of::<PyMemoryView>()
+}
+
+/// An array of these elements, all of which count: none of them is masked.
+fn whole_array<'a, 'py, T: Element>(
+    value: &'a Bound<'py, PyAny>,
+) -> Option<&'a Bound<'py, PyArray1<T>>> {
+    let array = value.cast::<PyArray1<T>>().ok()?;
+    if is_masked(array.as_any()) { None } else { Some(array) }
+}
+
+/// Whether an array has a mask, as those of `numpy.ma` have, behind which its elements are not meant.
+pub fn is_masked(array: &Bound<'_, PyAny>) -> bool {
+    !array.is_exact_instance_of::<PyUntypedArray>() && array.hasattr("mask").unwrap_or(false)
 }
 
 /// The entries of an array, wherever they lie.

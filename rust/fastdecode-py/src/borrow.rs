@@ -9,6 +9,8 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::arguments::{is_masked, wrong_type};
+
 /// An array of logits, kept alive for the duration of a call.
 pub struct Borrowed<'py> {
     array: Format<'py>,
@@ -24,12 +26,17 @@ enum Format<'py> {
 }
 
 impl<'py> Borrowed<'py> {
-    /// From a NumPy array or a CPU torch tensor, `(vocab,)` or `(batch, vocab)`.
+    /// From the argument `logits`.
     pub fn new(logits: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let (array, bits_of_bfloat16) = as_array(logits)?;
+        Self::named(logits, "logits")
+    }
+
+    /// From a NumPy array or a CPU torch tensor, `(vocab,)` or `(batch, vocab)`.
+    pub fn named(logits: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
+        let (array, bits_of_bfloat16) = as_array(logits, name)?;
         if !matches!(array.ndim(), 1 | 2) {
             return Err(PyValueError::new_err(format!(
-                "logits must be (vocab,) or (batch, vocab), got shape {}",
+                "{name} must be (vocab,) or (batch, vocab), got shape {}",
                 array.getattr("shape")?
             )));
         }
@@ -43,7 +50,7 @@ impl<'py> Borrowed<'py> {
             Format::F16(rows_contiguous(any)?)
         } else {
             return Err(PyTypeError::new_err(format!(
-                "logits must be float32, float16 or bfloat16, got {}; \
+                "{name} must be float32, float16 or bfloat16, got {}; \
                  convert them with .astype(numpy.float32) or .float()",
                 array.dtype()
             )));
@@ -62,9 +69,17 @@ impl<'py> Borrowed<'py> {
 }
 
 /// The NumPy array that shares the object's memory, and whether it holds bfloat16's bits.
-fn as_array<'py>(logits: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyUntypedArray>, bool)> {
+fn as_array<'py>(
+    logits: &Bound<'py, PyAny>,
+    name: &str,
+) -> PyResult<(Bound<'py, PyUntypedArray>, bool)> {
     let py = logits.py();
     if let Ok(array) = logits.cast::<PyUntypedArray>() {
+        if is_masked(logits) {
+            return Err(PyValueError::new_err(format!(
+                "{name} are a masked array, and a mask is not read; give .filled(-numpy.inf) of it"
+            )));
+        }
         // ml_dtypes' bfloat16 is an extension type, which only its name identifies.
         let extension = array.dtype().kind() == b'V';
         if extension && array.dtype().typeobj().name()? == "bfloat16" {
@@ -73,16 +88,24 @@ fn as_array<'py>(logits: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyUntypedAr
         }
         return Ok((array.clone(), false));
     }
-    if !logits.hasattr("detach")? {
-        return Err(PyTypeError::new_err(format!(
-            "logits must be a NumPy array or a torch tensor, got {}",
-            logits.get_type().name()?
-        )));
-    }
-    let device = logits.getattr("device")?.str()?.to_string();
+    // Other classes have one of these, such as a file its `detach`.
+    let (Some(_), Some(device), Some(layout)) = (
+        logits.getattr_opt("detach")?,
+        logits.getattr_opt("device")?,
+        logits.getattr_opt("layout")?,
+    ) else {
+        return Err(wrong_type(logits, name, "a NumPy array or a torch tensor"));
+    };
+    let device = device.str()?.to_string();
     if device != "cpu" {
         return Err(PyValueError::new_err(format!(
-            "logits are on device {device}; the core reads the CPU's memory: call .cpu() first"
+            "{name} are on device {device}; the core reads the CPU's memory: call .cpu() first"
+        )));
+    }
+    let layout = layout.str()?.to_string();
+    if layout != "torch.strided" {
+        return Err(PyValueError::new_err(format!(
+            "{name} are a tensor with the layout {layout}; give .to_dense() of it"
         )));
     }
     let tensor = logits.call_method0("detach")?;

@@ -11,7 +11,7 @@ use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::{PyAttributeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::arguments::{self, Each, Given};
+use crate::arguments::{self, Each, Given, cut};
 use crate::borrow::Borrowed;
 use crate::errors::{detached, exception, object};
 use crate::params::Sample;
@@ -496,7 +496,7 @@ impl DecodeState {
         let noting = noting(raw_logprobs, processed_logprobs, alternatives, ledger, candidates)?;
         let raw = Borrowed::new(logits)?;
         let raw = raw.logits();
-        let processed = processed.map(Borrowed::new).transpose()?;
+        let processed = processed.map(|rows| Borrowed::named(rows, "processed")).transpose()?;
         let processed = processed.as_ref().map(Borrowed::logits);
         let proposed: Vec<Vec<u32>> =
             arguments::optional(proposed, "proposed")?.unwrap_or_default();
@@ -538,7 +538,8 @@ fn reasons(value: &Bound<'_, PyAny>, each: Each) -> PyResult<Vec<FinishReason>> 
         "length" => Ok(FinishReason::Length),
         "context" => Ok(FinishReason::Context),
         _ => Err(PyValueError::new_err(format!(
-            "limit_reasons has {name:?}; give \"length\" or \"context\""
+            "limit_reasons has {}; give \"length\" or \"context\"",
+            cut(format!("{name:?}"))
         ))),
     };
     if let Ok(name) = value.extract::<String>() {

@@ -175,11 +175,19 @@ pub fn set_keyword(
 ) -> PyResult<()> {
     let mut known = parameters().into_iter().filter(|(stage, _)| stages.contains(stage));
     let Some((_, parameter)) = known.find(|(_, parameter)| parameter.name == name) else {
-        return Err(PyTypeError::new_err(format!(
-            "{class}() got an unexpected keyword argument '{name}'"
-        )));
+        return Err(unknown(value.py(), class, name));
     };
     values::set(params, &parameter, value)
+}
+
+/// The exception for a keyword that a class does not have. Which name may be meant is decided where
+/// it is for the keywords of `generate`.
+fn unknown(py: Python<'_>, class: &str, name: &str) -> PyErr {
+    let message = || -> PyResult<String> {
+        let module = py.import("fastdecode.options.misspelt")?;
+        module.call_method1("of_strategy", (class, name))?.extract()
+    };
+    message().map_or_else(|error| error, PyTypeError::new_err)
 }
 
 /// The table of `Sample`'s parameters, in the order in which they act.

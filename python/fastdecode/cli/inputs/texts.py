@@ -17,7 +17,7 @@ from fastdecode.files.reading import read_stream
 from fastdecode.jobs.records import joined
 
 # In the messages of the package: one of several texts.
-_PLACE = re.compile(r"\b(?:prompts|texts|labels)\[(\d+)\]")
+_PLACE = re.compile(r"\b(?:prompts?|texts?|labels)\[(\d+)\]")
 # In the messages of the package: the text of a call that takes one.
 _ALONE = re.compile(r"^(?:prompt|text)\b(?=[ =])")
 

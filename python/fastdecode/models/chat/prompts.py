@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,9 @@ from fastdecode.options import checks
 _OWN = ("messages", "tools", "documents", "add_generation_prompt")
 # Marks where the message ends that is to be continued. Templates that trim it cut the space.
 _END = "END_OF_THE_MESSAGE_TO_CONTINUE "
+
+# The most characters of a field's name that a message shows.
+_SHOWN = 80
 
 
 def prompts(
@@ -99,7 +103,7 @@ def _open_ended(
     message = conversation[-1]
     text = message.get(field)
     if text is None:
-        raise ValueError(f'{last} has no "{field}" to continue (continue_final_message)')
+        raise ValueError(f"{last} has no {_quoted(field)} to continue (continue_final_message)")
     fields = chat_messages.same_text(message, field)
     if not any(one in template.text for one in fields):
         raise ValueError(
@@ -176,3 +180,8 @@ def _more(variables: Any) -> dict[str, Any]:
             )
     found: dict[str, Any] = chat_messages.plain("chat_template_kwargs", variables)
     return found
+
+
+def _quoted(field: str) -> str:
+    """The name of a field as JSON has it, on one line and not long."""
+    return json.dumps(field if len(field) <= _SHOWN else f"{field[:_SHOWN]}...")

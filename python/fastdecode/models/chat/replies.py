@@ -10,7 +10,7 @@ from typing import Any
 from fastdecode.models.engines.base import Engine
 from fastdecode.options.keyword_types import DEFAULT_REPLY_TOKENS, ChatKeywords
 
-_PLACE = re.compile(r"\bprompts\[(\d+)\]")
+_PLACE = re.compile(r"\bprompts?\[(\d+)\]")
 
 
 def split(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -6,9 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastdecode.models.engines.base import CachedBatch, Engine
-from fastdecode.models.placement import dtype_name
+from fastdecode.models.placement import check_device, dtype_name
+from fastdecode.options import checks
 
-__all__ = ["NAMES", "NATIVE_DTYPES", "CachedBatch", "Engine", "open_engine", "prefers_native"]
+__all__ = [
+    "NAMES",
+    "NATIVE_DTYPES",
+    "CachedBatch",
+    "Engine",
+    "check_name",
+    "open_engine",
+    "prefers_native",
+]
 
 NAMES = ("auto", "native", "torch", "transformers")
 # The formats in which the native engine keeps weights; it computes in float32 from each.
@@ -27,7 +36,8 @@ def prefers_native(engine: str, device: Any = None, dtype: Any = None) -> bool:
         ValueError: for an unknown engine, and for what no engine supports: int8 outside the
             native engine, or the native engine outside the CPU.
     """
-    _check_name(engine)
+    check_name(engine)
+    check_device(device)
     kept = dtype_name(dtype) or "float32"
     able = engine in ("auto", "native")
     on_cpu = device is None or str(device) == "cpu"
@@ -70,7 +80,7 @@ def open_engine(model: Any, name: str = "auto", dtype: Any = None, *, probe: boo
             neither the native engine nor the model has, and for a model that is not a causal
             language model.
     """
-    _check_name(name)
+    check_name(name)
     from fastdecode.models.engines.gpt2.engine import GPT2Engine
     from fastdecode.models.engines.native import LoadedEngine, runs_natively
     from fastdecode.models.engines.plain_gpt2 import is_plain_gpt2
@@ -95,9 +105,17 @@ def open_engine(model: Any, name: str = "auto", dtype: Any = None, *, probe: boo
     return TorchEngine(model, probe=probe)
 
 
-def _check_name(engine: str) -> None:
-    if engine not in NAMES:
-        raise ValueError(f"engine={engine!r} is unknown; choose one of {', '.join(NAMES)}")
+def check_name(engine: Any) -> None:
+    """Refuse what is no engine's name.
+
+    Raises:
+        TypeError: for what is no string.
+        ValueError: for another one.
+    """
+    if checks.string("engine", engine) not in NAMES:
+        raise ValueError(
+            f"engine={checks.shown(engine)} is unknown; choose one of {', '.join(NAMES)}"
+        )
 
 
 def _refusal(model: Any, engine: str, own: str, kept: str) -> str:

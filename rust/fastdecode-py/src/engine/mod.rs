@@ -20,7 +20,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::arguments::{self, Given};
+use crate::arguments::{self, Given, cut, wrong_type};
 use crate::errors::{Named, detached, exception};
 
 /// A language model on the CPU, whose logits are the same bits in any batch.
@@ -132,7 +132,7 @@ impl NativeModel {
             Config::from_json(config.as_bytes(), Path::new("config")).map_err(exception)?;
         let tensors = tensors
             .cast::<PyDict>()
-            .map_err(|_| PyTypeError::new_err("tensors must be a dict of names and arrays"))?;
+            .map_err(|_| wrong_type(tensors, "tensors", "a dict of names and arrays"))?;
         let arrays = tensors
             .iter()
             .map(|(name, array)| {
@@ -417,7 +417,8 @@ impl NativeRows {
 
 /// The format of weights that an argument names.
 fn format_of(dtype: Given<'_, '_>) -> PyResult<Format> {
-    dtype.or("dtype", "float32".to_owned())?.parse().map_err(exception)
+    // No format has a name that is cut, and the message has it.
+    cut(dtype.or("dtype", "float32".to_owned())?).parse().map_err(exception)
 }
 
 /// An array of zeros. NumPy's own function raises `MemoryError` where the binding's would panic.
