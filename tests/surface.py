@@ -514,8 +514,11 @@ def enter_low_level() -> None:
     target(
         "_core.NativeModel.from_gguf",
         model.from_gguf,
-        {"path": "no.gguf"},
-        files=("path",),
+        {"file": "no.gguf"},
+        files=("file",),
+        # A path is named as GgufFile names it.
+        shown={"file": ("file", "path")},
+        file=either(path, lambda value: isinstance(value, _core.GgufFile)),
         **dtype,
     )
     target(
@@ -545,6 +548,13 @@ def enter_low_level() -> None:
         lambda: {"tokens": np.array([1, 2])},
         of=native_rows,
         tokens=IDS,
+    )
+    target(
+        "_core.NativeRows.truncate",
+        rows.truncate,
+        {"lengths": [2, 2]},
+        of=native_rows,
+        lengths=IDS,
     )
     target(
         "_core.NativeRows.keep",
