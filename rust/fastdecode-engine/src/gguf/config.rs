@@ -154,8 +154,11 @@ impl<'a> Keys<'a> {
         match self.get(name) {
             None => Ok(None),
             // The shortest decimal number that is this float32, as it is written in `config.json`.
-            Some(Value::F32(x)) => Ok(x.to_string().parse().ok()),
-            Some(Value::F64(x)) => Ok(Some(x)),
+            Some(Value::F32(x)) if x.is_finite() => Ok(x.to_string().parse().ok()),
+            Some(Value::F64(x)) if x.is_finite() => Ok(Some(x)),
+            Some(value @ (Value::F32(_) | Value::F64(_))) => {
+                Err(self.wrong(name, value, "a finite number"))
+            }
             Some(value) => match value.as_count() {
                 Some(count) => Ok(Some(count as f64)),
                 None => Err(self.wrong(name, value, "a number")),
@@ -173,7 +176,8 @@ impl<'a> Keys<'a> {
 
     /// Tokens in the vocabulary: the rows of the embedding.
     fn vocabulary(&self) -> Result<u64> {
-        Ok(self.file.tensor("token_embd.weight")?.shape()[0])
+        let embedding = self.file.tensor("token_embd.weight")?;
+        embedding.shape().first().copied().ok_or_else(|| Error::scalar(&embedding))
     }
 
     /// Refuses keys about the model that have not been read, since they may change what it computes.

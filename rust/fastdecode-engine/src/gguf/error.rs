@@ -1,6 +1,7 @@
 //! Why a GGUF file is refused.
 
 use super::encoding::Encoding;
+use super::file::TensorInfo;
 use super::value::ValueKind;
 use fastdecode_simd::memory::Refused;
 use std::fmt;
@@ -296,6 +297,16 @@ pub enum Error {
         /// Why it is refused.
         reason: &'static str,
     },
+}
+
+impl Error {
+    /// A tensor without dimensions, where a vector or a matrix is needed.
+    pub(super) fn scalar(tensor: &TensorInfo<'_>) -> Self {
+        Self::Unsupported {
+            what: format!("the tensor {:?}", tensor.name),
+            reason: "it has no dimensions, and no tensor of a model is a single number",
+        }
+    }
 }
 
 /// What reading a GGUF file gives.

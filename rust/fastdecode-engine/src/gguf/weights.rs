@@ -102,6 +102,9 @@ impl<'a> Weight<'a> {
                 sizes: info.shape(),
             })?);
         }
+        if shape.is_empty() {
+            return Err(Error::scalar(&info));
+        }
         let mut order = Order::Same;
         let matrix = shape.len() == 2;
         if let Some(head) = head

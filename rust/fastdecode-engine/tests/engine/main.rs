@@ -5,5 +5,8 @@ mod families;
 mod files;
 mod fuzz;
 mod oracle;
+#[path = "../../../fuzz/src/running.rs"]
+mod running;
+mod seeded;
 mod shards;
 mod small;

@@ -239,3 +239,35 @@ fn encodings_that_are_not_read_are_named() {
          Q4_K, Q5_K, Q6_K, Q8_K, IQ4_NL, BF16"
     );
 }
+
+#[test]
+fn weights_without_dimensions_are_refused() {
+    let numbers = [
+        "embedding_length",
+        "feed_forward_length",
+        "block_count",
+        "context_length",
+        "attention.head_count",
+    ];
+    let key = |name| {
+        let value = if name == "attention.head_count" { 1u32 } else { 2 };
+        entry(format!("llama.{name}"), 4, &value.to_le_bytes())
+    };
+    let refused = |name: &str| {
+        let file = open(with(|b| {
+            b.entries.truncate(1);
+            b.entries.extend(numbers.map(key));
+            b.tensors = vec![tensor(name, &[], 0, 0)];
+        }));
+        let file = file.unwrap();
+        assert_eq!(file.tensors().map(|tensor| tensor.elements()).collect::<Vec<_>>(), [1]);
+        let expected = format!("the tensor \"{name}\": it has no dimensions");
+        let error = file.weights().unwrap_err().to_string();
+        assert!(error.starts_with(&expected), "{error}");
+        (file, expected)
+    };
+    refused("blk.0.attn_q.weight");
+    let (file, expected) = refused("token_embd.weight");
+    let error = file.config().unwrap_err().to_string();
+    assert!(error.starts_with(&expected), "{error}");
+}

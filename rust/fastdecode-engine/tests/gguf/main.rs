@@ -1,8 +1,14 @@
 //! GGUF files that are whole, damaged, or made to do damage.
 
+#[path = "../../../fuzz/src/gguf.rs"]
+mod bodies;
 mod builder;
+mod fuzz;
 mod hostile;
 mod memory;
+#[path = "../../../fuzz/src/running.rs"]
+mod running;
+mod watched;
 
 use builder::Builder;
 use fastdecode_engine::gguf::{Encoding, Error, Gguf, ReadAt, Value};

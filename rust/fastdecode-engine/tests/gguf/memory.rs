@@ -2,41 +2,7 @@
 
 use crate::builder::{Builder, array, entry, string, tensor};
 use crate::open;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-thread_local! {
-    static LARGEST: Cell<usize> = const { Cell::new(0) };
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static MOST: Cell<isize> = const { Cell::new(0) };
-}
-
-/// The system's allocator, which notes what each thread asks for.
-struct Watched;
-
-fn note(size: usize, held: isize) {
-    // A thread that ends has no counters.
-    let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(size)));
-    let _ = HELD.try_with(|sum| {
-        sum.set(sum.get() + held);
-        let _ = MOST.try_with(|most| most.set(most.get().max(sum.get())));
-    });
-}
-
-// SAFETY: all is left to the system's allocator.
-unsafe impl GlobalAlloc for Watched {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(layout.size(), layout.size().cast_signed());
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        note(0, -layout.size().cast_signed());
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use crate::watched::{Watched, took};
 
 #[global_allocator]
 static WATCHED: Watched = Watched;
@@ -44,15 +10,10 @@ static WATCHED: Watched = Watched;
 /// Opens a file and checks what that took.
 fn opened(what: &str, bytes: Vec<u8>) {
     let size = bytes.len();
-    let before = HELD.get();
-    LARGEST.set(0);
-    MOST.set(before);
-    let outcome = open(bytes);
-    let (largest, most) = (LARGEST.get(), MOST.get() - before);
+    let (_, took) = took(|| open(bytes));
     // An error's message has a few words of its own.
-    assert!(largest <= size.max(256), "{what}: {largest} of {size} at a time");
-    assert!(most <= 3 * size.cast_signed() + 1024, "{what}: {most} of {size} in all");
-    drop(outcome);
+    assert!(took.largest <= size.max(256), "{what}: {} of {size} at a time", took.largest);
+    assert!(took.most <= 3 * size.cast_signed() + 1024, "{what}: {} of {size} in all", took.most);
 }
 
 #[test]

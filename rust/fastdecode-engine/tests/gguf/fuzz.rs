@@ -1,0 +1,20 @@
+//! The body of the fuzz target `gguf` on seeded damages of small models.
+//! `FASTDECODE_FUZZ_SECONDS=600 cargo test -p fastdecode-engine --test gguf fuzz` runs it longer.
+
+#[path = "../engine/seeded.rs"]
+mod seeded;
+
+use crate::bodies;
+use fastdecode_engine::Format;
+use seeded::run;
+
+#[test]
+fn any_gguf() {
+    let names: Vec<_> = bodies::names().collect();
+    assert!(names.iter().all(|name| names.iter().filter(|other| *other == name).count() == 1));
+    for seed in bodies::seeds() {
+        assert_eq!(bodies::formats(&seed), Format::ALL.len());
+    }
+    assert_eq!(bodies::formats(&bodies::values()), 0);
+    run(bodies::gguf, &[bodies::seeds(), vec![bodies::values()]].concat(), 5);
+}
