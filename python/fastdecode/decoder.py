@@ -242,6 +242,8 @@ class Decoder:
         for what, part in parts.items():
             try:
                 pickled[what] = pickle.dumps(part, protocol=pickle.HIGHEST_PROTOCOL)
+            except MemoryError:
+                raise
             except Exception as error:
                 raise TypeError(
                     f"this decoder cannot be pickled, because its {what}, a "

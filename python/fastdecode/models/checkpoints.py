@@ -13,6 +13,7 @@ from typing import Any
 from fastdecode.models import strict_json
 from fastdecode.models.engines.torch_pass import is_refused_memory, memory_error
 from fastdecode.models.strict_json import shown
+from fastdecode.models.tokenizer_files.files import check_room
 from fastdecode.models.weight_files import NAMES, open_weights, read_header
 
 # How a GGUF file begins.
@@ -78,6 +79,7 @@ def load_tokenizer(folder: Path) -> Any:
     """
     from transformers import AutoTokenizer
 
+    check_room(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
@@ -173,6 +175,8 @@ def _find_on_hub(name: str, revision: str | None) -> None:
 
     try:
         HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT)
+    except MemoryError:
+        raise
     except RepositoryNotFoundError as error:
         raise ValueError(
             f"model={name!r}: the hub has no such model (or it is private), and there is no such "
@@ -206,6 +210,8 @@ def _read(
     more: dict[str, Any] = {"local_files_only": local, "trust_remote_code": trusted}
     if revision is not None:
         more["revision"] = revision
+    if Path(source).is_dir():
+        check_room(Path(source))
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **more)
         _use(tokenizer)
@@ -280,6 +286,8 @@ def _damage(source: str, trusted: bool, *, weights: bool = True) -> str:
                     # A method that transformers does not know is one that it ignores.
                     if AutoHfQuantizer.supports_quant_method(settings):
                         AutoQuantizationConfig.from_dict(settings)
+                except MemoryError:
+                    raise
                 except Exception as error:
                     raise ValueError(
                         f"{folder / 'config.json'}: quantization_config is "
@@ -294,6 +302,8 @@ def _damage(source: str, trusted: bool, *, weights: bool = True) -> str:
             vocabulary, merged = folder / "vocab.json", folder / "merges.txt"
             try:
                 BPE.from_file(str(vocabulary), str(merged))
+            except MemoryError:
+                raise
             except Exception as error:
                 raise ValueError(f"{merged} with vocab.json: {error}") from error
 

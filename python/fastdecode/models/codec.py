@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
+from fastdecode._core import probe_memory
 from fastdecode.errors import warn
 from fastdecode.forks import cached_property
 from fastdecode.models.detokenizer import Detokenizer
-from fastdecode.models.pieces import Pieces
+from fastdecode.models.pieces import ROOM, Pieces
 from fastdecode.models.text_bound import most_bytes
 from fastdecode.options.prompts import Given
 
+# Bytes that a tokenizer takes for each character of a text while it splits it.
+_BYTES_OF_CHARACTER = 192
 # Characters a token up to which a text is encoded without a look at the longest tokens.
 _USUAL_TOKEN = 16
 
@@ -201,6 +204,7 @@ class Codec:
 
     def _encoded(self, texts: Sequence[str], names: Sequence[str], **keywords: Any) -> Any:
         """What the tokenizer gives for `texts`; an error names the first that it cannot split."""
+        probe_memory(ROOM + _BYTES_OF_CHARACTER * sum(map(len, texts)))
         try:
             return self.tokenizer(list(texts), verbose=False, **keywords)
         except Exception as error:
@@ -210,6 +214,8 @@ class Codec:
             for name, text in zip(names, texts, strict=True):
                 try:
                     self.tokenizer([text], verbose=False, **keywords)
+                except MemoryError:
+                    raise
                 except Exception as reason:
                     raise ValueError(
                         f"{name} cannot be split into tokens: {reason}; tokenizer.json "

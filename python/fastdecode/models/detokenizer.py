@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from fastdecode.models.pieces import byte_of_character
+from fastdecode._core import probe_memory
+from fastdecode.models.pieces import ROOM, byte_of_character
 
 REPLACEMENT = "\ufffd"
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -66,6 +67,7 @@ class Detokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`."""
+        probe_memory(ROOM)
         text: str = self._tokenizer.decode(
             list(ids),
             skip_special_tokens=self.skip_special_tokens,
@@ -131,6 +133,7 @@ class Detokenizer:
         return bool(self.decode(backwards[::-1]).strip())
 
     def _piece(self, token: int) -> str | None:
+        probe_memory(ROOM)
         if self._backend is not None:
             piece: str | None = self._backend.id_to_token(token)
             return piece

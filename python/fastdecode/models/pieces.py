@@ -8,6 +8,11 @@ import unicodedata
 from functools import lru_cache
 from typing import Any
 
+from fastdecode._core import probe_memory
+
+# Bytes without which no tokenizer is called: the library `tokenizers` ends the process where it is
+# refused memory.
+ROOM = 2**20
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
 
@@ -36,6 +41,7 @@ class Pieces:
 
     def piece(self, token_id: int) -> str:
         """The token as written in the vocabulary; an unknown id in brackets."""
+        probe_memory(ROOM)
         found = self._tokenizer.convert_ids_to_tokens([token_id])[0]
         return f"[{token_id}]" if found is None else str(found)
 
@@ -62,6 +68,7 @@ class Pieces:
 
     def text(self, token_id: int) -> str:
         """The text that the token alone decodes to; empty for a special token."""
+        probe_memory(ROOM)
         text: str = self._tokenizer.decode(
             [token_id], skip_special_tokens=True, clean_up_tokenization_spaces=False
         )

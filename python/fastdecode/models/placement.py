@@ -107,6 +107,8 @@ def device_name(device: Any) -> str | None:
         raise ValueError('device="meta" holds no numbers; give "cpu" or "cuda"')
     try:
         torch.empty(1, device=found)
+    except MemoryError:
+        raise
     except Exception as error:
         given = device if isinstance(device, int) else str(device)
         raise ValueError(

@@ -290,13 +290,13 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-_TOKEN_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+TOKEN_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 def _token(value: Any) -> bool:
     if not isinstance(value, dict):
         return isinstance(value, str)
-    flags = all(isinstance(value.get(name, False), bool) for name in _TOKEN_FLAGS)
+    flags = all(isinstance(value.get(name, False), bool) for name in TOKEN_FLAGS)
     return isinstance(value.get("content"), str) and flags
 
 

@@ -23,10 +23,15 @@ pub fn detached<T: Send, E: Exception + Send>(
     in_default_float_mode(|| py.detach(work)).map_err(exception)
 }
 
-/// A value as a Python object. PyO3 panics where Python cannot allocate one; with many objects in a
-/// list, that is a `MemoryError`.
+/// A value as a Python object; see [`objects`].
 pub fn object<'py>(py: Python<'py>, value: impl IntoPyObject<'py>) -> PyResult<Bound<'py, PyAny>> {
-    let made = catch_unwind(AssertUnwindSafe(|| value.into_bound_py_any(py)));
+    objects(py, || value.into_bound_py_any(py))
+}
+
+/// What `make` makes, which are Python objects. PyO3 panics where Python cannot allocate one; with many
+/// objects in a list, that is a `MemoryError`.
+pub fn objects<T>(py: Python<'_>, make: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    let made = catch_unwind(AssertUnwindSafe(make));
     made.unwrap_or_else(|panic| match panic.downcast_ref::<&str>() {
         Some(&"PyObject pointer is null") => {
             // Python's own exception is still set, and this one takes its place.

@@ -448,6 +448,18 @@ pub fn check_memory(bytes: &Bound<'_, PyAny>) -> PyResult<()> {
     memory::admit(arguments::read(bytes, "bytes")?).map_err(exception)
 }
 
+/// Refuse a number of bytes that the system would not give now.
+///
+/// For calls of other libraries that end the process where they are refused memory.
+///
+/// Raises
+/// ------
+/// MemoryError
+#[pyfunction]
+pub fn probe_memory(bytes: &Bound<'_, PyAny>) -> PyResult<()> {
+    memory::probe(arguments::read(bytes, "bytes")?).map_err(exception)
+}
+
 /// One block of the generator: Philox4x32-10 (Salmon et al., SC 2011).
 #[pyfunction]
 pub fn philox4x32(

@@ -39,7 +39,7 @@ mod _core {
     #[pymodule_export]
     use crate::functions::{
         argmax, check_memory, distribution, log_softmax, logsumexp, multinomial, philox4x32,
-        sample, token_logprobs, top_k, uniform, weights,
+        probe_memory, sample, token_logprobs, top_k, uniform, weights,
     };
     #[pymodule_export]
     use crate::listing::Listing;

@@ -58,7 +58,7 @@ const KEYS: [&str; 44] = [
     "\u{10ffff}",
     "",
 ];
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 29] = [
     "token_embd.weight",
     "output_norm.weight",
     "output.weight",
@@ -85,6 +85,9 @@ const NAMES: [&str; 26] = [
     "blk.0.ffn_norm.bias",
     "blk.0.ffn_up.bias",
     "blk.0.ffn_down.bias",
+    "blk.0.attn_q.bias",
+    "blk.0.attn_k.bias",
+    "blk.0.attn_v.bias",
 ];
 /// Says that a name follows, which is none of the tables'.
 const SPELLED: u8 = 127;
@@ -331,7 +334,11 @@ fn described(architecture: u8) -> Description {
             ("blk.0.ffn_down.weight", &[4, 4]),
             ("blk.0.ffn_down.bias", &[4]),
         ]),
-        "qwen2" => gated(made),
+        "qwen2" => gated(made).tensors(&[
+            ("blk.0.attn_q.bias", &[4]),
+            ("blk.0.attn_k.bias", &[2]),
+            ("blk.0.attn_v.bias", &[2]),
+        ]),
         _ => gated(made).counts(&[(".rope.dimension_count", 2)]),
     }
 }

@@ -153,6 +153,8 @@ def _described(tools: Any) -> Any:
     for place, tool in enumerate(tools):
         try:
             found.append(get_json_schema(tool) if callable(tool) else tool)
+        except MemoryError:
+            raise
         except Exception as error:
             raise ValueError(f"tools[{place}] cannot be described: {error}") from error
     return found

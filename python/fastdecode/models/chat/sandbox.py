@@ -69,6 +69,8 @@ def render(template: str, variables: Mapping[str, Any]) -> str:
                     limits.spend(size)
                 pieces.append(piece)
             return "".join(pieces)
+    except MemoryError:
+        raise
     except Exception as error:
         line = getattr(error, "lineno", None) or _line(error.__traceback__)
         raise TemplateFault(_problem(error), line) from error
@@ -307,8 +309,6 @@ def _problem(error: Exception) -> str:
             return f"does what no template may: {said}"
         case RecursionError():
             return "was stopped: it is nested too deeply, or calls itself without end"
-        case MemoryError():
-            return "was stopped: there is not enough memory"
         case jinja2.UndefinedError():
             return f"fails: {said}"
     return f"fails: {type(error).__name__}: {said}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fastdecode.files.reading import Place, decoded, read_json
+from fastdecode.models.settings import read_object
 from fastdecode.options import checks
 
 _FILE = "chat_template.jinja"
@@ -86,7 +88,20 @@ class ChatTemplates(dict[str, ChatTemplate]):
         if isinstance(known, cls):
             return known
         value = getattr(tokenizer, "chat_template", None)
-        return cls.of_value(value, "the tokenizer's chat_template")
+        found = cls.of_value(value, "the tokenizer's chat_template")
+        folder = getattr(tokenizer, "name_or_path", None)
+        if not found or not isinstance(folder, str) or not folder:
+            return found
+        folder = Path(folder)
+        with suppress(OSError, ValueError):
+            # A tokenizer of transformers has the texts, and not the files that they come from.
+            stored = cls.of_folder(folder, read_object(folder / "tokenizer_config.json"))
+            found |= {
+                name: template
+                for name, template in stored.items()
+                if name in found and found[name].text == template.text
+            }
+        return found
 
     def value(self) -> str | dict[str, str] | None:
         """As tokenizers of transformers have them: a text, several by name, or None."""

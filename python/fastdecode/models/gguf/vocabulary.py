@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fastdecode._core import GgufFile
+from fastdecode._core import GgufFile, probe_memory
 from fastdecode.models.gguf.splits import SPLITS, Split
-from fastdecode.models.pieces import byte_of_character
+from fastdecode.models.pieces import ROOM, byte_of_character
 from fastdecode.models.tokenizer_files.classes import GEMMA, LLAMA
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from tokenizers.models import BPE
 
 _CONTROL, _USER_DEFINED = 3, 4
+# Bytes that the library takes for each token, and for each merge.
+_BYTES_OF_TOKEN = 300
 _SPACE = "\u2581"
 # The special tokens that have a name, and llama.cpp's name of each.
 _NAMED = {
@@ -99,19 +104,22 @@ class Vocabulary:
         key = "tokenizer.chat_template"
         found = {"default": self.file[key]} if key in self.file else {}
         names = self.file.get(f"{key}s", [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{key}s must be a list of strings")
         found |= {
             name: self.file[f"{key}.{name}"] for name in names if f"{key}.{name}" in self.file
         }
         for name, text in found.items():
             if not isinstance(text, str):
-                raise ValueError(f"{key} ({name}) must be a string")
+                raise ValueError(f"{key} ({name}) must be a string, not {text!r:.40}")
         return found["default"] if found.keys() == {"default"} else found or None
 
     def _id(self, name: str) -> int | None:
         found = _value(self.file, name, None)
         if found is None or found in (-1, 2**32 - 1):
             return None
-        if isinstance(found, bool) or not isinstance(found, int) or not found < len(self.tokens):
+        known = range(len(self.tokens))
+        if isinstance(found, bool) or not isinstance(found, int) or found not in known:
             raise ValueError(
                 f"tokenizer.ggml.{name} is {found!r:.40}; it must be the id of one of the "
                 f"{len(self.tokens)} tokens"
@@ -134,7 +142,7 @@ class Vocabulary:
                 "tokenizer.ggml.pre is missing, which says how texts are split; convert the model "
                 "again with a newer llama.cpp"
             )
-        if pre not in SPLITS:
+        if not isinstance(pre, str) or pre not in SPLITS:
             raise ValueError(
                 f"tokenizer.ggml.pre is {pre!r:.60}, a way to split texts that fastdecode does not "
                 f"know; it knows {', '.join(SPLITS)}"
@@ -150,14 +158,13 @@ class Vocabulary:
     def _byte_level(self, split: Split) -> Tokenizer:
         """Byte-level BPE."""
         from tokenizers import Tokenizer, decoders, normalizers
-        from tokenizers.models import BPE
 
         merges = self._merges()
         if merges is None:
             raise ValueError("tokenizer.ggml.merges is missing")
-        model = BPE(
-            vocab=self._spelled(),
-            merges=merges,
+        model = _bpe(
+            self._spelled(),
+            merges,
             continuing_subword_prefix="",
             end_of_word_suffix="",
             fuse_unk=False,
@@ -187,26 +194,27 @@ class Vocabulary:
     def _sentencepiece(self) -> Tokenizer:
         """BPE over characters, with bytes for those that have no token."""
         from tokenizers import Tokenizer
-        from tokenizers.models import BPE
 
         vocabulary = {text: token for token, text in enumerate(self.tokens)}
         merges = self._merges()
         if merges is None:
             scores = _value(self.file, "scores", None)
-            if not isinstance(scores, list) or len(scores) != len(self.tokens):
+            numbers = isinstance(scores, list) and all(
+                isinstance(x, float) and not math.isnan(x) for x in scores
+            )
+            if not numbers or len(scores) != len(self.tokens):
                 raise ValueError(
                     "tokenizer.ggml.scores must have a number for each of the "
                     f"{len(self.tokens)} tokens, since there are no merges"
                 )
             merges = implied_merges(vocabulary, dict(zip(self.tokens, scores, strict=True)))
-        found = Tokenizer(BPE(vocab=vocabulary, merges=merges, **LLAMA.model(None)))
+        found = Tokenizer(_bpe(vocabulary, merges, **LLAMA.model(None)))
         LLAMA.prepare(found, {"add_prefix_space": self._flag("add_space_prefix", True)})
         return found
 
     def _gemma(self) -> Tokenizer:
         """Gemma's: tokens of several spaces are stored as spaces; scores do not order merges."""
         from tokenizers import Tokenizer
-        from tokenizers.models import BPE
 
         texts = [text if text.strip(" ") else _SPACE * len(text) for text in self.tokens]
         vocabulary = {text: token for token, text in enumerate(texts)}
@@ -217,7 +225,7 @@ class Vocabulary:
             )
         unknown = self.special("unk_token")
         model = GEMMA.model(None if unknown is None else texts[unknown])
-        found = Tokenizer(BPE(vocab=vocabulary, merges=merges, **model))
+        found = Tokenizer(_bpe(vocabulary, merges, **model))
         GEMMA.prepare(found, {})
         return found
 
@@ -285,6 +293,26 @@ class Vocabulary:
             )
 
 
+def _bpe(vocabulary: dict[str, int], merges: list[tuple[str, str]], **settings: Any) -> BPE:
+    """The model of a tokenizer.
+
+    Raises:
+        ValueError: for merges of what is no token, or to what is none.
+    """
+    from tokenizers.models import BPE
+
+    characters = sum(map(len, vocabulary))
+    probe_memory(ROOM + _BYTES_OF_TOKEN * (len(vocabulary) + len(merges)) + 4 * characters)
+    try:
+        return BPE(vocab=vocabulary, merges=merges, **settings)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"tokenizer.ggml.merges do not fit tokenizer.ggml.tokens: {error}"
+        ) from error
+
+
 def implied_merges(vocabulary: dict[str, int], scores: dict[str, float]) -> list[tuple[str, str]]:
     """The merges that lead to each token, the best token first.
 
@@ -293,8 +321,11 @@ def implied_merges(vocabulary: dict[str, int], scores: dict[str, float]) -> list
         scores: how good a token is.
     """
     found: list[tuple[float, int, int, str, str]] = []
+    # Both parts are tokens: a token of a million characters is not cut at each of them.
+    lengths = sorted({len(text) for text in vocabulary if text})
     for text, score in scores.items():
-        pairs = [(text[:cut], text[cut:]) for cut in range(1, len(text))]
+        cuts = lengths[: bisect_left(lengths, len(text))]
+        pairs = [(text[:cut], text[cut:]) for cut in cuts]
         pairs = [pair for pair in pairs if pair[0] in vocabulary and pair[1] in vocabulary]
         pairs.sort(key=lambda pair: (vocabulary[pair[0]], vocabulary[pair[1]]))
         found += [(score, len(first), len(second), first, second) for first, second in pairs]

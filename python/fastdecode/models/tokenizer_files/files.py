@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastdecode._core import probe_memory
 from fastdecode.files.reading import Place, decoded, read_file
 from fastdecode.models import strict_json
+from fastdecode.models.pieces import ROOM
 from fastdecode.models.settings import read_object, special_tokens, tokenizer_settings
 from fastdecode.models.tokenizer_files.classes import MODEL_TYPES, TokenizerClass, tokenizer_class
 from fastdecode.models.tokenizer_files.refusal import NeedsTransformers
@@ -64,9 +66,22 @@ _WITHOUT_EFFECT = (
     "use_fast",
     "verbose",
 )
+# Bytes that the library takes for each byte of a tokenizer's files while it reads them.
+_BYTES_OF_BYTE = 16
 # Vocabularies of other forms, which transformers takes where there is no tokenizer.json.
 _OTHER_FORMS = ("tekken.json", "tokenizer.model", "tiktoken.model")
 _TEKKEN = "tekken.json"
+
+
+def check_room(folder: Path) -> None:
+    """Refuse to read the files of a tokenizer for which there is no memory.
+
+    Raises:
+        MemoryError: where the system would not give as much as the library takes.
+    """
+    paths = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
+    size = sum(path.stat().st_size for path in paths if path.is_file())
+    probe_memory(ROOM + _BYTES_OF_BYTE * size)
 
 
 class TokenizerFiles:
@@ -105,13 +120,14 @@ class TokenizerFiles:
             ValueError: where its files are missing or damaged; `NeedsTransformers` where not.
         """
         path = self._path("tokenizer.json")
+        check_room(self._folder)
         try:
             found = self._from_json() if path.is_file() else self._from_bpe()
             found.encode_special_tokens = bool(self.settings.get("split_special_tokens", False))
             # A tokenizer file may enable padding and truncation.
             found.no_padding()
             found.no_truncation()
-        except NeedsTransformers:
+        except (NeedsTransformers, MemoryError):
             raise
         except Exception as error:
             if str(error).startswith(str(self._folder)):
@@ -175,6 +191,8 @@ class TokenizerFiles:
             return None
         try:
             return {int(token): added(value) for token, value in declared.items()}
+        except MemoryError:
+            raise
         except Exception as error:
             raise self._refusal(f"added_tokens_decoder ({error})") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from fastdecode.models.settings import TOKEN_FLAGS
 from fastdecode.models.tokenizer_files.refusal import NeedsTransformers
 
 if TYPE_CHECKING:
@@ -119,7 +120,9 @@ def added(value: Any) -> AddedToken:
     """An added token from its settings."""
     from tokenizers import AddedToken
 
-    return AddedToken(**{key: item for key, item in value.items() if key != "__type"})
+    # The library writes the names of settings that it does not know to standard error, as they are.
+    known = ("content", *TOKEN_FLAGS)
+    return AddedToken(**{key: item for key, item in value.items() if key in known})
 
 
 def content(token: Any) -> str:

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fastdecode_engine::gguf::{self, Array, TensorInfo, Value};
+use fastdecode_engine::gguf::{self, Array, Value};
 use fastdecode_engine::{Config, Error, GgufModel};
 use numpy::{PyArrayDyn, PyArrayMethods};
 use pyo3::exceptions::PyKeyError;
@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::arguments;
-use crate::errors::{detached, exception};
+use crate::errors::{detached, exception, objects};
 
 /// A GGUF file: its metadata, and its tensors as float32.
 ///
@@ -80,8 +80,8 @@ impl GgufFile {
     }
 
     /// The metadata keys, in the order of their bytes.
-    fn keys(&self) -> Vec<&str> {
-        self.model.gguf().keys().collect()
+    fn keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        objects(py, || PyList::new(py, self.model.gguf().keys()))
     }
 
     fn __len__(&self) -> usize {
@@ -114,7 +114,8 @@ impl GgufFile {
     ) -> PyResult<Bound<'py, PyAny>> {
         let name: String = arguments::read(key, "key")?;
         let value = self.model.gguf().get(&name);
-        object(py, value.ok_or_else(|| PyKeyError::new_err(name.clone()))?)
+        let value = value.ok_or_else(|| PyKeyError::new_err(name.clone()))?;
+        objects(py, || plain(py, value))
     }
 
     /// The value of a metadata key, or `default` where there is no such key.
@@ -136,7 +137,7 @@ impl GgufFile {
     ) -> PyResult<Bound<'py, PyAny>> {
         let name: String = arguments::read(key, "key")?;
         match self.model.gguf().get(&name) {
-            Some(value) => object(py, value),
+            Some(value) => objects(py, || plain(py, value)),
             None => Ok(default.unwrap_or_else(|| py.None().into_bound(py))),
         }
     }
@@ -147,16 +148,15 @@ impl GgufFile {
     /// -------
     /// list of (str, tuple of int, str)
     ///     Name, shape with the slowest dimension first, and ggml's name of how it is stored: "Q4_K".
-    fn tensors<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<Vec<(&str, Bound<'py, PyTuple>, &'static str)>> {
-        let entry = |info: TensorInfo<'_>| PyTuple::new(py, info.shape());
-        self.model
-            .gguf()
-            .tensors()
-            .map(|info| Ok((info.name, entry(info)?, info.encoding.name())))
-            .collect()
+    fn tensors<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        objects(py, || {
+            let found = PyList::empty(py);
+            for info in self.model.gguf().tensors() {
+                let shape = PyTuple::new(py, info.shape())?;
+                found.append((info.name, shape, info.encoding.name()))?;
+            }
+            Ok(found)
+        })
     }
 
     /// A tensor's elements, as they are in the file.
@@ -210,11 +210,14 @@ impl GgufFile {
     /// ValueError
     ///     If a tensor has no place in the model, or is stored in a way that is not read.
     fn weights<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let found = PyDict::new(py);
-        for weight in self.model.weights().map_err(exception)? {
-            found.set_item(&weight.name, PyTuple::new(py, &weight.shape)?)?;
-        }
-        Ok(found)
+        let weights = self.model.weights().map_err(exception)?;
+        objects(py, || {
+            let found = PyDict::new(py);
+            for weight in &weights {
+                found.set_item(&weight.name, PyTuple::new(py, &weight.shape)?)?;
+            }
+            Ok(found)
+        })
     }
 
     /// A weight as transformers' model has it: its elements in the order there.
@@ -277,7 +280,7 @@ impl GgufFile {
 }
 
 /// A metadata value as Python's.
-fn object<'py>(py: Python<'py>, value: Value<'_>) -> PyResult<Bound<'py, PyAny>> {
+fn plain<'py>(py: Python<'py>, value: Value<'_>) -> PyResult<Bound<'py, PyAny>> {
     Ok(match value {
         Value::U8(x) => x.into_pyobject(py)?.into_any(),
         Value::I8(x) => x.into_pyobject(py)?.into_any(),
@@ -298,7 +301,7 @@ fn object<'py>(py: Python<'py>, value: Value<'_>) -> PyResult<Bound<'py, PyAny>>
 fn list<'py>(py: Python<'py>, array: Array<'_>) -> PyResult<Bound<'py, PyList>> {
     let list = PyList::empty(py);
     for value in array.iter() {
-        list.append(object(py, value)?)?;
+        list.append(plain(py, value)?)?;
     }
     Ok(list)
 }
