@@ -9,21 +9,28 @@ but `MemoryError`, or returned another result than without a limit.
 from __future__ import annotations
 
 import argparse
+import atexit
 import hashlib
 import json
 import os
 import resource
+import shutil
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import fastdecode
 import numpy as np
 from fastdecode import core
+from folders import copy_of_demo
+from gguf_files import write_model
+from safetensors.numpy import load_file, save_file
 
 MIB = 1 << 20
 # Seconds that a call may take before it counts as hanging.
@@ -62,15 +69,58 @@ def _enumerate(decoder: Any) -> str:
     return _digest([(one.token_ids, one.logprob) for one in found])
 
 
-def _load(dtype: str) -> str:
-    decoder = fastdecode.Decoder.from_pretrained("demo", engine="native", dtype=dtype)
+def _load(model: str | Path, dtype: str = "float32") -> str:
+    decoder = fastdecode.Decoder.from_pretrained(model, engine="native", dtype=dtype)
     return _digest(decoder.logits([1, 2, 3]))
+
+
+def _classify(decoder: Any) -> str:
+    found = decoder.classify(TEXTS, [f"room {number}" for number in range(12)])
+    return _digest([one.probabilities for one in found])
+
+
+def _ranked(found: Any) -> str:
+    return _digest([(one.text, one.logprob) for one in found])
+
+
+def _stream(decoder: Any) -> str:
+    steps = decoder.stream(TEXTS * 6, max_new_tokens=6, do_sample=True, seed=1, logprobs=50)
+    return _digest([step.token_id for step in steps])
+
+
+def _chat(decoder: Any) -> str:
+    talks = [[{"role": "user", "content": text}] for text in TEXTS * 6]
+    runs = decoder.chat(talks, max_new_tokens=6, do_sample=True, seed=1)
+    return _digest([run.token_ids for run in runs])
+
+
+def _sharded(folder: Path) -> Path:
+    """The demo model with its weights in three files."""
+    copy_of_demo(folder)
+    whole = folder / "model.safetensors"
+    tensors, places = load_file(whole), {}
+    whole.unlink()
+    for part in range(3):
+        name = f"model-0000{part + 1}-of-00003.safetensors"
+        here = dict([*tensors.items()][part::3])
+        places |= dict.fromkeys(here, name)
+        save_file(here, folder / name)
+    index = {"metadata": {"total_size": 1}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
 
 
 def calls() -> dict[str, Callable[[], str]]:
     """The calls by name; each returns a digest of its result. Everything is imported and loaded."""
     decoder = fastdecode.Decoder.from_pretrained("demo", engine="native")
     decoder.generate("Once", max_new_tokens=2, do_sample=True, seed=1)
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    gguf = write_model(folder / "small.gguf", extra_tokens=30_000, width=64)
+    pieces = write_model(folder / "pieces.gguf", "llama", extra_tokens=30_000)
+    chatty = fastdecode.Decoder.from_pretrained(gguf)
+    chatty.chat("the", max_new_tokens=2)
+    sharded = _sharded(folder / "sharded")
     rows, row = _rows(24, 50_000), _rows(1, 50_000)[0]
     core.sample(row, seed=1)
     return {
@@ -80,14 +130,22 @@ def calls() -> dict[str, Callable[[], str]]:
         "distribution": lambda: _digest(core.distribution(rows)),
         "log_softmax": lambda: _digest(core.log_softmax(rows)),
         "top_k": lambda: _digest(*core.top_k(rows, 20_000)),
-        "load": partial(_load, "float32"),
-        "load_int8": partial(_load, "int8"),
+        "load": partial(_load, "demo"),
+        "load_int8": partial(_load, "demo", "int8"),
+        "load_sharded": partial(_load, sharded),
+        "load_gguf": partial(_load, gguf),
+        "load_gguf_pieces": partial(_load, pieces),
         "generate": partial(_generate, decoder, n=150, do_sample=True),
         "generate_traced": partial(_generate, decoder, n=60, do_sample=True, trace=True),
         "generate_logprobs": partial(_generate, decoder, n=60, do_sample=True, logprobs=200),
         "beams": partial(_generate, decoder, num_beams=60, num_return_sequences=60),
         "next_token": partial(_next_token, decoder),
         "score": partial(_score, decoder),
+        "classify": partial(_classify, decoder),
+        "compare": lambda: _ranked(decoder.compare(TEXTS)),
+        "surprising": lambda: _ranked(decoder.surprising(TEXTS)),
+        "stream": partial(_stream, decoder),
+        "chat": partial(_chat, chatty),
         "enumerate": partial(_enumerate, decoder),
     }
 

@@ -592,6 +592,7 @@ def enter_low_level() -> None:
             shown={"name": ("name", "tensor", "tensors")},
         )
     target("_core.check_memory", _core.check_memory, {"bytes": 1})
+    target("_core.probe_memory", _core.probe_memory, {"bytes": 1})
 
 
 def of_decoder() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import fastdecode
 import numpy as np
 import pytest
 from fastdecode import core
@@ -135,3 +138,34 @@ def test_what_torch_is_refused_is_a_memory_error():
         with pytest.raises(type(other)) as caught:
             call(other)
         assert caught.value is other
+
+
+def _catches(handler: ast.ExceptHandler, name: str) -> bool:
+    return handler.type is None or any(
+        isinstance(node, ast.Name) and node.id == name for node in ast.walk(handler.type)
+    )
+
+
+def _handlers() -> Iterator[tuple[Path, ast.Try]]:
+    """Statements that catch every exception and raise another one, by file."""
+    package = Path(fastdecode.__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Try):
+                wide = [handler for handler in node.handlers if _catches(handler, "Exception")]
+                inner = [node for handler in wide for node in ast.walk(handler)]
+                if any(isinstance(one, ast.Raise) and one.exc is not None for one in inner):
+                    yield path.relative_to(package), node
+
+
+def test_no_other_error_takes_the_place_of_a_memory_error():
+    found = list(_handlers())
+    assert len(found) > 5
+    wrong = [
+        f"{path}:{node.lineno}"
+        for path, node in found
+        if not _catches(node.handlers[0], "MemoryError")
+        # What the library `tokenizers` raises, and nothing that derives from it.
+        and "is not Exception" not in ast.unparse(node.handlers[0])
+    ]
+    assert not wrong

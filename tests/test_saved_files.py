@@ -11,11 +11,12 @@ from typing import Any, TypedDict
 
 import fastdecode
 import pytest
-from damage import DAMAGES, deep, mutated
+from damage import DAMAGES, deep
 from fastdecode.files.reading import parse_json
 from fastdecode.files.shapes import shaped
 from fastdecode.jobs.questions.continuations import Continuations
 from fastdecode.jobs.resumable import open_job
+from odd_json import any_json
 
 PROMPTS = ["Once upon a time", "The king"]
 COUNT = DAMAGES or 200
@@ -49,7 +50,7 @@ def test_run_files(runs, demo, tmp_path):
     for _ in range(COUNT):
         data = rng.choice(whole)
         raw = json.dumps(data, indent=rng.choice([None, 1])).encode()
-        path.write_bytes(mutated(rng, raw))
+        path.write_bytes(any_json(rng, raw))
         try:
             found = fastdecode.Generations.load(path)
             assert isinstance(found, fastdecode.Generations)
@@ -84,11 +85,11 @@ def test_files_of_a_resumable_run(demo, tmp_path, what):
         path.write_bytes(b"".join(lines))
         beside.write_bytes(manifest)
         if what == "manifest":
-            beside.write_bytes(mutated(rng, manifest))
+            beside.write_bytes(any_json(rng, manifest))
         else:
             some = list(lines)
             index = rng.randrange(len(some))
-            some[index] = mutated(rng, some[index].strip()) + b"\n"
+            some[index] = any_json(rng, some[index].strip()) + b"\n"
             path.write_bytes(b"".join(some))
         try:
             with start(path, demo, logprobs=1) as run:

@@ -303,6 +303,14 @@ def test_special_tokens_of_older_versions(saved, tmp_path):
     assert alike(tmp_path).decode(alike(tmp_path).eos_token_id) == "<|im_end|>"
 
 
+def test_names_of_unknown_settings_reach_no_terminal(saved, tmp_path, capfd):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    token = END | {"content": "<|im_end|>", "__type": "AddedToken", "\x1b[31m": True}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": token}))
+    FileTokenizer(tmp_path)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_folder_without_a_tokenizer(tmp_path):
     with pytest.raises(ValueError, match=r"no tokenizer\.json and no vocab\.json"):
         FileTokenizer(tmp_path)

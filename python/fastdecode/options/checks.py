@@ -74,6 +74,8 @@ def entries(name: str, value: Any, expected: str, *, ordered: bool = True) -> li
     if hasattr(value, "tolist") and hasattr(value, "shape") and not isinstance(value, memoryview):
         try:
             listed = value.tolist()
+        except MemoryError:
+            raise
         except Exception as error:  # Such as a tensor that holds no numbers, on device="meta".
             raise TypeError(
                 f"{name} must be {expected}, not {type(value).__name__} ({shown(value)}), whose "

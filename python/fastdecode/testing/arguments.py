@@ -42,6 +42,8 @@ def array(
         others = (np.ma.MaskedArray, bytes, bytearray, memoryview)
         if found.dtype.kind not in kinds or isinstance(value, others):
             raise TypeError
+    except MemoryError:
+        raise
     except Exception:  # An object that makes itself an array, or cannot, may raise anything.
         raise TypeError(
             f"{name} must be an array of {_KINDS[kinds]}, not {type(value).__name__} "
