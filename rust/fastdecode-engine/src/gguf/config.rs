@@ -177,7 +177,7 @@ impl<'a> Keys<'a> {
     /// Tokens in the vocabulary: the rows of the embedding.
     fn vocabulary(&self) -> Result<u64> {
         let embedding = self.file.tensor("token_embd.weight")?;
-        embedding.shape().first().copied().ok_or_else(|| Error::scalar(&embedding))
+        embedding.shape().first().copied().ok_or_else(|| Error::scalar(embedding.name))
     }
 
     /// Refuses keys about the model that have not been read, since they may change what it computes.

@@ -1,7 +1,6 @@
 //! Why a GGUF file is refused.
 
 use super::encoding::Encoding;
-use super::file::TensorInfo;
 use super::value::ValueKind;
 use fastdecode_simd::memory::Refused;
 use std::fmt;
@@ -301,9 +300,9 @@ pub enum Error {
 
 impl Error {
     /// A tensor without dimensions, where a vector or a matrix is needed.
-    pub(super) fn scalar(tensor: &TensorInfo<'_>) -> Self {
+    pub(super) fn scalar(name: &str) -> Self {
         Self::Unsupported {
-            what: format!("the tensor {:?}", tensor.name),
+            what: format!("the tensor {name:?}"),
             reason: "it has no dimensions, and no tensor of a model is a single number",
         }
     }

@@ -103,7 +103,7 @@ impl<'a> Weight<'a> {
             })?);
         }
         if shape.is_empty() {
-            return Err(Error::scalar(&info));
+            return Err(Error::scalar(info.name));
         }
         let mut order = Order::Same;
         let matrix = shape.len() == 2;
