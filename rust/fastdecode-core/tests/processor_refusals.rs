@@ -135,7 +135,7 @@ fn rows_and_histories_that_are_refused() {
     assert_eq!(
         refusal_at(params.clone(), 10, History::new(history.tokens(), 3)),
         "the history of row 0 has 2 tokens, fewer than the 3 of its prompt; \
-         a history is the prompt and what was generated"
+         a history is the prompt and what was generated, so prompt_lengths is too large"
     );
     let mut row = [0.0; 9];
     let result = Processors::new(params).unwrap().apply(
