@@ -126,6 +126,8 @@ def attack(command: str, option: click.Option, value: str, path: str) -> str | N
     plural = "s?" if option.multiple else ""
     if not re.search(rf"(?<!\w)(--?)?({'|'.join(names)}){plural}(?!\w)", lines[0]):
         # A file is named by its path.
+        if "No such file" in lines[0]:
+            return None
         if value.strip() and (value in lines[0] or repr(value)[1:-1] in lines[0]):
             return None
         return f"{long} is not named: {lines[0][:300]!r}"
@@ -142,6 +144,9 @@ def findings(commands: Sequence[str], values: Sequence[str]) -> Iterator[str]:
                 Path("template").write_text("{{ messages[0]['content'] }}")
                 saved = saved_run() if command == "replay" else ""
                 for name in values:
+                    if name == "full" and not {"--save", "--out"} & {*option.opts}:
+                        # What is read from it has no end; tests/test_streams.py reads that.
+                        continue
                     wrong = attack(command, option, VALUES[name], saved)
                     if wrong is not None:
                         yield f"{command} {max(option.opts, key=len)} ({name}): {wrong}"

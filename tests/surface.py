@@ -995,8 +995,9 @@ def attack(one: Target, parameter: str, name: str, make: Callable[[], Any]) -> F
             # It belongs to the call, or to the function that was given.
             return None
         wrong = hostile.fault(shown, make(), error, files=parameter in one.files)
-        late = parameter in one.late
-        if wrong is None and Work.begun and not late and not isinstance(error, hostile.OWN):
+        # A file that is not there is found missing as it is opened.
+        excused = parameter in one.late or isinstance(error, (OSError, *hostile.OWN))
+        if wrong is None and Work.begun and not excused:
             wrong = "refused after the work had begun"
         if wrong is None:
             return None

@@ -115,6 +115,16 @@ def seed(value: Any) -> int:
     return checks.integer("seed", value, 0, checks.U64)
 
 
+def draws(value: Any) -> int:
+    """A number of draws, which are counted in 64 bits.
+
+    Raises:
+        TypeError: for what is no integer.
+        ValueError: for none, and out of range.
+    """
+    return checks.integer("draws", value, 1, 2**63 - 1)
+
+
 def false_alarm(value: Any) -> float:
     """A probability between 0 and 1, both excluded.
 

@@ -36,6 +36,7 @@ def check_support(
         1 - (1 - 1/m)**draws.
     seed : int
     """
+    draws = arguments.draws(draws)
     pieces = many_draws(sampler, row, draws, seed)
     row = arguments.row(row)
     mask = arguments.array("allowed", allowed, bool, "b", shape=row.shape)
@@ -84,6 +85,7 @@ def check_fit(
     seed : int
         Seeds `seed`, `seed + 1`, ... are used, one for each piece.
     """
+    draws = arguments.draws(draws)
     pieces = many_draws(sampler, row, draws, seed)
     false_alarm = arguments.false_alarm(false_alarm)
     needed = -math.log(false_alarm)
@@ -133,6 +135,7 @@ def check_cumulative(
     key : callable, optional
         Tokens are ordered by `key(ids)`; by default by id.
     """
+    draws = arguments.draws(draws)
     pieces = many_draws(sampler, row, draws, seed)
     false_alarm = arguments.false_alarm(false_alarm)
     law = _law(expected, row)

@@ -106,9 +106,7 @@ def many_draws(
     The arguments are checked at the call.
     """
     arguments.function("sampler", sampler)
-    # They are counted in 64 bits.
-    count = checks.integer("draws", draws, 1, 2**63 - 1)
-    return _pieces(sampler, arguments.row(row), count, arguments.seed(seed))
+    return _pieces(sampler, arguments.row(row), arguments.draws(draws), arguments.seed(seed))
 
 
 def _pieces(
