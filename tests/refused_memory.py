@@ -76,7 +76,7 @@ def _load(model: str | Path, dtype: str = "float32") -> str:
 
 def _classify(decoder: Any) -> str:
     found = decoder.classify(TEXTS, [f"room {number}" for number in range(12)])
-    return _digest([one.probabilities for one in found])
+    return _digest([one.posterior for one in found])
 
 
 def _ranked(found: Any) -> str:

@@ -398,7 +398,12 @@ fn rows(all: &[f32], width: usize, read: impl Fn(usize, &mut [f32])) {
 fn load(bytes: &[u8]) -> usize {
     static PLACE: LazyLock<PathBuf> = LazyLock::new(|| place("gguf"));
     std::fs::write(&*PLACE, bytes).expect("a file for the model");
-    let open = |format| Model::from_gguf(&PLACE, format).ok();
+    let most = 64 * bytes.len().cast_signed() + (8 << 20);
+    let open = |format| {
+        let (model, took) = took(|| Model::from_gguf(&PLACE, format).ok());
+        assert!(took.most < most, "{} for a file of {}", took.most, bytes.len());
+        model
+    };
     let models = Format::ALL.into_iter().filter_map(open).inspect(|model| run(model, bytes.len()));
     let count = models.count();
     std::fs::remove_file(&*PLACE).expect("the file is there");

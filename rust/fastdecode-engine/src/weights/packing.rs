@@ -225,6 +225,12 @@ impl<'a> Packing<'a> {
         Ok(self.copy(vec![source], lines, form))
     }
 
+    /// Checks that a tensor has a shape, before its parts are listed, of which there are as many as a
+    /// configuration says.
+    pub fn check(&self, name: &str, shape: &[usize]) -> Result<()> {
+        self.find(name, shape).map(|_| ())
+    }
+
     /// The whole of a tensor.
     fn find(&self, name: &str, shape: &[usize]) -> Result<Source<'a>> {
         let elements = Some(self.tensors.get(self.prefix, name, shape)?.elements);

@@ -16,5 +16,9 @@ fn any_gguf() {
         assert_eq!(bodies::formats(&seed), Format::ALL.len());
     }
     assert_eq!(bodies::formats(&bodies::values()), 0);
+    // A width of the feed-forward layers that no tensor has.
+    let mut wide = bodies::seeds().remove(0);
+    wide[10..14].copy_from_slice(&12_582_916u32.to_le_bytes());
+    assert_eq!(bodies::formats(&wide), 0);
     run(bodies::gguf, &[bodies::seeds(), vec![bodies::values()]].concat(), 5);
 }

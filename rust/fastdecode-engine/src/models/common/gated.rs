@@ -254,6 +254,7 @@ impl Gated {
         let before_mlp =
             if self.gemma { "pre_feedforward_layernorm" } else { "post_attention_layernorm" };
         let norm_2 = self.norm(weights, &name(before_mlp), width)?;
+        weights.check(&name("mlp.gate_proj.weight"), &[inner, width])?;
         let gates = |kind| gated(&name("mlp.gate_proj"), &name("mlp.up_proj"), kind, inner);
         let biases = self.biases.mlp.then(|| gates("bias"));
         let up = parts::joined(weights, &gates("weight"), biases.as_deref(), width, format)?;

@@ -92,6 +92,9 @@ impl RopeFields {
     }
 }
 
+/// Dimensions of a head; more are mistakes, and there is a frequency for each two.
+const WIDEST_HEAD: usize = 1 << 16;
+
 fn is_empty(value: &Value) -> bool {
     value.as_object().is_some_and(serde_json::Map::is_empty)
 }
@@ -124,7 +127,8 @@ impl RopeParameters {
     /// # Errors
     /// For a type that the engine does not compute, and numbers out of range.
     pub fn rotary(&self, width: usize, context: usize) -> Result<Rotary> {
-        if !width.is_multiple_of(2) || width == 0 {
+        checks::sizes(&[("head_dim", width, WIDEST_HEAD)])?;
+        if !width.is_multiple_of(2) {
             return checks::refuse("head_dim", width, "rotary embeddings need an even one");
         }
         let theta = self.rope_theta.unwrap_or(10_000.0);
