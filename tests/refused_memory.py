@@ -80,7 +80,7 @@ def _classify(decoder: Any) -> str:
 
 
 def _ranked(found: Any) -> str:
-    return _digest([(one.text, one.logprob) for one in found])
+    return _digest([(one.index, one.score.logprob) for one in found])
 
 
 def _stream(decoder: Any) -> str:
@@ -89,7 +89,7 @@ def _stream(decoder: Any) -> str:
 
 
 def _chat(decoder: Any) -> str:
-    talks = [[{"role": "user", "content": text}] for text in TEXTS * 6]
+    talks = [[{"role": "user", "content": text[:24]}] for text in TEXTS * 6]
     runs = decoder.chat(talks, max_new_tokens=6, do_sample=True, seed=1)
     return _digest([run.token_ids for run in runs])
 
