@@ -332,7 +332,7 @@ def test_other_backslashes_are_refused(run, typed):
     ):
         code, out, err = run(*command, "-m", "demo")
         assert (code, out) == (2, "")
-        assert re.search(r"which is no (escape sequence|character)", err)
+        assert re.search(r"which is not an? (escape sequence|character)", err)
 
 
 def test_escape_sequences_of_other_options(run):

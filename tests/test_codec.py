@@ -94,7 +94,7 @@ SURROGATES = [
     ("generate", (["Once", "a\ud800b"],), {}, r"prompts\[1\]"),
     ("generate", ("a\ud800b",), {}, r"prompts\[0\]"),
     ("generate", ("Once",), {"stop": ["x", "a\ud800"]}, r"stop\[1\]"),
-    ("stream", ("a\ud800b",), {}, r"prompts\[0\]"),
+    ("stream", ("a\ud800b",), {}, "prompt"),
     ("next_token", ("a\ud800b",), {}, "prompt"),
     ("score", (["Once", "a\ud800b"],), {}, r"texts\[1\]"),
     ("score", ("Once",), {"context": "a\ud800b"}, "context"),
