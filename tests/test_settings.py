@@ -210,8 +210,8 @@ def test_settings_of_a_model_in_memory(engine, tokenizer):
 
 @pytest.mark.parametrize("value", [300, 50256, -1, 2**40, 2**70, -(2**70)])
 def test_what_a_caller_gives_must_be_in_the_vocabulary(decoder, value):
-    message = rf"eos_token_id must be in 0\.\.299, not {value}"
-    for ids in (value, [5, value]):
+    for name, ids in (("eos_token_id", value), (r"eos_token_id\[1\]", [5, value])):
+        message = rf"{name} must be in 0\.\.299, not {value}"
         with pytest.raises(ValueError, match=message):
             decoder.generate("Once", eos_token_id=ids)
         with pytest.raises(ValueError, match=message):
