@@ -140,6 +140,8 @@ def handler(calls: Calls, known: Known) -> None:
             forks = len(children)
             ticks = threading.Thread(target=_kick, args=(parent, children, forks))
             ticks.start()
+            # At least once, since the signal may come before the first call.
+            found = call()
             while len(children) == forks:
                 found = call()
             if os.getpid() != parent:

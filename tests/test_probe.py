@@ -480,7 +480,7 @@ def test_no_false_alarm_with_other_weights(factor):
     model = sharp(tiny("MixtralForCausalLM", num_local_experts=4, **LLAMA_LIKE), factor=factor)
     assert TorchEngine(model).capabilities.mode == "padded"
     model = sharp(tiny("BertForMaskedLM", **{**BERT_LIKE, "is_decoder": False}), factor=factor)
-    with pytest.raises(ValueError, match="no causal language model"):
+    with pytest.raises(ValueError, match="not a causal language model"):
         TorchEngine(model)
 
 

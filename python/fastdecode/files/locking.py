@@ -36,7 +36,8 @@ def open_for_lock(path: str | os.PathLike[str], mode: str) -> BinaryIO:
     Raises:
         OSError: where it cannot be opened.
     """
-    file = FileIO(path, mode)
+    # The text, since an error shows what it was given: a path would be shown as PosixPath(...).
+    file = FileIO(os.fspath(path), mode)
     _owners[file] = os.getpid()
     return file
 
