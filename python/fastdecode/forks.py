@@ -20,7 +20,8 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from fastdecode import _core
 
-# How long a fork waits for other threads, in seconds. It then goes on, in case they wait for it.
+# How long a fork waits for other threads, in seconds. It takes place after that, since they may be
+# waiting for it.
 _PATIENCE = 30.0
 
 _T = TypeVar("_T")

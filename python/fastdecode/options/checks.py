@@ -151,7 +151,7 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     """An integer in low..high.
 
     Raises:
-        TypeError: for a bool or for what is no integer.
+        TypeError: for a bool or for anything but an integer.
         ValueError: out of range.
     """
     number = whole(name, value)
@@ -165,7 +165,7 @@ def whole(name: str, value: Any) -> int:
     """An integer of any size.
 
     Raises:
-        TypeError: for a bool or for what is no integer.
+        TypeError: for a bool or for anything but an integer.
     """
     try:
         if _is_single(value, "int"):
@@ -180,7 +180,7 @@ def number(name: str, value: Any) -> float:
     """A number as a float, also NaN and infinity.
 
     Raises:
-        TypeError: for a bool or for what is no number.
+        TypeError: for a bool or for anything but a number.
         ValueError: for one that no float is near to.
     """
     kind = type(value)
@@ -201,8 +201,7 @@ def _is_single(value: Any, *kinds: str) -> bool:
     """Whether a value may be one number: no bool, and of arrays, tensors and their scalars those
     without axes whose elements are of these kinds.
 
-    The only entry of an array, and the real part of a complex number, would be taken without a
-    word.
+    The only entry of an array, and the real part of a complex number, would be taken silently.
     """
     if isinstance(value, bool):
         return False
@@ -253,7 +252,7 @@ def eos(value: Any, vocab_size: int) -> tuple[int, ...]:
     """End-of-sequence tokens: one id or several, also in an array; an empty sequence is none.
 
     Raises:
-        TypeError: for what is no integer.
+        TypeError: for anything but an integer.
         ValueError: for a token that the model does not have.
     """
     try:
@@ -327,7 +326,7 @@ def token_ids(name: str, value: Any, vocab_size: int) -> tuple[int, ...]:
     """One token id or several; None is none.
 
     Raises:
-        TypeError: for what is no integer.
+        TypeError: for anything but an integer.
         ValueError: for a token that the model does not have.
     """
     if value is None:

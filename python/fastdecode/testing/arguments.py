@@ -33,7 +33,7 @@ def array(
         shape: the shape that it must have, if that is known.
 
     Raises:
-        TypeError: for what is no array, or one of other elements.
+        TypeError: for anything but an array of such elements.
         ValueError: for another shape, and for an array without elements.
     """
     try:
@@ -65,7 +65,7 @@ def row(value: Any) -> NDArray[np.float32]:
     """One row of logits.
 
     Raises:
-        TypeError: for what is no array of numbers.
+        TypeError: for anything but an array of numbers.
         ValueError: for another shape.
     """
     return array("row", value, np.float32, "fiu")
@@ -75,7 +75,7 @@ def batch(value: Any) -> NDArray[np.float32]:
     """Rows of logits.
 
     Raises:
-        TypeError: for what is no array of numbers.
+        TypeError: for anything but an array of numbers.
         ValueError: for another shape.
     """
     return array("logits", value, np.float32, "fiu", axes=2)
@@ -90,7 +90,7 @@ def probabilities(name: str, value: Any, shape: Sequence[int] | None = None) -> 
         shape: the shape that it must have, if that is known.
 
     Raises:
-        TypeError: for what is no array of numbers.
+        TypeError: for anything but an array of numbers.
         ValueError: for another shape, and for other numbers.
     """
     law: NDArray[np.float64] = array(name, value, np.float64, "fiu", shape=shape)
@@ -109,7 +109,7 @@ def seed(value: Any) -> int:
     """A seed in 0..2**64-1.
 
     Raises:
-        TypeError: for what is no integer.
+        TypeError: for anything but an integer.
         ValueError: out of range.
     """
     return checks.integer("seed", value, 0, checks.U64)
@@ -119,7 +119,7 @@ def draws(value: Any) -> int:
     """A number of draws, which are counted in 64 bits.
 
     Raises:
-        TypeError: for what is no integer.
+        TypeError: for anything but an integer.
         ValueError: for none, and out of range.
     """
     return checks.integer("draws", value, 1, 2**63 - 1)
@@ -129,7 +129,7 @@ def false_alarm(value: Any) -> float:
     """A probability between 0 and 1, both excluded.
 
     Raises:
-        TypeError: for what is no number.
+        TypeError: for anything but a number.
         ValueError: out of range.
     """
     number = checks.number("false_alarm", value)
@@ -141,10 +141,10 @@ def false_alarm(value: Any) -> float:
 
 
 def function(name: str, value: Any) -> None:
-    """Refuse what cannot be called.
+    """Check that an argument can be called.
 
     Raises:
-        TypeError: for it.
+        TypeError: where it cannot.
     """
     if not callable(value):
         raise TypeError(

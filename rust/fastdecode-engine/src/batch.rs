@@ -103,7 +103,7 @@ impl Batch {
         self.model.forward(&mut self.sequences, &tokens, Wanted::Last, workspace, logits)
     }
 
-    /// Cuts sequence i back to its first `lengths[i]` tokens. What it then goes on with gives the same bits as
+    /// Cuts sequence i back to its first `lengths[i]` tokens. Its next logits have the same bits as
     /// after a prompt of these tokens. Sequences that share its cache keep what they share, and memory that
     /// none holds is given back.
     ///

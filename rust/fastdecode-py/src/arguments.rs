@@ -188,7 +188,7 @@ impl Argument for f64 {
 /// Whether a value may be a single number. A bool is none, although Python's are integers; nor is
 /// what has a type of elements, as the values of NumPy and torch have, if that is none of `kinds`
 /// or there are several of them: the only entry of an array and the real part of a complex number
-/// would be taken without a word.
+/// would be taken silently.
 fn is_single(value: &Bound<'_, PyAny>, kinds: &[&str]) -> PyResult<bool> {
     if value.is_instance_of::<PyBool>() {
         return Ok(false);

@@ -109,7 +109,7 @@ def check_name(engine: Any) -> None:
     """Refuse what is no engine's name.
 
     Raises:
-        TypeError: for what is no string.
+        TypeError: for anything but a string.
         ValueError: for another one.
     """
     if checks.string("engine", engine) not in NAMES:

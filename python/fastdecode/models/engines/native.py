@@ -174,7 +174,7 @@ class NativeEngine:
         """Prefill each prompt once; see `base.Engine`. Repeats share the prompt's cache.
 
         Beyond `step`, `keep` and `join`, the rows can be cut back: `rows.truncate(lengths)` leaves
-        the first `lengths[i]` tokens of row i, and what it goes on with has the bits that it has
+        the first `lengths[i]` tokens of row i, and its next logits have the bits that they have
         after a prompt of these tokens. Layers with a window keep 32 positions more than the next
         token attends to, so a row can be cut back to 32 tokens below the greatest length that it
         has had, or to 0; a length that needs more is a `ValueError`.

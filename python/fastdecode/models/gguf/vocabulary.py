@@ -297,7 +297,7 @@ def _bpe(vocabulary: dict[str, int], merges: list[tuple[str, str]], **settings: 
     """The model of a tokenizer.
 
     Raises:
-        ValueError: for merges of what is no token, or to what is none.
+        ValueError: for merges whose parts or result are not tokens.
     """
     from tokenizers.models import BPE
 

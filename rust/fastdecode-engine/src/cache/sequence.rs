@@ -45,7 +45,7 @@ impl Sequence {
         self.length == 0
     }
 
-    /// Cuts it back to its first `length` tokens. What it then goes on with gives the same bits as after a
+    /// Cuts it back to its first `length` tokens. Its next logits have the same bits as after a
     /// prompt of these tokens. Memory that it alone held is given back; forks keep what they share.
     ///
     /// # Errors

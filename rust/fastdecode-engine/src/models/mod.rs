@@ -138,7 +138,7 @@ impl Config {
     /// That of the model in a GGUF file.
     ///
     /// # Errors
-    /// If it is a model that this engine cannot run; the message says what stands against it.
+    /// If it is a model that this engine cannot run; the message says why.
     pub fn of_gguf(file: &GgufModel) -> Result<Self> {
         let path = file.path();
         Self::from_json(file.config()?.as_bytes(), path).map_err(|error| error.within(path))

@@ -54,7 +54,7 @@ impl GgufFile {
     /// Raises
     /// ------
     /// ValueError
-    ///     If it does not; the message says what stands against it.
+    ///     If it does not; the message says why.
     fn check(&self) -> PyResult<()> {
         Config::of_gguf(&self.model).map_err(exception)?;
         self.model.weights().map_err(exception)?;
