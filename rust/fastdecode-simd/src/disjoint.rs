@@ -48,4 +48,28 @@ impl<'a, T> DisjointSlice<'a, T> {
         // SAFETY: within the slice, as just checked, and used by nothing else, as the caller promises.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
+
+    /// Writes `values` to the elements `first`, `first + step`, and so on.
+    ///
+    /// # Safety
+    /// Meanwhile nothing else uses one of these elements.
+    ///
+    /// # Panics
+    /// If the last of them lies beyond the slice.
+    #[inline(always)]
+    pub unsafe fn spread(&self, first: usize, step: usize, values: &[T])
+    where
+        T: Copy,
+    {
+        if values.is_empty() {
+            return;
+        }
+        let last = (values.len() - 1).checked_mul(step).and_then(|last| last.checked_add(first));
+        assert!(last.is_some_and(|last| last < self.length));
+        for (i, value) in values.iter().enumerate() {
+            // SAFETY: at most the last one, which lies within the slice, and used by nothing else, as the
+            // caller promises.
+            unsafe { self.start.add(first + i * step).write(*value) };
+        }
+    }
 }

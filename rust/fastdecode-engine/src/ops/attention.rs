@@ -119,18 +119,33 @@ impl<'a> Attention<'a> {
         let level = run.level;
         task.append_wide(level, &mut run.session, blocks);
         let to = DisjointSlice::new(to);
+        let parts = self.parts(blocks, run.session.threads());
         // Later row blocks of a prompt have more to do, so they are taken first: claims go upwards.
-        let tasks = blocks.count() * heads;
+        let tasks = blocks.count() * heads * parts;
         run.session.run(tasks, |index| {
             let index = tasks - 1 - index;
-            let (block, head) = (index / heads, index % heads);
+            // Threads begin far apart in this order, so they rarely write to the same head at once.
+            let (block, head, part) =
+                (index / parts / heads, index / parts % heads, index % parts);
             let rows = blocks.range(block);
-            let size = task.group * self.shape.width * rows.len();
-            let start = rows.start * width + head * size;
-            // SAFETY: this head of this row block belongs to this task alone.
-            let to = unsafe { to.part(start..start + size) };
-            attend_block(level, task, blocks, block, head, to);
+            let share = |part: usize| rows.start + part * rows.len() / parts;
+            let part = share(part)..share(part + 1);
+            attend_part(level, task, blocks, rows, part, head, &to);
         });
+    }
+
+    /// The number of parts that the rows of a row block are divided into, so that no thread has much more
+    /// to do than another: one, unless each row has a sequence of its own.
+    ///
+    /// A model may have few heads of keys and values, and a decode step a single row block.
+    fn parts(&self, blocks: RowBlocks, threads: usize) -> usize {
+        if self.rows.segments().len() < self.rows.len() {
+            return 1;
+        }
+        let (tasks, height) = (blocks.count() * self.shape.heads, blocks.range(0).len());
+        // The rows of the thread that has the most to do.
+        let most = |parts: &usize| (tasks * parts).div_ceil(threads) * height.div_ceil(*parts);
+        (1..=height).min_by_key(most).unwrap_or(1)
     }
 }
 
@@ -242,26 +257,34 @@ fn within_a_block(segment: &Segment, blocks: RowBlocks) -> bool {
 }
 
 kernel! {
-    /// The rows of a row block, with one head of keys and values.
-    fn attend_block(
-        task: Task<'_>, blocks: RowBlocks, block: usize, head: usize, to: &mut [f32]
-    ) = attend_block_body;
+    /// The rows `part` of a row block, with one head of keys and values. A row block is divided only where
+    /// each row has a sequence of its own.
+    fn attend_part(
+        task: Task<'_>,
+        blocks: RowBlocks,
+        block: Range<usize>,
+        part: Range<usize>,
+        head: usize,
+        to: &DisjointSlice<'_, f32>
+    ) = attend_part_body;
 }
 
 #[inline(always)]
-fn attend_block_body<L: Tile>(
+fn attend_part_body<L: Tile>(
     l: L,
     task: Task<'_>,
     blocks: RowBlocks,
-    block: usize,
+    block: Range<usize>,
+    part: Range<usize>,
     head: usize,
-    to: &mut [f32],
+    to: &DisjointSlice<'_, f32>,
 ) {
     let mut workspace = Vec::new();
     let rows = task.attention.rows;
     let place = task.place(head);
-    let Range { start, end } = blocks.range(block);
-    let mut row = start;
+    let width = task.group * task.attention.shape.width;
+    let heads = task.attention.shape.heads;
+    let Range { start: mut row, end } = part;
     while row < end {
         let segment = rows.segment(row);
         if row == segment.first && within_a_block(segment, blocks) {
@@ -282,8 +305,9 @@ fn attend_block_body<L: Tile>(
                 row,
                 first,
                 head,
-                column: row - start,
-                height: end - start,
+                start: block.start * heads * width + head * width * block.len(),
+                column: row - block.start,
+                height: block.len(),
             };
             with_rows!(count, L::ROWS, attend_rows::<L; R, 2>(l, tile, &mut workspace, to));
         }
@@ -308,6 +332,8 @@ struct QueryTile<'a> {
     /// The first query, counted from the first row's first one.
     first: usize,
     head: usize,
+    /// Where the head's outputs for the row block start.
+    start: usize,
     /// The place of the first row in the row block.
     column: usize,
     height: usize,
@@ -360,7 +386,7 @@ fn attend_rows<L: Tile, const R: usize, const N: usize>(
     l: L,
     tile: QueryTile<'_>,
     workspace: &mut Vec<f32>,
-    to: &mut [f32],
+    to: &DisjointSlice<'_, f32>,
 ) {
     let task = tile.task;
     let Shape { width, .. } = task.attention.shape;
@@ -499,7 +525,7 @@ fn mix<L: Lanes, const R: usize, const N: usize>(
     terms: &[f32],
     vector: usize,
     totals: &[f32; BLOCK_ROWS],
-    to: &mut [f32],
+    to: &DisjointSlice<'_, f32>,
 ) -> usize {
     let Shape { width, .. } = tile.task.attention.shape;
     let whole = width / LANES;
@@ -525,10 +551,9 @@ fn mix<L: Lanes, const R: usize, const N: usize>(
             l.store(l.div(*sum, l.splat(totals[r])), &mut mean);
             let first = (vector + n) * LANES;
             let used = LANES.min(width - first);
-            let place = (member * width + first) * tile.height + tile.column + row;
-            for (to, y) in to.iter_mut().skip(place).step_by(tile.height).zip(&mean[..used]) {
-                *to = *y;
-            }
+            let place = tile.start + (member * width + first) * tile.height + tile.column + row;
+            // SAFETY: this head of this row belongs to this task alone.
+            unsafe { to.spread(place, tile.height, &mean[..used]) };
         }
     }
     N
