@@ -53,10 +53,10 @@ class Side:
 
     def read_seconds(self) -> float:
         """Seconds of one pass over the packed weights by the engine's threads."""
-        native = getattr(self.decoder.engine, "_packed", None)
-        if native is None:
+        packed = getattr(self.decoder.engine, "packed", None)
+        if packed is None:
             raise Unsupported("only the native engine can time a read of its weights")
-        return min(native().read_seconds() for _ in range(3))
+        return min(packed().read_seconds() for _ in range(3))
 
     def weight_bytes(self) -> int:
         """Bytes that `read_seconds` reads."""

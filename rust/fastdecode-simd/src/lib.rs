@@ -9,6 +9,7 @@
 //!   children, is what makes it survive a fork.
 //! - [`DisjointSlice`] lends non-overlapping parts of a slice to the tasks of a parallel phase.
 //! - [`in_default_float_mode`] makes results independent of the caller's rounding mode.
+//! - [`wants_every_line`] tells how much a processor has to be told about the memory it will read.
 //! - [`math`] has functions of real numbers as fixed sequences of operations.
 //! - [`memory`] asks for memory that may be refused, and knows how much there is.
 //! - [`settings`] reads the environment variables that choose the level and the threads.
@@ -26,6 +27,7 @@ pub mod math;
 pub mod memory;
 mod per_process;
 mod pool;
+mod prefetcher;
 mod process;
 pub mod settings;
 
@@ -40,5 +42,6 @@ pub use level::{Level, LevelKind};
 pub use line::{LANES, Line};
 pub use per_process::PerProcess;
 pub use pool::{Pool, Session};
+pub use prefetcher::wants_every_line;
 pub use process::Process;
 pub use settings::SettingError;

@@ -125,8 +125,7 @@ impl<'a> Attention<'a> {
         run.session.run(tasks, |index| {
             let index = tasks - 1 - index;
             // Threads begin far apart in this order, so they rarely write to the same head at once.
-            let (block, head, part) =
-                (index / parts / heads, index / parts % heads, index % parts);
+            let (block, head, part) = (index / parts / heads, index / parts % heads, index % parts);
             let rows = blocks.range(block);
             let share = |part: usize| rows.start + part * rows.len() / parts;
             let part = share(part)..share(part + 1);

@@ -1,7 +1,7 @@
 //! A bare read of memory: the bound on the speed of a step.
 
 use super::panel::NEAR;
-use fastdecode_simd::{DisjointSlice, Lanes, Level, Line, Session, kernel};
+use fastdecode_simd::{DisjointSlice, Lanes, Level, Line, Session, kernel, wants_every_line};
 
 /// Lines of a task.
 const STRIP: usize = 1 << 12;
@@ -27,11 +27,13 @@ kernel! {
 /// Nothing but loads, with the prefetches of a step of one row.
 #[inline(always)]
 fn largest_body<L: Lanes>(l: L, lines: &[Line], to: &mut f32) {
+    let step = if wants_every_line() { 1 } else { 2 };
     let mut largest = [l.splat(0.0); 4];
     for four in lines.as_chunks::<4>().0 {
         let ahead = four.as_ptr().wrapping_add(NEAR);
-        l.prefetch_l2(ahead);
-        l.prefetch_l2(ahead.wrapping_add(2));
+        for line in (0..4).step_by(step) {
+            l.prefetch_l2(ahead.wrapping_add(line));
+        }
         for (largest, line) in largest.iter_mut().zip(four) {
             *largest = l.max(l.load(&line.0), *largest);
         }

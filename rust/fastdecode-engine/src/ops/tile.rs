@@ -3,7 +3,7 @@
 //! An output is a chain of fused multiply-adds over k, upwards: `acc = fma(x[k], w[k], acc)`. Lanes run
 //! across outputs, so there is no reduction over lanes, and every vector width gives the same bits.
 
-use fastdecode_simd::{Lanes, Line, Portable};
+use fastdecode_simd::{Lanes, Line, Portable, wants_every_line};
 
 /// The shape of the register tile on an instruction set.
 pub trait Tile: Lanes {
@@ -119,28 +119,32 @@ pub struct Prefetch {
     count: usize,
     /// Lines between what is read and what is prefetched, where both belong to one stretch.
     distance: usize,
+    /// Whether every line is prefetched also for few rows.
+    every_line: bool,
 }
 
 impl Prefetch {
     /// Nothing.
-    pub const NONE: Self = Self { first: std::ptr::null(), count: 0, distance: 0 };
+    pub const NONE: Self =
+        Self { first: std::ptr::null(), count: 0, distance: 0, every_line: false };
 
     /// `lines`, `a` with each k.
     #[inline(always)]
     pub fn of(lines: &[Line], a: usize) -> Self {
-        Self { first: lines.as_ptr(), count: lines.len() / a, distance: 0 }
+        Self { first: lines.as_ptr(), count: lines.len() / a, ..Self::NONE }
     }
 
     /// `count` lines, from `offset` lines after the first of `lines` on, whatever they hold.
     #[inline(always)]
     pub fn after(lines: &[Line], offset: usize, count: usize, a: usize) -> Self {
-        Self { first: lines.as_ptr().wrapping_add(offset), count: count / a, distance: 0 }
+        Self { first: lines.as_ptr().wrapping_add(offset), count: count / a, ..Self::NONE }
     }
 
     /// The lines `distance` ahead of those of `lines` that are being read.
     #[inline(always)]
     pub fn ahead(lines: &[Line], distance: usize, a: usize) -> Self {
-        Self { distance, ..Self::after(lines, distance, lines.len(), a) }
+        let every_line = wants_every_line();
+        Self { distance, every_line, ..Self::after(lines, distance, lines.len(), a) }
     }
 
     /// Prefetches those of k, every `step`-th of them, into the second-level cache.
@@ -158,16 +162,21 @@ impl Prefetch {
     fn issue_near<L: Lanes, const A: usize>(self, l: L, k: usize) {
         if k < self.count {
             for line in 0..A {
-                l.prefetch_l1(
-                    self.first.wrapping_add(k * A + line).wrapping_sub(self.distance / 2),
-                );
+                let line = self.first.wrapping_add(k * A + line);
+                l.prefetch_l1(line.wrapping_sub(self.distance / 2));
             }
         }
     }
+
+    /// Whether this number of rows is too few for anything but hints to the processor's own prefetcher.
+    #[inline(always)]
+    pub fn hints_only(self, rows: usize) -> bool {
+        rows <= HINTED && !self.every_line
+    }
 }
 
-/// Up to this many rows every other line is prefetched: the processor's own prefetcher is quick enough
-/// for few rows, and a hint to it is all that helps.
+/// Up to this many rows the own prefetcher of most processors is quick enough, and a hint to it is all that
+/// helps: every other line for floats, and none for int8.
 const HINTED: usize = 3;
 /// Up to this many rows every line is prefetched into the first-level cache, a short time before it is
 /// read. That holds only where both lines of a panel are read together: not for bfloat16, which has half
@@ -200,10 +209,11 @@ pub fn chains<L: Lanes, S: Stored, const R: usize, const N: usize, const A: usiz
     assert!((count - 1) * stride + S::reach(N) <= weights.len());
     let mut sums = *acc;
     for k in 0..count {
-        if R > HINTED && R <= NEAR_ROWS && N == S::LINES && N == A && prefetch.distance > 0 {
+        let hints = prefetch.hints_only(R);
+        if !hints && R <= NEAR_ROWS && N == S::LINES && N == A && prefetch.distance > 0 {
             prefetch.issue_near::<L, A>(l, k);
         } else {
-            prefetch.issue::<L, A>(l, k, if R <= HINTED { 2 } else { 1 });
+            prefetch.issue::<L, A>(l, k, if hints { 2 } else { 1 });
         }
         // SAFETY: k is at most `count - 1`, for which the assertions above hold.
         let (w, x) = unsafe {

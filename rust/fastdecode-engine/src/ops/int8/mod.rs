@@ -172,9 +172,6 @@ fn body<D: Dots>(
     }
 }
 
-/// Up to this many rows nothing is prefetched: the processor's own prefetcher is faster.
-const UNAIDED: usize = 3;
-
 /// One stretch of a panel and of a row block.
 #[derive(Clone, Copy)]
 struct Stretch<'a> {
@@ -224,7 +221,7 @@ fn add_dots<D: Dots, const R: usize, const N: usize>(
     for (i, w) in weights.iter().enumerate() {
         // SAFETY: i is less than the number of weights, for which the assertion above holds.
         let words = unsafe { &*words.as_ptr().add(i * stretch.height).cast::<[i32; R]>() };
-        if R > UNAIDED {
+        if !stretch.prefetch.hints_only(R) {
             stretch.prefetch.issue::<D::L, PREFETCHED>(l, i, 1);
         }
         for n in 0..N {
