@@ -92,7 +92,7 @@ def test_scores_and_classes_of_a_sentencepiece_model():
 
 SURROGATES = [
     ("generate", (["Once", "a\ud800b"],), {}, r"prompts\[1\]"),
-    ("generate", ("a\ud800b",), {}, r"prompts\[0\]"),
+    ("generate", ("a\ud800b",), {}, "prompts"),
     ("generate", ("Once",), {"stop": ["x", "a\ud800"]}, r"stop\[1\]"),
     ("stream", ("a\ud800b",), {}, "prompt"),
     ("next_token", ("a\ud800b",), {}, "prompt"),
@@ -110,7 +110,7 @@ SURROGATES = [
 
 @pytest.mark.parametrize(("call", "arguments", "keywords", "name"), SURROGATES)
 def test_lone_surrogates_are_refused(decoder, call, arguments, keywords, name):
-    message = rf"^{name}\S* has the lone surrogate '\\ud800' at position 1; give valid Unicode"
+    message = rf"^{name} has the lone surrogate '\\ud800' at position 1; give valid Unicode"
     with pytest.raises(ValueError, match=message):
         getattr(decoder.vocabulary if call == "containing" else decoder, call)(
             *arguments, **keywords

@@ -1,7 +1,7 @@
 """Every argument of the public surface refuses what it cannot be, by a message that helps.
 
 The values are those of `hostile.py`, which also has the rule, and the callables those of
-`surface.py`. `FASTDECODE_MESSAGES=1` tries all values on all of them.
+`surface`. `FASTDECODE_MESSAGES=1` tries all values on all of them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def test_every_public_callable_is_attacked():
         for name, function in surface.public()
         if surface.takes_arguments(function) and surface.entry(name) is None
     ]
-    assert not missing, f"give them valid arguments in surface.py: {missing}"
+    assert not missing, f"give them valid arguments in tests/surface: {missing}"
 
 
 @pytest.mark.parametrize("name", surface.targets())

@@ -60,6 +60,13 @@ def register() -> None:
         )
 
 
+def in_child(function: Callable[[], None]) -> Callable[[], None]:
+    """Run a function in the children that Python forks, where the system has forks."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=function)
+    return function
+
+
 def undivided(function: Callable[_P, _T]) -> Callable[_P, _T]:
     """Let forks by other threads wait for a function, which a child could not continue."""
 

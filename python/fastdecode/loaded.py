@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
+from fastdecode import forks
 from fastdecode.decoder import Decoder
 from fastdecode.models.engines import check_name as check_engine
 from fastdecode.models.identity.files import full_name
@@ -80,6 +81,7 @@ class _Kept:
 _kept = _Kept()
 
 
+@forks.in_child
 def _start_over() -> None:
     """In a forked child: locks that another thread of the parent held are never released."""
     global _kept
@@ -88,10 +90,6 @@ def _start_over() -> None:
         if place.decoder is not None:
             _kept._places[key] = fresh = _Place()
             fresh.decoder = place.decoder
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over)
 
 
 def resolve(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from typing import Any
+
+from fastdecode import forks
 
 # On a terminal, a bar is shown for at least this many texts.
 _MANY = 20
@@ -29,12 +30,9 @@ def progress_bar(wanted: bool | None, texts: int, name: str, *, each: int = 1) -
     return tqdm(total=texts * each, unit="text", desc=name)
 
 
+@forks.in_child
 def _start_over() -> None:
     """In a forked child: another thread of the parent may have been drawing a bar, under a lock."""
     bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
     if bars is not None:
         bars.set_lock(threading.RLock())
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over)

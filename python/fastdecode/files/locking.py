@@ -115,13 +115,10 @@ if sys.platform == "win32":
         return True
 
 
+@forks.in_child
 def _close_in_child() -> None:
     """In a forked child: close the files that the parent has locked, or is about to lock."""
     for file in list(_owners):
         with suppress(OSError):
             file.close()
     _owners.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_in_child)

@@ -52,7 +52,7 @@ def read(value: Any, vocab_size: int, name: str = "prompts") -> list[Given]:
     """
     value = _unwrapped(value)
     if isinstance(value, str):
-        return [checks.well_formed(f"{name}[0]", value)]
+        return [checks.well_formed(name, value)]
     items = _items(name, value, _PROMPTS)
     if _begins_with_id(items[:1]):
         return [_ids(name, items, vocab_size)]

@@ -213,6 +213,14 @@ pub enum ErrorKind<'a> {
 }
 
 impl Error {
+    /// Memory that was refused, as refused for the weights of a model; any other error as it is.
+    pub(crate) fn of_weights(self) -> Self {
+        match self {
+            Self::Memory(refused) => Self::Memory(refused.for_weights()),
+            other => other,
+        }
+    }
+
     /// What kind of error it is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind<'_> {

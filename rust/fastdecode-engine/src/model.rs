@@ -46,7 +46,7 @@ impl Model {
         let text = std::fs::read(&path).map_err(|source| Error::file(&path, source))?;
         let config = Config::from_json(&text, &path).map_err(|error| error.within(&path))?;
         let checkpoint = Checkpoint::open(folder)?;
-        let tensors = checkpoint.tensors()?;
+        let tensors = checkpoint.tensors().map_err(Error::of_weights)?;
         Self::new(config, &tensors, format).map_err(|error| error.within(checkpoint.path()))
     }
 
@@ -89,8 +89,9 @@ impl Model {
         threads: usize,
     ) -> Result<Self> {
         let mut packing = Packing::new(tensors, config.0.prefix());
-        let network = config.0.network(&mut packing, format)?;
-        let weights = packing.finish(&mut Pool::global().session(threads))?;
+        let network = config.0.network(&mut packing, format).map_err(Error::of_weights)?;
+        let weights = packing.finish(&mut Pool::global().session(threads));
+        let weights = weights.map_err(Error::of_weights)?;
         let layout = Arc::new(Layout::new(config.0.cache_shape(), &network.windows()));
         Ok(Self { config, network, weights, format, layout, level, threads })
     }

@@ -19,7 +19,7 @@ use super::pass_rows::{PassRows, Segment};
 use super::rotary::turn;
 use super::row_blocks::{BLOCK_ROWS, RowBlocks};
 use super::run::Run;
-use super::tile::{Floats, Prefetch, Tile, chains, with_rows};
+use super::tile::{Beside, Floats, InLines, Prefetch, Tile, chains, with_rows};
 use crate::cache::{Head, HeadPlace, POSITIONS, Place, Reserved, Sequence, Shape, Strip, values};
 use fastdecode_simd::{DisjointSlice, LANES, Lanes, Level, Line, Session, kernel};
 use std::ops::Range;
@@ -278,7 +278,7 @@ fn attend_part_body<L: Tile>(
     head: usize,
     to: &DisjointSlice<'_, f32>,
 ) {
-    let mut workspace = Vec::new();
+    let mut workspace = Workspace::default();
     let rows = task.attention.rows;
     let place = task.place(head);
     let width = task.group * task.attention.shape.width;
@@ -288,7 +288,7 @@ fn attend_part_body<L: Tile>(
         let segment = rows.segment(row);
         if row == segment.first && within_a_block(segment, blocks) {
             // Here and not for all rows before: the row before has prefetched the keys' lines.
-            task.append(l, segment, head, &mut workspace);
+            task.append(l, segment, head, &mut workspace.prepared);
         }
         let last = end.min(segment.first + segment.count);
         let next = (last < end).then(|| task.written(rows.segment(last).sequence));
@@ -380,11 +380,31 @@ impl<'a> QueryTile<'a> {
     }
 }
 
+/// What a task needs memory for; it is reused from tile to tile, without being cleared: each place is written
+/// before it is read.
+#[derive(Default)]
+struct Workspace {
+    /// The queries of a tile, beside each other.
+    queries: Vec<f32>,
+    /// A head of queries or keys.
+    prepared: Vec<f32>,
+    scores: Vec<Line>,
+}
+
+/// The first `count` elements of a buffer, which grows where it has fewer.
+#[inline(always)]
+fn room<T: Copy>(buffer: &mut Vec<T>, count: usize, fill: T) -> &mut [T] {
+    if buffer.len() < count {
+        buffer.resize(count, fill);
+    }
+    &mut buffer[..count]
+}
+
 #[inline(always)]
 fn attend_rows<L: Tile, const R: usize, const N: usize>(
     l: L,
     tile: QueryTile<'_>,
-    workspace: &mut Vec<f32>,
+    workspace: &mut Workspace,
     to: &DisjointSlice<'_, f32>,
 ) {
     let task = tile.task;
@@ -395,16 +415,11 @@ fn attend_rows<L: Tile, const R: usize, const N: usize>(
     let begin = tile.strip.place_of(first);
     let count = tile.reach(R - 1).end - before;
     let chunks = count.div_ceil(POSITIONS);
-    let positions = chunks * POSITIONS;
-    // Not cleared: each place is written before it is read.
-    let size = (width + 2 * positions) * R + width;
-    if workspace.len() < size {
-        workspace.resize(size, 0.0);
-    }
-    let (queries, rest) = workspace.split_at_mut(width * R);
-    let (scores, rest) = rest.split_at_mut(positions * R);
-    let (terms, rest) = rest.split_at_mut(positions * R);
-    let prepared = &mut rest[..width];
+    let Workspace { queries, prepared, scores } = workspace;
+    let queries = room(queries, width * R, 0.0);
+    let prepared = room(prepared, width, 0.0);
+    // A line for each query of a chunk, one after the other.
+    let scores = room(scores, chunks * R, Line::ZERO);
 
     let scale = task.attention.heads.scale;
     for r in 0..R {
@@ -419,46 +434,42 @@ fn attend_rows<L: Tile, const R: usize, const N: usize>(
             *to = q * scale;
         }
     }
-    if R <= FEW {
+    // As many chains as there are registers for.
+    let most = L::ROWS * L::ACROSS / R;
+    if R <= FEW || most > 1 {
         let mut chunk = 0;
         while chunk < chunks {
             let left = chunks - chunk;
-            let scores = &mut scores[chunk * POSITIONS..];
-            // As many chains as there are registers for.
-            let most = L::ROWS * L::ACROSS / R;
+            let scores = &mut scores[chunk * R..];
             chunk += if left >= 4 && most >= 4 {
-                scores_of::<L, R, 4>(l, tile, begin + chunk, queries, scores, positions)
+                scores_of::<L, R, 4>(l, tile, begin + chunk, queries, scores)
             } else if left >= 3 && most >= 3 {
-                scores_of::<L, R, 3>(l, tile, begin + chunk, queries, scores, positions)
+                scores_of::<L, R, 3>(l, tile, begin + chunk, queries, scores)
             } else if left >= 2 && most >= 2 {
-                scores_of::<L, R, 2>(l, tile, begin + chunk, queries, scores, positions)
+                scores_of::<L, R, 2>(l, tile, begin + chunk, queries, scores)
             } else {
-                scores_of::<L, R, 1>(l, tile, begin + chunk, queries, scores, positions)
+                scores_of::<L, R, 1>(l, tile, begin + chunk, queries, scores)
             };
         }
     } else {
-        for chunk in 0..chunks {
+        let queries = Beside::rows::<R>(queries, R);
+        for (chunk, scores) in scores.as_chunks_mut::<R>().0.iter_mut().enumerate() {
             let mut acc = [[l.splat(0.0)]; R];
             let Head { keys, values } = tile.head(begin + chunk);
             let prefetch = Prefetch::of(values, 1);
-            chains::<L, Floats<0>, R, 1, 1>(l, keys, 1, queries, R, prefetch, &mut acc);
-            for (r, [acc]) in acc.into_iter().enumerate() {
-                if let Some(to) = scores[r * positions + chunk * POSITIONS..].first_chunk_mut() {
-                    l.store(acc, to);
-                }
+            chains::<L, Floats<0>, R, 1, 1>(l, keys, 1, queries, prefetch, &mut acc);
+            for (to, [acc]) in scores.iter_mut().zip(acc) {
+                l.store(acc, &mut to.0);
             }
         }
     }
     let mut totals = [0.0; BLOCK_ROWS];
-    for (r, scores) in scores.chunks_exact_mut(positions).enumerate() {
+    for r in 0..R {
         let Range { start, end } = tile.reach(r);
-        totals[r] = softmax_terms(l, scores, start - before, end - before);
-        for (to, term) in terms.iter_mut().skip(r).step_by(R).zip(scores.iter()) {
-            *to = *term;
-        }
+        totals[r] = softmax_terms::<L, R>(l, scores, r, start - before..end - before);
     }
 
-    let terms = &terms[..count * R];
+    let terms = Terms { lines: scores.as_chunks().0, count };
     let (mut vector, whole) = (0, width / LANES);
     while vector < width.div_ceil(LANES) {
         // Enough chains to hide an addition's latency, as far as there are registers.
@@ -474,8 +485,8 @@ fn attend_rows<L: Tile, const R: usize, const N: usize>(
     }
 }
 
-/// Up to this many queries take several chunks or vectors at once, because few chains would wait for their
-/// own additions.
+/// Up to this many queries take several vectors at once, because few chains would wait for their own
+/// additions.
 const FEW: usize = 4;
 
 /// The scores of a tile in `C` chunks from `chunk` on, together.
@@ -485,8 +496,7 @@ fn scores_of<L: Lanes, const R: usize, const C: usize>(
     tile: QueryTile<'_>,
     chunk: usize,
     queries: &[f32],
-    scores: &mut [f32],
-    positions: usize,
+    scores: &mut [Line],
 ) -> usize {
     let heads: [_; C] = std::array::from_fn(|i| tile.head(chunk + i));
     let mut acc = [[l.splat(0.0); C]; R];
@@ -505,23 +515,30 @@ fn scores_of<L: Lanes, const R: usize, const C: usize>(
             }
         }
     }
-    for (r, acc) in acc.into_iter().enumerate() {
-        let scores = &mut scores[r * positions..];
-        for (to, acc) in scores.as_chunks_mut().0.iter_mut().zip(acc) {
-            l.store(acc, to);
+    for (c, scores) in scores.as_chunks_mut::<R>().0.iter_mut().take(C).enumerate() {
+        for (to, acc) in scores.iter_mut().zip(acc) {
+            l.store(acc[c], &mut to.0);
         }
     }
     C
 }
 
-/// `N` vectors, from `vector` on, of the means of the values weighted by `terms`, which has `R` for each
-/// position from that of the strip's chunk `begin` on.
+/// The terms of a tile: a line for each query of a chunk of positions.
+#[derive(Clone, Copy)]
+struct Terms<'a, const R: usize> {
+    lines: &'a [[Line; R]],
+    /// Positions: the last chunk may have fewer than a line.
+    count: usize,
+}
+
+/// `N` vectors, from `vector` on, of the means of the values weighted by `terms`, those of the positions from
+/// the strip's chunk `begin` on.
 #[inline(always)]
 fn mix<L: Lanes, const R: usize, const N: usize>(
     l: L,
     tile: QueryTile<'_>,
     begin: usize,
-    terms: &[f32],
+    terms: Terms<'_, R>,
     vector: usize,
     totals: &[f32; BLOCK_ROWS],
     to: &DisjointSlice<'_, f32>,
@@ -529,7 +546,8 @@ fn mix<L: Lanes, const R: usize, const N: usize>(
     let Shape { width, .. } = tile.task.attention.shape;
     let whole = width / LANES;
     let mut acc = [[l.splat(0.0); N]; R];
-    for (chunk, terms) in terms.chunks(POSITIONS * R).enumerate() {
+    for (chunk, lines) in terms.lines.iter().enumerate() {
+        let terms = InLines::new(lines, terms.count - chunk * POSITIONS);
         let chunk = begin + chunk;
         let values = tile.head(chunk).values;
         let rests;
@@ -541,7 +559,7 @@ fn mix<L: Lanes, const R: usize, const N: usize>(
         };
         let next = if vector == 0 { tile.next_keys(chunk) } else { &[] };
         let prefetch = Prefetch::of(next, 4);
-        chains::<L, Floats<0>, R, N, 4>(l, values, step, terms, R, prefetch, &mut acc);
+        chains::<L, Floats<0>, R, N, 4>(l, values, step, terms, prefetch, &mut acc);
     }
     for r in 0..R {
         let (row, member) = tile.query(r);
@@ -558,27 +576,45 @@ fn mix<L: Lanes, const R: usize, const N: usize>(
     N
 }
 
-/// exp(score - largest) of the positions `start..end`, and zeros for the others. Returns their sum, in
-/// sixteen lanes that are added by one tree.
+/// Replaces the scores of query `r` by exp(score - largest) for these positions, and by zeros for the others.
+/// Returns the sum, in sixteen lanes that are added by one tree. Each chunk has a line for each of the `R`
+/// queries.
 #[inline(always)]
-fn softmax_terms<L: Lanes>(l: L, scores: &mut [f32], start: usize, end: usize) -> f32 {
-    scores[..start].fill(f32::MIN);
-    scores[end..].fill(f32::MIN);
-    let (lines, _) = scores.as_chunks_mut::<LANES>();
+fn softmax_terms<L: Lanes, const R: usize>(
+    l: L,
+    scores: &mut [Line],
+    r: usize,
+    positions: Range<usize>,
+) -> f32 {
+    let chunks = scores.as_chunks_mut::<R>().0;
+    fill_others(chunks, r, &positions, f32::MIN);
     let mut largest = l.splat(f32::MIN);
-    for line in lines.iter() {
-        largest = l.max(largest, l.load(line));
+    for chunk in chunks.iter() {
+        largest = l.max(largest, l.load(&chunk[r].0));
     }
     let largest = l.splat(l.largest(largest));
-    for line in lines.iter_mut() {
+    for chunk in chunks.iter_mut() {
+        let line = &mut chunk[r].0;
         l.store(exp(l, l.sub(l.load(line), largest)), line);
     }
-    scores[..start].fill(0.0);
-    scores[end..].fill(0.0);
-    let (lines, _) = scores.as_chunks::<LANES>();
+    fill_others(chunks, r, &positions, 0.0);
     let mut sum = l.splat(0.0);
-    for line in lines {
-        sum = l.add(sum, l.load(line));
+    for chunk in chunks.iter() {
+        sum = l.add(sum, l.load(&chunk[r].0));
     }
     l.sum(sum)
+}
+
+/// Sets the scores of query `r` outside of these positions.
+#[inline(always)]
+fn fill_others<const R: usize>(
+    chunks: &mut [[Line; R]],
+    r: usize,
+    positions: &Range<usize>,
+    value: f32,
+) {
+    let others = (0..positions.start).chain(positions.end..chunks.len() * POSITIONS);
+    for position in others {
+        chunks[position / POSITIONS][r].0[position % POSITIONS] = value;
+    }
 }

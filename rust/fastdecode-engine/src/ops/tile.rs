@@ -3,7 +3,7 @@
 //! An output is a chain of fused multiply-adds over k, upwards: `acc = fma(x[k], w[k], acc)`. Lanes run
 //! across outputs, so there is no reduction over lanes, and every vector width gives the same bits.
 
-use fastdecode_simd::{Lanes, Line, Portable, wants_every_line};
+use fastdecode_simd::{LANES, Lanes, Line, Portable, wants_every_line};
 
 /// The shape of the register tile on an instruction set.
 pub trait Tile: Lanes {
@@ -183,29 +183,98 @@ const HINTED: usize = 3;
 /// the lines, nor for AVX2, which reads them one after the other.
 const NEAR_ROWS: usize = 5;
 
-/// Continues the chains of `acc` over all k, prefetching as it goes.
+/// The factors of a register tile's weights: one for each k and row.
+pub trait Factors<const R: usize>: Copy {
+    /// The number of k.
+    fn count(self) -> usize;
+
+    /// That of row `r` for `k`.
+    ///
+    /// # Safety
+    /// `k` is less than the count, and `r` than `R`.
+    unsafe fn at(self, k: usize, r: usize) -> f32;
+}
+
+/// Factors whose rows lie beside each other: that of row r for k is `x[k * height + r]`.
+#[derive(Clone, Copy)]
+pub struct Beside<'a> {
+    x: &'a [f32],
+    height: usize,
+    count: usize,
+}
+
+impl<'a> Beside<'a> {
+    /// Of `R` rows and all k that `x` has.
+    ///
+    /// # Panics
+    /// If the last k has fewer rows.
+    #[inline(always)]
+    pub fn rows<const R: usize>(x: &'a [f32], height: usize) -> Self {
+        let count = x.len().div_ceil(height);
+        assert!(count == 0 || (count - 1) * height + R <= x.len());
+        Self { x, height, count }
+    }
+}
+
+impl<const R: usize> Factors<R> for Beside<'_> {
+    #[inline(always)]
+    fn count(self) -> usize {
+        self.count
+    }
+    #[inline(always)]
+    unsafe fn at(self, k: usize, r: usize) -> f32 {
+        // SAFETY: `rows` has checked the last k, and the caller promises that these are within.
+        unsafe { *self.x.as_ptr().add(k * self.height + r) }
+    }
+}
+
+/// Factors of at most sixteen k, in a line for each row.
+#[derive(Clone, Copy)]
+pub struct InLines<'a, const R: usize> {
+    lines: &'a [Line; R],
+    count: usize,
+}
+
+impl<'a, const R: usize> InLines<'a, R> {
+    /// The first `count` of each line, or all.
+    #[inline(always)]
+    pub fn new(lines: &'a [Line; R], count: usize) -> Self {
+        Self { lines, count: count.min(LANES) }
+    }
+}
+
+impl<const R: usize> Factors<R> for InLines<'_, R> {
+    #[inline(always)]
+    fn count(self) -> usize {
+        self.count
+    }
+    #[inline(always)]
+    unsafe fn at(self, k: usize, r: usize) -> f32 {
+        // SAFETY: as the caller promises; the count is at most a line's.
+        unsafe { *self.lines.as_ptr().cast::<f32>().add(r * LANES + k) }
+    }
+}
+
+/// Continues the chains of `acc` over all k of the factors, prefetching as it goes.
 ///
-/// The weights of k begin at line `k * stride` of `weights`; its activations are the floats
-/// `k * height .. k * height + R` of `x`.
+/// The weights of k begin at line `k * stride` of `weights`.
 ///
 /// # Panics
-/// If there are fewer weights than activations.
+/// If there are fewer weights than factors.
 #[inline(always)]
 pub fn chains<L: Lanes, S: Stored, const R: usize, const N: usize, const A: usize>(
     l: L,
     weights: &[Line],
     stride: usize,
-    x: &[f32],
-    height: usize,
+    x: impl Factors<R>,
     prefetch: Prefetch,
     acc: &mut [[L::V; N]; R],
 ) {
-    let count = x.len().div_ceil(height);
+    let count = x.count();
     if count == 0 {
         return;
     }
     // Checked once, not for each k, which would take as long as the arithmetic of a few rows.
-    assert!((count - 1) * height + R <= x.len());
     assert!((count - 1) * stride + S::reach(N) <= weights.len());
     let mut sums = *acc;
     for k in 0..count {
@@ -215,13 +284,11 @@ pub fn chains<L: Lanes, S: Stored, const R: usize, const N: usize, const A: usiz
         } else {
             prefetch.issue::<L, A>(l, k, if hints { 2 } else { 1 });
         }
-        // SAFETY: k is at most `count - 1`, for which the assertions above hold.
-        let (w, x) = unsafe {
-            let x = &*x.as_ptr().add(k * height).cast::<[f32; R]>();
-            (S::load::<L, N>(l, weights.as_ptr().add(k * stride)), x)
-        };
+        // SAFETY: k is at most `count - 1`, for which the assertion above holds.
+        let w = unsafe { S::load::<L, N>(l, weights.as_ptr().add(k * stride)) };
         for r in 0..R {
-            let x = l.splat(x[r]);
+            // SAFETY: k is less than the count, and r than R.
+            let x = l.splat(unsafe { x.at(k, r) });
             for n in 0..N {
                 sums[r][n] = l.fma(x, w[n], sums[r][n]);
             }

@@ -19,13 +19,26 @@ pub struct Refused {
     pub bytes: usize,
     /// The limit that this exceeds; None where the system refused it.
     limit: Option<Limit>,
+    /// What needs less memory.
+    advice: &'static str,
 }
+
+/// Of what a caller computes.
+const LESS: &str = "give fewer rows or prompts, or a smaller n, num_samples, k or batch_size";
+/// Of what a model is.
+const SMALLER: &str = "give a dtype with fewer bits, such as \"int8\", or a smaller model";
 
 impl Refused {
     /// This number of bytes, which the system would not give.
     #[must_use]
     pub fn by_the_system(bytes: usize) -> Self {
-        Self { bytes, limit: None }
+        Self { bytes, limit: None, advice: LESS }
+    }
+
+    /// The same, for the weights of a model.
+    #[must_use]
+    pub fn for_weights(self) -> Self {
+        Self { advice: SMALLER, ..self }
     }
 }
 
@@ -41,7 +54,7 @@ impl fmt::Display for Refused {
             }
             None => write!(f, "the system refused {asked} of memory")?,
         }
-        f.write_str("; give fewer rows or prompts, or a smaller n, num_samples, k or batch_size")
+        write!(f, "; {}", self.advice)
     }
 }
 
@@ -79,7 +92,7 @@ pub fn admit(bytes: usize) -> Result<(), Refused> {
         return Ok(());
     }
     match limits::exceeded(bytes as u64) {
-        Some(limit) => Err(Refused { bytes, limit: Some(limit) }),
+        Some(limit) => Err(Refused { limit: Some(limit), ..Refused::by_the_system(bytes) }),
         None => Ok(()),
     }
 }
@@ -198,6 +211,11 @@ mod tests {
             text(25_600_000),
             "the system refused 25.6 MB of memory; give fewer rows or prompts, or a smaller n, \
              num_samples, k or batch_size"
+        );
+        assert_eq!(
+            Refused::by_the_system(1_000).for_weights().to_string(),
+            "the system refused 1.0 kB of memory; give a dtype with fewer bits, such as \"int8\", or a \
+             smaller model"
         );
         assert!(text(999).contains("refused 999 bytes of"));
         assert!(text(999_999).contains("refused 1.0 MB of"));

@@ -15,7 +15,7 @@ use super::panel::{Operands, PREFETCHED, Panel, Sums, prefetch_of};
 use super::quantise::Quantised;
 use super::row_blocks::{BLOCK_ROWS, RowBlocks, interleave};
 use super::run::Run;
-use super::tile::{Floats, Halves, Prefetch, Stored, Tile, chains, with_rows};
+use super::tile::{Beside, Floats, Halves, Prefetch, Stored, Tile, chains, with_rows};
 use crate::weights::{ACROSS, CHAIN, Format, Matrix, PANEL, Vector};
 use fastdecode_simd::{DisjointSlice, LANES, Lanes, Level, Line, Session, kernel};
 use std::ops::Range;
@@ -325,7 +325,8 @@ fn add_chains<L: Lanes, S: Stored, const R: usize, const N: usize>(
     first: bool,
 ) {
     let mut acc = [[l.splat(0.0); N]; R];
-    chains::<L, S, R, N, PREFETCHED>(l, weights, S::LINES, x, height, prefetch, &mut acc);
+    let x = Beside::rows::<R>(x, height);
+    chains::<L, S, R, N, PREFETCHED>(l, weights, S::LINES, x, prefetch, &mut acc);
     for (sum, acc) in sums.iter_mut().zip(acc) {
         for (line, acc) in sum[vector..].iter_mut().zip(acc) {
             let y = if first { acc } else { l.add(l.load(&line.0), acc) };
