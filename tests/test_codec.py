@@ -100,7 +100,7 @@ SURROGATES = [
     ("score", ("Once",), {"context": "a\ud800b"}, "context"),
     ("compare", (["Once", "a\ud800b"],), {}, r"texts\[1\]"),
     ("surprising", (["Once", "a\ud800b"],), {}, r"texts\[1\]"),
-    ("classify", ("a\ud800b", ["x", "y"]), {}, "text"),
+    ("classify", ("a\ud800b", ["x", "y"]), {}, "texts"),
     ("classify", ("Once", ["x", "a\ud800b"]), {}, r"labels\[1\]"),
     ("tokens", ("a\ud800b",), {}, "text"),
     ("encode", ("a\ud800b",), {}, r"text"),

@@ -1,4 +1,4 @@
-"""Weights kept as bfloat16 and int8: how they are asked for, what runs them, and what is kept."""
+"""Weights kept as bfloat16, int8 and int4: how to ask for them, what runs them, what is kept."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def logits(decoder):
     return np.asarray(found, dtype=np.float64)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", torch.bfloat16])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "int4", torch.bfloat16])
 @pytest.mark.parametrize("engine", ["auto", "native"])
 def test_files_are_read_by_the_native_engine(saved, engine, dtype):
     decoder = Decoder.from_pretrained(str(saved / "gpt2"), engine=engine, dtype=dtype)
@@ -43,7 +43,7 @@ def test_files_are_read_by_the_native_engine(saved, engine, dtype):
 
 
 def test_a_loaded_model_gives_the_bits_of_its_files(saved, tokenizer):
-    for dtype in ("float32", "bfloat16", "int8"):
+    for dtype in ("float32", "bfloat16", "int8", "int4"):
         files = Decoder.from_pretrained(str(saved / "gpt2"), dtype=dtype)
         loaded = Decoder(make_model("gpt2", torch.float32), tokenizer, dtype=dtype)
         assert type(loaded.engine) is LoadedEngine
@@ -110,6 +110,8 @@ def test_what_no_engine_has_is_refused_with_the_fix(saved, tokenizer, decoder):
         {"engine": "torch", "dtype": "int8"},
         {"engine": "transformers", "dtype": "int8"},
         {"device": "cuda", "dtype": "int8"},
+        {"engine": "torch", "dtype": "int4"},
+        {"device": "cuda", "dtype": "int4"},
         {"engine": "native", "dtype": "float64"},
         {"engine": "native", "device": "cuda"},
     ]:
@@ -119,17 +121,20 @@ def test_what_no_engine_has_is_refused_with_the_fix(saved, tokenizer, decoder):
         ValueError, match=r"dtype='int8' cannot run a BloomForCausalLM .* dtype out"
     ):
         Decoder.from_pretrained(str(saved / "bloom"), dtype="int8")
-    with pytest.raises(ValueError, match=r"dtype='int8' cannot run a GPT2LMHeadModel in float64"):
-        Decoder(make_model("gpt2"), tokenizer, dtype="int8")
+    for dtype in ("int8", "int4"):
+        message = rf"dtype='{dtype}' cannot run a GPT2LMHeadModel in float64"
+        with pytest.raises(ValueError, match=message):
+            Decoder(make_model("gpt2"), tokenizer, dtype=dtype)
     with pytest.raises(ValueError, match=r"dtype='bfloat16', but the model is in float64; convert"):
         Decoder(make_model("gpt2"), tokenizer, dtype="bfloat16")
     with pytest.raises(TypeError, match=r"dtype=, .* go with a name.*Decoder\('GPT2LM"):
         fastdecode.generate("Once", model=decoder, dtype="int8")
 
 
-def test_int8_follows_changes_of_the_model(tokenizer):
+@pytest.mark.parametrize("dtype", ["int8", "int4"])
+def test_integers_follow_changes_of_the_model(tokenizer, dtype):
     model = make_model("gpt2", torch.float32)
-    decoder = Decoder(model, tokenizer, dtype="int8")
+    decoder = Decoder(model, tokenizer, dtype=dtype)
     before = logits(decoder)
     with torch.no_grad():
         model.transformer.h[0].mlp.c_fc.weight.mul_(2.0)
@@ -138,7 +143,7 @@ def test_int8_follows_changes_of_the_model(tokenizer):
 
 def test_generate_and_stream_take_them():
     options = {"model": "demo", "seed": 3, "do_sample": True, "max_new_tokens": 8}
-    for dtype in ("bfloat16", "int8"):
+    for dtype in ("bfloat16", "int8", "int4"):
         found = fastdecode.generate("Once upon a time", dtype=dtype, **options)
         assert (found.call["engine"], found.call["dtype"]) == ("native", dtype)
         steps = list(fastdecode.stream("Once upon a time", dtype=dtype, **options))
@@ -148,7 +153,8 @@ def test_generate_and_stream_take_them():
 def test_a_saved_run_is_replayed_as_it_ran(tmp_path, tokenizer):
     path = tmp_path / "run.json"
     options = {"temperature": 0.9, "seed": 5, "logprobs": 0}
-    for engine, dtype in [("native", "int8"), ("auto", "bfloat16"), ("torch", "bfloat16")]:
+    for engine, dtype in [("native", "int8"), ("auto", "int4"), ("auto", "bfloat16"),
+                          ("torch", "bfloat16")]:  # fmt: skip
         found = fastdecode.generate("The old king", model="demo", engine=engine, dtype=dtype,
                                     **options)  # fmt: skip
         found.save(path)

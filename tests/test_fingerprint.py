@@ -338,6 +338,7 @@ def test_pickled_runs_have_their_identity():
         ("native", "float32", "float32/1"),
         ("native", "bfloat16", "bfloat16/1"),
         ("native", "int8", "int8/1"),
+        ("native", "int4", "int4/1"),
         ("torch", "float64", "float64/1"),
         ("transformers", "bfloat16", "bfloat16/1"),
     ],

@@ -34,7 +34,7 @@ def test_every_architecture_generates(kind, tmp_path):
     path = complete(tmp_path, kind)
     decoder = Decoder.from_pretrained(path)
     assert (decoder.engine.name, decoder.engine.dtype) == ("native", "float32")
-    for dtype in (None, "bfloat16", "int8"):
+    for dtype in (None, "bfloat16", "int8", "int4"):
         found = fastdecode.generate("in the", model=path, dtype=dtype, **CALL)
         again = fastdecode.generate(["a", "in the"], model=path, dtype=dtype, **CALL)
         assert len(found[0].token_ids) <= 6
@@ -108,7 +108,7 @@ def test_the_command_line(path, tmp_path, run):
 def test_other_engines_are_refused(given, named, path):
     said = message(path, **given)
     assert said.startswith(f"model={str(path)!r} is a GGUF file, which the native engine runs, on")
-    assert said.endswith(f"int8; {named} asks for something else")
+    assert said.endswith(f"int4; {named} asks for something else")
     with pytest.raises(ValueError, match="revision='main' goes with a name of the hub, not with a"):
         Decoder.from_pretrained(path, revision="main")
 

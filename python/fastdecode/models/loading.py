@@ -12,7 +12,7 @@ from typing import Any
 from fastdecode import forks
 from fastdecode.models.engines import check_name, open_engine, prefers_native
 from fastdecode.models.engines.base import Engine
-from fastdecode.models.placement import device_name, dtype_name
+from fastdecode.models.placement import NATIVE_ONLY, device_name, dtype_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def open_pretrained(
         found = _native(name_or_path, revision, kept, required=engine == "native")
         if found is not None:
             return found
-    if kept == "int8":
+    if kept in NATIVE_ONLY:
         dtype = None
     forks.uses_torch()
     model, tokenizer = load(
@@ -155,7 +155,7 @@ def _gguf(
         shown = ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
         raise ValueError(
             f"model={path!r} is a GGUF file, which the native engine runs, on the CPU, in float32, "
-            f"bfloat16 or int8; {shown} asks for something else"
+            f"bfloat16, int8 or int4; {shown} asks for something else"
         )
     if revision is not None:
         raise ValueError(f"revision={revision!r} goes with a name of the hub, not with a file")

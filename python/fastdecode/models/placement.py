@@ -9,8 +9,10 @@ import numpy as np
 
 from fastdecode.options import checks
 
-# What `dtype` may say: formats of torch, the native engine's "int8", and the checkpoint's own.
-DTYPES = ("float32", "float64", "bfloat16", "float16", "int8", "auto")
+# Formats that only the native engine has.
+NATIVE_ONLY = ("int8", "int4")
+# What `dtype` may say: formats of torch, the native engine's, and the checkpoint's own.
+DTYPES = ("float32", "float64", "bfloat16", "float16", *NATIVE_ONLY, "auto")
 # Names that torch has for the same formats.
 _SAME = {"float": "float32", "double": "float64", "half": "float16"}
 # Names that others have for them.
@@ -20,10 +22,11 @@ _MEANT = {
     **dict.fromkeys(("fp16", "f16"), "float16"),
     **dict.fromkeys(("bf16", "bfp16", "brain"), "bfloat16"),
     **dict.fromkeys(("8bit", "8-bit", "i8", "q8", "q8_0", "uint8", "int8_float32"), "int8"),
+    **dict.fromkeys(("4bit", "4-bit", "i4", "q4", "q4_0", "q4_k_m", "uint4", "nf4", "fp4"), "int4"),
 }
 # torch numbers them with eight bits.
 _MOST_DEVICES = 128
-_SMALLER = ("int4", "uint4", "4bit", "4-bit", "nf4", "fp4", "q4", "q4_0", "q4_k_m", "int2", "int3")
+_SMALLER = ("int2", "int3", "2bit", "3bit", "2-bit", "3-bit", "q2", "q3", "q2_k", "q3_k_m")
 
 
 def dtype_name(dtype: Any) -> str | None:
@@ -49,7 +52,7 @@ def dtype_name(dtype: Any) -> str | None:
         return name
     short = name.lower().replace(" ", "")
     if short in _SMALLER:
-        hint = '"int8" is the smallest that there is'
+        hint = '"int4" is the smallest that there is'
     else:
         near = difflib.get_close_matches(short, DTYPES, n=1, cutoff=0.75)
         meant = _MEANT.get(short) or (near[0] if near else None)

@@ -47,7 +47,7 @@ def prompts(value: Any, name: str = "prompts", *, ordered: bool = True) -> list[
         ValueError: for one that is not valid Unicode.
     """
     if isinstance(value, str):
-        return [well_formed(f"{name}[0]", value)]
+        return [well_formed(name, value)]
     items = entries(name, value, "a string or a sequence of strings", ordered=ordered)
     for row, item in enumerate(items):
         if not isinstance(item, str):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastdecode.models.engines.base import CachedBatch, Engine
-from fastdecode.models.placement import check_device, dtype_name
+from fastdecode.models.placement import NATIVE_ONLY, check_device, dtype_name
 from fastdecode.options import checks
 
 __all__ = [
@@ -21,7 +21,7 @@ __all__ = [
 
 NAMES = ("auto", "native", "torch", "transformers")
 # The formats in which the native engine keeps weights; it computes in float32 from each.
-NATIVE_DTYPES = ("float32", "bfloat16", "int8")
+NATIVE_DTYPES = ("float32", "bfloat16", *NATIVE_ONLY)
 
 
 def prefers_native(engine: str, device: Any = None, dtype: Any = None) -> bool:
@@ -30,11 +30,11 @@ def prefers_native(engine: str, device: Any = None, dtype: Any = None) -> bool:
     Args:
         engine: one of `NAMES`.
         device: a torch device; None is the CPU.
-        dtype: a torch dtype or its name, or "int8"; None is float32.
+        dtype: a torch dtype or its name, "int8" or "int4"; None is float32.
 
     Raises:
-        ValueError: for an unknown engine, and for what no engine supports: int8 outside the
-            native engine, or the native engine outside the CPU.
+        ValueError: for an unknown engine, and for what no engine supports: int8 or int4 outside
+            the native engine, or the native engine outside the CPU.
     """
     check_name(engine)
     check_device(device)
@@ -51,10 +51,10 @@ def prefers_native(engine: str, device: Any = None, dtype: Any = None) -> bool:
             f"engine='native' runs on the CPU, and device={str(device)!r} was given; leave one of "
             "the two out"
         )
-    if kept == "int8" and not (able and on_cpu):
+    if kept in NATIVE_ONLY and not (able and on_cpu):
         other = f"device={str(device)!r}" if able else f"engine={engine!r}"
         raise ValueError(
-            f"dtype='int8' needs the native engine, on the CPU; leave {other} out, or give "
+            f"dtype={kept!r} needs the native engine, on the CPU; leave {other} out, or give "
             '"bfloat16" or "float16"'
         )
     return able and on_cpu and kept in NATIVE_DTYPES
@@ -93,7 +93,7 @@ def open_engine(model: Any, name: str = "auto", dtype: Any = None, *, probe: boo
     native = name == "native" or (name == "auto" and (asked or own == "float32"))
     if native and kept in NATIVE_DTYPES and runs_natively(model):
         return LoadedEngine(model, kept)
-    if name == "native" or kept == "int8":
+    if name == "native" or kept in NATIVE_ONLY:
         raise ValueError(_refusal(model, name, own, kept))
     if kept != own:
         raise ValueError(
@@ -120,7 +120,7 @@ def check_name(engine: Any) -> None:
 
 def _refusal(model: Any, engine: str, own: str, kept: str) -> str:
     """Why the native engine cannot run a model, which `engine` or the format `kept` calls for."""
-    called = "engine='native'" if engine == "native" else "dtype='int8'"
+    called = "engine='native'" if engine == "native" else f"dtype={kept!r}"
     from fastdecode.models.engines.native import refusal
 
     kind = type(model).__name__
@@ -128,7 +128,7 @@ def _refusal(model: Any, engine: str, own: str, kept: str) -> str:
         why = f"the native engine keeps weights as {_quoted(NATIVE_DTYPES)}"
     else:
         why = refusal(model)
-    instead = "leave dtype out" if kept == "int8" else "use engine='auto'"
+    instead = "leave dtype out" if kept in NATIVE_ONLY else "use engine='auto'"
     return f"{called} cannot run a {kind} in {own}: {why}; {instead}"
 
 

@@ -464,9 +464,9 @@ fn attend_rows<L: Tile, const R: usize, const N: usize>(
         }
     }
     let mut totals = [0.0; BLOCK_ROWS];
-    for r in 0..R {
+    for (r, total) in totals.iter_mut().take(R).enumerate() {
         let Range { start, end } = tile.reach(r);
-        totals[r] = softmax_terms::<L, R>(l, scores, r, start - before..end - before);
+        *total = softmax_terms::<L, R>(l, scores, r, start - before..end - before);
     }
 
     let terms = Terms { lines: scores.as_chunks().0, count };

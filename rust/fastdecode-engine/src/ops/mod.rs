@@ -4,7 +4,7 @@
 mod activations;
 mod attention;
 mod embedding;
-mod int8;
+mod integers;
 mod linear;
 mod norm;
 mod panel;

@@ -157,6 +157,14 @@ impl Prefetch {
         }
     }
 
+    /// Prefetches line `line` of them, where the loop has `A` with each k.
+    #[inline(always)]
+    pub fn issue_line<L: Lanes, const A: usize>(self, l: L, line: usize) {
+        if line / A < self.count {
+            l.prefetch_l2(self.first.wrapping_add(line));
+        }
+    }
+
     /// Prefetches at half the distance, into the first-level cache.
     #[inline(always)]
     fn issue_near<L: Lanes, const A: usize>(self, l: L, k: usize) {
@@ -286,11 +294,11 @@ pub fn chains<L: Lanes, S: Stored, const R: usize, const N: usize, const A: usiz
         }
         // SAFETY: k is at most `count - 1`, for which the assertion above holds.
         let w = unsafe { S::load::<L, N>(l, weights.as_ptr().add(k * stride)) };
-        for r in 0..R {
+        for (r, sums) in sums.iter_mut().enumerate() {
             // SAFETY: k is less than the count, and r than R.
             let x = l.splat(unsafe { x.at(k, r) });
-            for n in 0..N {
-                sums[r][n] = l.fma(x, w[n], sums[r][n]);
+            for (sum, w) in sums.iter_mut().zip(w) {
+                *sum = l.fma(x, w, *sum);
             }
         }
     }
@@ -299,20 +307,20 @@ pub fn chains<L: Lanes, S: Stored, const R: usize, const N: usize, const A: usiz
 
 /// Calls a function generic over the rows of a tile, for `rows` in 1..=12.
 macro_rules! with_rows {
-    ($rows:expr, $most:expr, $name:ident::<$($l:ty),+; R, $n:tt>($($arg:expr),* $(,)?)) => {
+    ($rows:expr, $most:expr, $name:ident::<$($l:ty),+; R, $n:tt $(, $more:tt)*>($($arg:expr),* $(,)?)) => {
         match $rows {
-            1 => $name::<$($l),+, 1, $n>($($arg),*),
-            2 => $name::<$($l),+, 2, $n>($($arg),*),
-            3 => $name::<$($l),+, 3, $n>($($arg),*),
-            4 => $name::<$($l),+, 4, $n>($($arg),*),
-            5 => $name::<$($l),+, 5, $n>($($arg),*),
-            6 => $name::<$($l),+, 6, $n>($($arg),*),
-            7 if $most > 6 => $name::<$($l),+, 7, $n>($($arg),*),
-            8 if $most > 6 => $name::<$($l),+, 8, $n>($($arg),*),
-            9 if $most > 6 => $name::<$($l),+, 9, $n>($($arg),*),
-            10 if $most > 6 => $name::<$($l),+, 10, $n>($($arg),*),
-            11 if $most > 6 => $name::<$($l),+, 11, $n>($($arg),*),
-            12 if $most > 6 => $name::<$($l),+, 12, $n>($($arg),*),
+            1 => $name::<$($l),+, 1, $n $(, $more)*>($($arg),*),
+            2 => $name::<$($l),+, 2, $n $(, $more)*>($($arg),*),
+            3 => $name::<$($l),+, 3, $n $(, $more)*>($($arg),*),
+            4 => $name::<$($l),+, 4, $n $(, $more)*>($($arg),*),
+            5 => $name::<$($l),+, 5, $n $(, $more)*>($($arg),*),
+            6 => $name::<$($l),+, 6, $n $(, $more)*>($($arg),*),
+            7 if $most > 6 => $name::<$($l),+, 7, $n $(, $more)*>($($arg),*),
+            8 if $most > 6 => $name::<$($l),+, 8, $n $(, $more)*>($($arg),*),
+            9 if $most > 6 => $name::<$($l),+, 9, $n $(, $more)*>($($arg),*),
+            10 if $most > 6 => $name::<$($l),+, 10, $n $(, $more)*>($($arg),*),
+            11 if $most > 6 => $name::<$($l),+, 11, $n $(, $more)*>($($arg),*),
+            12 if $most > 6 => $name::<$($l),+, 12, $n $(, $more)*>($($arg),*),
             rows => unreachable!("a register tile of {rows} rows"),
         }
     };

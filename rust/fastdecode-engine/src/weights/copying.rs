@@ -165,7 +165,7 @@ impl Form {
     /// The inputs that are quantised for it.
     pub fn quantised_inputs(self) -> usize {
         match self {
-            Self::Panels { format: Format::Int8, inputs, .. } => inputs,
+            Self::Panels { format, inputs, .. } if format.quantises() => inputs,
             _ => 0,
         }
     }

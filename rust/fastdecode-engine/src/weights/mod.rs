@@ -15,9 +15,11 @@ pub(crate) use copying::Orientation;
 pub use elements::{Elements, Encoding};
 pub use file::WeightsFile;
 pub use format::Format;
+pub(crate) use format::{
+    ACROSS, CHAIN, GROUP, GROUP_LINES, PANEL, QUAD, ZERO, ZERO_OF_4, element, scale_of,
+};
 #[cfg(test)]
-pub(crate) use format::pack;
-pub(crate) use format::{ACROSS, CHAIN, PANEL, QUAD, ZERO, element, scale_of};
+pub(crate) use format::{integer_and_scale, pack};
 pub use gguf_model::GgufModel;
 pub(crate) use packing::{Packing, Part};
 pub(crate) use store::{Matrix, MatrixView, Table, Vector, Weights};

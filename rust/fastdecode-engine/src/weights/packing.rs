@@ -192,7 +192,7 @@ impl<'a> Packing<'a> {
         let lines = panels.saturating_mul(format.panel_lines(inputs));
         let form = Form::Panels { format, orientation, inputs, outputs };
         let weights = self.copy(sources, lines, form);
-        let scales = self.take(if format == Format::Int8 { panels * ACROSS } else { 0 });
+        let scales = self.take(panels * format.scales());
         if let Some(copy) = self.copies.last_mut() {
             copy.scales = scales.clone();
         }

@@ -24,6 +24,7 @@ fn golden_digests_on_every_level_and_number_of_threads() {
         (Format::Float32, "float32/1", 0x114e_2418_3096_a363),
         (Format::BFloat16, "bfloat16/1", 0xfb1a_dfa3_1db2_dbe2),
         (Format::Int8, "int8/1", 0x9213_83c5_7561_6f31),
+        (Format::Int4, "int4/1", 0x4578_a3c4_b9d9_cfe8),
     ] {
         assert_eq!(format.definition(), definition);
         for level in Level::available() {
@@ -57,7 +58,7 @@ fn bfloat16_is_float32_with_rounded_weights() {
 
 #[test]
 fn integers_in_any_batch_and_token_by_token() {
-    for format in [Format::BFloat16, Format::Int8] {
+    for format in [Format::BFloat16, Format::Int8, Format::Int4] {
         let model = Arc::new(model_of(format, Level::detect(), 2));
         let rows: Vec<Vec<u32>> = (0..15).map(|row| tokens(row, 3 + 4 * row)).collect();
         let mut batch = Batch::new(Arc::clone(&model));

@@ -41,7 +41,7 @@ impl NativeModel {
     /// ----------
     /// path : str or path
     /// dtype : str
-    ///     The number format of the weights in memory: "float32", "bfloat16" or "int8".
+    ///     The number format of the weights in memory: "float32", "bfloat16", "int8" or "int4".
     ///
     /// Raises
     /// ------
@@ -71,7 +71,7 @@ impl NativeModel {
     /// file : GgufFile, str or path
     ///     The file, or where it is.
     /// dtype : str
-    ///     The number format of the weights in memory: "float32", "bfloat16" or "int8". Quantised
+    ///     The number format of the weights in memory: "float32", "bfloat16", "int8" or "int4". Quantised
     ///     weights are widened to float32 first.
     ///
     /// Raises
@@ -106,7 +106,7 @@ impl NativeModel {
     /// tensors : dict of str to array
     ///     C-contiguous; float32, float16, or uint16 for the bits of bfloat16.
     /// dtype : str
-    ///     The number format of the weights in memory: "float32", "bfloat16" or "int8".
+    ///     The number format of the weights in memory: "float32", "bfloat16", "int8" or "int4".
     ///
     /// Raises
     /// ------
@@ -199,7 +199,7 @@ impl NativeModel {
         self.model.bytes()
     }
 
-    /// The number format of the weights in memory: "float32", "bfloat16" or "int8".
+    /// The number format of the weights in memory: "float32", "bfloat16", "int8" or "int4".
     #[getter]
     fn dtype(&self) -> &'static str {
         self.model.format().name()

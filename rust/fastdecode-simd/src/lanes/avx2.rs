@@ -3,17 +3,17 @@
 // SAFETY of every block in this module: the intrinsics need nothing but the processor's features, and
 // a value of the type is made only by `new`, whose caller has made sure of them. Loads and stores are
 // unaligned ones over references to 16 numbers, or masked ones that stay within an array.
-use super::{LANES, Lanes, compress_each};
+use super::{FLOAT16_SCALE, FLOAT16_SIZE, LANES, Lanes, compress_each};
 use crate::line::Line;
 use std::arch::x86_64::{
     __m256, __m256i, _CMP_GE_OQ, _CMP_LE_OQ, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch,
-    _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256, _mm256_blendv_ps,
-    _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi32_ps,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256, _mm256_andnot_si256,
+    _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi32_ps,
     _mm256_cvttps_epi32, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
     _mm256_maskload_ps, _mm256_maskstore_epi32, _mm256_max_epi32, _mm256_max_ps, _mm256_min_epu32,
     _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_or_si256, _mm256_permutevar8x32_epi32,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_storeu_si256,
-    _mm256_sub_ps,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32, _mm256_srli_epi32, _mm256_storeu_ps,
+    _mm256_storeu_si256, _mm256_sub_ps,
 };
 
 /// AVX2 and FMA.
@@ -229,6 +229,22 @@ impl Lanes for Avx2 {
             let b = _mm256_and_si256(_mm256_castps_si256(b), mask);
             [_mm256_castsi256_ps(a), _mm256_castsi256_ps(b)]
         }
+    }
+    #[inline(always)]
+    fn float16(self, v: Self::V) -> Self::V {
+        let mut out = v;
+        for (out, v) in out.iter_mut().zip(v) {
+            // SAFETY: see the head of the module.
+            unsafe {
+                let mask = _mm256_set1_epi32(FLOAT16_SIZE.cast_signed());
+                let bits = _mm256_castps_si256(v);
+                let size = _mm256_srli_epi32::<3>(_mm256_and_si256(bits, mask));
+                let size = _mm256_mul_ps(_mm256_castsi256_ps(size), _mm256_set1_ps(FLOAT16_SCALE));
+                let sign = _mm256_andnot_si256(mask, bits);
+                *out = _mm256_castsi256_ps(_mm256_or_si256(_mm256_castps_si256(size), sign));
+            }
+        }
+        out
     }
     #[inline(always)]
     fn low_bytes(self, v: [Self::V; 4]) -> Self::V {

@@ -3,17 +3,18 @@
 // SAFETY of every block in this module: the intrinsics need nothing but the processor's features, and
 // a value of the type is made only by `new`, whose caller has made sure of them. Loads and stores are
 // unaligned ones over references to 16 numbers, or masked ones that stay within an array.
-use super::{LANES, Lanes};
+use super::{FLOAT16_SCALE, FLOAT16_SIZE, LANES, Lanes};
 use crate::line::Line;
 use std::arch::x86_64::{
     __m512, __m512i, _CMP_GE_OQ, _CMP_LE_OQ, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch,
-    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
-    _mm512_cmp_ps_mask, _mm512_cvtepi32_ps, _mm512_cvttps_epi32, _mm512_div_ps, _mm512_fmadd_ps,
-    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_ps, _mm512_mask_cmp_ps_mask,
-    _mm512_mask_compress_epi32, _mm512_mask_compress_ps, _mm512_mask_storeu_epi32,
-    _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_epi32, _mm512_max_ps, _mm512_min_epu32,
-    _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_permutexvar_epi32, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_ps,
+    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_andnot_si512, _mm512_castps_si512,
+    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps, _mm512_cvttps_epi32,
+    _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_ps,
+    _mm512_mask_cmp_ps_mask, _mm512_mask_compress_epi32, _mm512_mask_compress_ps,
+    _mm512_mask_storeu_epi32, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_epi32,
+    _mm512_max_ps, _mm512_min_epu32, _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512,
+    _mm512_permutexvar_epi32, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32,
+    _mm512_srli_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_ps,
 };
 
 /// AVX-512 F, BW, DQ and VL.
@@ -142,6 +143,18 @@ impl Lanes for Avx512 {
             let words = _mm512_castps_si512(_mm512_loadu_ps(line.0.as_ptr()));
             let mask = _mm512_set1_epi32(0xFFFF_0000u32.cast_signed());
             _mm512_castsi512_ps(_mm512_and_si512(words, mask))
+        }
+    }
+    #[inline(always)]
+    fn float16(self, v: Self::V) -> Self::V {
+        // SAFETY: see the head of the module.
+        unsafe {
+            let (bits, mask) =
+                (_mm512_castps_si512(v), _mm512_set1_epi32(FLOAT16_SIZE.cast_signed()));
+            let size = _mm512_srli_epi32::<3>(_mm512_and_si512(bits, mask));
+            let size = _mm512_mul_ps(_mm512_castsi512_ps(size), _mm512_set1_ps(FLOAT16_SCALE));
+            let sign = _mm512_andnot_si512(mask, bits);
+            _mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(size), sign))
         }
     }
     #[inline(always)]

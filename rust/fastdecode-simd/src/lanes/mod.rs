@@ -36,6 +36,11 @@ pub const HIGH_BIAS: u32 = HIGH_ROUNDER.to_bits();
 /// What [`Lanes::split`] adds to the lower halves.
 pub const LOW_BIAS: u32 = ROUNDER.to_bits();
 
+/// What the bits of a float16 without its sign, moved to where a float has its exponent, are multiplied by.
+const FLOAT16_SCALE: f32 = f32::from_bits((127 + 112) << 23);
+/// The bits of a float16 in a high half, without its sign.
+const FLOAT16_SIZE: u32 = 0x7FFF_0000;
+
 /// The operations of one instruction set. A value of the type is the proof that the processor has it.
 pub trait Lanes: Copy {
     /// Sixteen floats.
@@ -110,6 +115,9 @@ pub trait Lanes: Copy {
     fn low_halves(self, line: &Line) -> Self::V;
     /// The high halves of such words.
     fn high_halves(self, line: &Line) -> Self::V;
+    /// The float16 in the high halves of words whose low halves are zeros, as floats. Infinities and NaN
+    /// become finite.
+    fn float16(self, v: Self::V) -> Self::V;
     /// Words made of the lowest bytes of four vectors, the first vector's byte lowest.
     fn low_bytes(self, v: [Self::V; 4]) -> Self::V;
 

@@ -3,16 +3,17 @@
 // SAFETY of every block in this module: the intrinsics need nothing but NEON, which the target has, as
 // the assertion below makes sure. Loads and stores need no alignment and go over references to 16
 // numbers, or over as many elements as an array has.
-use super::{LANES, Lanes};
+use super::{FLOAT16_SCALE, FLOAT16_SIZE, LANES, Lanes};
 use crate::line::Line;
 use std::arch::aarch64::{
     float32x4_t, uint8x16x2_t, uint32x4_t, vabsq_f32, vaddq_f32, vaddq_u32, vaddvq_u32, vandq_u32,
-    vbslq_f32, vcgeq_f32, vcgtq_f32, vcleq_f32, vcltq_f32, vcombine_f32, vcvtq_f32_s32,
+    vbicq_u32, vbslq_f32, vcgeq_f32, vcgtq_f32, vcleq_f32, vcltq_f32, vcombine_f32, vcvtq_f32_s32,
     vcvtq_s32_f32, vdivq_f32, vdup_n_f32, vdupq_n_f32, vdupq_n_u32, vfmaq_f32, vget_low_f32,
     vld1_f32, vld1q_f32, vld1q_lane_f32, vld1q_u8, vld1q_u32, vmaxq_u32, vminq_u32, vmlaq_u32,
-    vmulq_f32, vorrq_u32, vqtbl1q_u8, vqtbl2q_u8, vreinterpretq_f32_u32, vreinterpretq_s32_u32,
-    vreinterpretq_u8_u32, vreinterpretq_u32_f32, vreinterpretq_u32_s32, vreinterpretq_u32_u8,
-    vshlq_n_u32, vsliq_n_u32, vst1_f32, vst1q_f32, vst1q_lane_f32, vst1q_u32, vsubq_f32,
+    vmulq_f32, vmulq_n_f32, vorrq_u32, vqtbl1q_u8, vqtbl2q_u8, vreinterpretq_f32_u32,
+    vreinterpretq_s32_u32, vreinterpretq_u8_u32, vreinterpretq_u32_f32, vreinterpretq_u32_s32,
+    vreinterpretq_u32_u8, vshlq_n_u32, vshrq_n_u32, vsliq_n_u32, vst1_f32, vst1q_f32,
+    vst1q_lane_f32, vst1q_u32, vsubq_f32,
 };
 use std::arch::asm;
 
@@ -250,6 +251,19 @@ impl Lanes for Neon {
             unsafe {
                 let words = vreinterpretq_u32_f32(words);
                 vreinterpretq_f32_u32(vandq_u32(words, vdupq_n_u32(0xFFFF_0000)))
+            }
+        })
+    }
+    #[inline(always)]
+    fn float16(self, v: Self::V) -> Self::V {
+        v.map(|v| {
+            // SAFETY: see the head of the module.
+            unsafe {
+                let (bits, mask) = (vreinterpretq_u32_f32(v), vdupq_n_u32(FLOAT16_SIZE));
+                let size = vreinterpretq_f32_u32(vshrq_n_u32::<3>(vandq_u32(bits, mask)));
+                let size = vmulq_n_f32(size, FLOAT16_SCALE);
+                let sign = vbicq_u32(bits, mask);
+                vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(size), sign))
             }
         })
     }

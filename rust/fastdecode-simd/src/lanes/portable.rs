@@ -1,6 +1,6 @@
 //! Arrays, and the vectors that the compiler makes of them.
 
-use super::{LANES, Lanes, compress_each};
+use super::{FLOAT16_SCALE, FLOAT16_SIZE, LANES, Lanes, compress_each};
 use crate::line::Line;
 
 /// Plain arrays, which work on every target.
@@ -174,6 +174,13 @@ impl Lanes for Portable {
     #[inline(always)]
     fn larger_size(self, a: Self::V, b: Self::V) -> Self::V {
         zip(a, b, |a, b| f32::from_bits(a.to_bits().max(b.to_bits() & 0x7FFF_FFFF)))
+    }
+    #[inline(always)]
+    fn float16(self, v: Self::V) -> Self::V {
+        v.map(|x| {
+            let size = f32::from_bits((x.to_bits() & FLOAT16_SIZE) >> 3) * FLOAT16_SCALE;
+            f32::from_bits(size.to_bits() | x.to_bits() & !FLOAT16_SIZE)
+        })
     }
     #[inline(always)]
     fn low_bytes(self, v: [Self::V; 4]) -> Self::V {

@@ -50,6 +50,7 @@ fn all_body<L: Lanes>(l: L, from: &[f32; LANES], other: &Line) -> Vec<[u32; LANE
         l.bits(l.to_float(index)),
         l.bits(l.low_halves(other)),
         l.bits(l.high_halves(other)),
+        l.bits(l.float16(l.high_halves(other))),
         l.bits(l.low_bytes([x, y, size, shifted])),
         l.bits(l.power_of_two(shifted)),
         upper,
@@ -150,6 +151,38 @@ fn every_choice_of_lanes() {
         for level in Level::available() {
             let [ints, floats] = chosen(level, &from, bits);
             assert!(ints == expected && floats == expected, "{level:?}, {bits:#x}");
+        }
+    }
+}
+
+kernel! {
+    fn of_float16(words: &Line) -> [f32; LANES] = of_float16_body;
+}
+
+#[inline(always)]
+fn of_float16_body<L: Lanes>(l: L, words: &Line) -> [f32; LANES] {
+    l.array(l.float16(l.load(&words.0)))
+}
+
+#[test]
+fn every_finite_float16_is_widened_exactly() {
+    for level in Level::available() {
+        for first in (0..1u32 << 16).step_by(LANES) {
+            let half = |i: usize| first + i as u32;
+            let words = Line(std::array::from_fn(|i| f32::from_bits(half(i) << 16)));
+            for (i, found) in of_float16(level, &words).into_iter().enumerate() {
+                let (sign, size) = (half(i) >> 15, half(i) & 0x7FFF);
+                if size >= 0x7C00 {
+                    continue;
+                }
+                let (exponent, fraction) = ((size >> 10).cast_signed(), f64::from(size & 0x3FF));
+                let exact = match exponent {
+                    0 => fraction * 2f64.powi(-24),
+                    _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
+                };
+                assert_eq!(f64::from(found.abs()), exact, "{level:?} {:#x}", half(i));
+                assert_eq!(found.is_sign_negative(), sign == 1);
+            }
         }
     }
 }

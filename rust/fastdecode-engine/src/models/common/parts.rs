@@ -50,7 +50,7 @@ pub(crate) fn joined(
 }
 
 /// The head and the token embedding, of `[width, vocabulary]`: one matrix where they are tied, unless the
-/// weights have a head that is another matrix.
+/// weights have a head that is another matrix. A head has the format's own choice of format.
 pub(crate) fn head_and_tokens(
     weights: &mut Packing<'_>,
     [head, tokens]: [&str; 2],
@@ -58,7 +58,7 @@ pub(crate) fn head_and_tokens(
     sizes: [usize; 2],
     format: Format,
 ) -> Result<(Linear, Matrix)> {
-    let orientation = Orientation::OutputsByInputs;
+    let (orientation, format) = (Orientation::OutputsByInputs, format.of_the_head());
     let tied = tied && !weights.differ(head, tokens, &[sizes[1], sizes[0]])?;
     let name = if tied { tokens } else { head };
     let matrix = weights.matrix(name, orientation, sizes, format)?;

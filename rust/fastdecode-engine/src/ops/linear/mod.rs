@@ -3,14 +3,14 @@
 //! Weights lie in panels of 32 outputs, k upwards. An output is defined as the sum, in order, of one chain
 //! of fused multiply-adds for each 128 inputs, plus the bias; partial sums of this length keep rounding
 //! errors as small as those of a numerical library. The definition does not mention batches, tiles, threads
-//! or vectors. For int8 see `ops::int8`.
+//! or vectors. For weights that are integers see `ops::integers`.
 //!
 //! General-purpose matrix products (`matrixmultiply`, `gemm`, `rten-gemm`) choose block sizes and fused or
 //! separate multiply-adds by shape and machine, so their bits change with the batch, and none of them reads
 //! the weights at the speed of memory with few rows. This kernel serves a decode step and a prefill.
 
 use super::activations::Activation;
-use super::int8::dots;
+use super::integers;
 use super::panel::{Operands, PREFETCHED, Panel, Sums, prefetch_of};
 use super::quantise::Quantised;
 use super::row_blocks::{BLOCK_ROWS, RowBlocks, interleave};
@@ -88,8 +88,8 @@ fn apply(
     assert_eq!(matrix.weights.len(), panels * lines);
     assert_eq!(operands.bias.len(), panels * ACROSS);
     assert_eq!(x.len(), blocks.rows() * matrix.inputs);
-    if matrix.format == Format::Int8 {
-        assert_eq!(matrix.scales.len(), panels * ACROSS);
+    assert_eq!(matrix.scales.len(), panels * matrix.format.scales());
+    if matrix.format.quantises() {
         quantised.fill(level, session, blocks, x, matrix.inputs);
     }
     let (kind, to) = match output {
@@ -139,7 +139,8 @@ fn through<const MOST: usize>(
         match panel.operands.matrix.format {
             Format::Float32 => float32(level, panel, blocks, of, x, sums),
             Format::BFloat16 => bfloat16(level, panel, blocks, of, x, sums),
-            Format::Int8 => dots(level, panel, blocks, of, quantised, sums),
+            Format::Int8 => integers::int8(level, panel, blocks, of, quantised, sums),
+            Format::Int4 => integers::int4(level, panel, blocks, of, quantised, sums),
         }
         for (block, sums) in group.zip(sums) {
             finish(level, panel, blocks.range(block), sums, target);
@@ -207,7 +208,7 @@ fn finish_body<L: Lanes>(
     let bias = [of(operands.bias, 0), of(operands.bias, 1)];
     let scales = match matrix.format {
         Format::Int8 => Some([of(matrix.scales, 0), of(matrix.scales, 1)]),
-        Format::Float32 | Format::BFloat16 => None,
+        Format::Float32 | Format::BFloat16 | Format::Int4 => None,
     };
     for sum in sums.iter_mut() {
         for (n, line) in sum.iter_mut().enumerate() {

@@ -2,7 +2,9 @@ use super::{Output, apply};
 use crate::ops::panel::Operands;
 use crate::ops::quantise::Quantised;
 use crate::ops::row_blocks::RowBlocks;
-use crate::weights::{ACROSS, CHAIN, Format, MatrixView, PANEL, element, pack, scale_of};
+use crate::weights::{
+    ACROSS, CHAIN, Format, GROUP, MatrixView, PANEL, element, integer_and_scale, pack, scale_of,
+};
 use fastdecode_core::philox::philox4x32;
 use fastdecode_simd::{Level, Line, Pool};
 use proptest::prelude::*;
@@ -53,7 +55,7 @@ impl Layer {
         let matrix = MatrixView {
             format: self.format,
             weights: &self.weights,
-            scales: if self.format == Format::Int8 { &self.scales } else { &[] },
+            scales: if self.format.scales() > 0 { &self.scales } else { &[] },
             inputs: self.inputs,
             outputs: self.outputs,
         };
@@ -76,9 +78,22 @@ impl Layer {
         let mut sum = 0.0f32;
         for (stretch, x) in x.chunks(CHAIN).enumerate() {
             let first = stretch * CHAIN;
-            if self.format == Format::Int8 {
-                let largest = x.iter().fold(0.0f32, |a, x| a.max(x.abs()));
-                let (scale, inverse) = scale_of(largest);
+            let largest = x.iter().fold(0.0f32, |a, x| a.max(x.abs()));
+            let (scale, inverse) = scale_of(largest);
+            if self.format == Format::Int4 {
+                let mut total = 0.0f32;
+                for (group, x) in x.chunks(GROUP).enumerate() {
+                    let (mut dot, mut of_weights) = (0, 0.0);
+                    for (i, x) in x.iter().enumerate() {
+                        let integer;
+                        (integer, of_weights) =
+                            integer_and_scale(lines, first + group * GROUP + i, lane);
+                        dot += integer * (x * inverse).round_ties_even() as i32;
+                    }
+                    total = (dot as f32).mul_add(of_weights, total);
+                }
+                sum = total.mul_add(scale, sum);
+            } else if self.format == Format::Int8 {
                 let dot: i64 = x
                     .iter()
                     .enumerate()
@@ -132,13 +147,15 @@ proptest! {
 #[test]
 fn integers_at_their_ends_do_not_overflow() {
     for level in Level::available() {
-        for sign in [1.0, -1.0] {
+        for (format, sign) in
+            [(Format::Int8, 1.0), (Format::Int8, -1.0), (Format::Int4, 1.0), (Format::Int4, -1.0)]
+        {
             let (inputs, outputs) = (3072, 32);
-            let mut layer = Layer::new(Format::Int8, inputs, outputs);
-            pack(Format::Int8, &vec![sign; inputs * PANEL], &mut layer.weights, &mut layer.scales);
+            let mut layer = Layer::new(format, inputs, outputs);
+            pack(format, &vec![sign; inputs * PANEL], &mut layer.weights, &mut layer.scales);
             layer.bias.fill(Line::ZERO);
             let y = layer.run(level, 1, &vec![-2.0; inputs], 1);
-            assert!(y.iter().all(|y| (y / (-2.0 * sign * 3072.0) - 1.0).abs() < 1e-5));
+            assert!(y.iter().all(|y| (y / (-2.0 * sign * 3072.0) - 1.0).abs() < 1e-3));
         }
     }
 }

@@ -9,8 +9,9 @@
 use super::{Dots, Line};
 use fastdecode_simd::Neon;
 use std::arch::aarch64::{
-    float32x4_t, int8x16_t, int32x4_t, vcvtq_f32_s32, vdupq_n_s8, vdupq_n_s32, veorq_s8,
-    vget_low_s8, vld1q_s8, vmull_high_s8, vmull_s8, vpadalq_s16, vpaddq_s16, vreinterpretq_s8_s32,
+    float32x4_t, int8x16_t, int32x4_t, vandq_u8, vcvtq_f32_s32, vdupq_n_s8, vdupq_n_s32,
+    vdupq_n_u8, veorq_s8, vget_low_s8, vld1q_s8, vld1q_u8, vmull_high_s8, vmull_s8, vpadalq_s16,
+    vpaddq_s16, vreinterpretq_s8_s32, vreinterpretq_s8_u8, vshrq_n_u8, vsubq_s8,
 };
 use std::arch::asm;
 
@@ -25,6 +26,31 @@ impl Sdot {
     pub unsafe fn new() -> Self {
         Self(())
     }
+}
+
+/// Bytes less 8, as signed ones.
+#[inline(always)]
+fn signed_bytes(line: &Line) -> [int8x16_t; 4] {
+    let from = line.bytes().as_ptr();
+    // SAFETY: see the head of the module.
+    let one = |i: usize| unsafe {
+        vsubq_s8(vreinterpretq_s8_u8(vld1q_u8(from.add(16 * i))), vdupq_n_s8(8))
+    };
+    [one(0), one(1), one(2), one(3)]
+}
+
+/// Nibbles less 8, as signed bytes.
+#[inline(always)]
+fn signed_nibbles(line: &Line) -> [[int8x16_t; 4]; 2] {
+    let from = line.bytes().as_ptr();
+    // SAFETY: see the head of the module.
+    let one = |i: usize, high: bool| unsafe {
+        let bytes = vld1q_u8(from.add(16 * i));
+        let bytes = if high { vshrq_n_u8::<4>(bytes) } else { vandq_u8(bytes, vdupq_n_u8(0xF)) };
+        vsubq_s8(vreinterpretq_s8_u8(bytes), vdupq_n_s8(8))
+    };
+    let all = |high| [one(0, high), one(1, high), one(2, high), one(3, high)];
+    [all(false), all(true)]
 }
 
 #[inline(always)]
@@ -65,13 +91,15 @@ fn in_pairs(_: Neon, sum: int32x4_t, weights: int8x16_t, word: i32) -> int32x4_t
 }
 
 macro_rules! dots {
-    ($name:ident, $dot:ident, $rows:literal) => {
+    ($name:ident, $dot:ident, $rows:literal, $rows_of_4:literal) => {
         impl Dots for $name {
             type L = Neon;
             type I = [int32x4_t; 4];
             type W = [int8x16_t; 4];
+            type Nibbles = [int8x16_t; 4];
             const ACROSS: usize = 1;
             const ROWS: usize = $rows;
+            const ROWS_OF_4: usize = $rows_of_4;
 
             #[inline(always)]
             fn lanes(self) -> Neon {
@@ -97,6 +125,22 @@ macro_rules! dots {
                 ]
             }
             #[inline(always)]
+            fn start_of_4(self, offset: i32) -> Self::I {
+                self.start(offset)
+            }
+            #[inline(always)]
+            fn nibbles(self, line: &Line) -> [Self::Nibbles; 2] {
+                signed_nibbles(line)
+            }
+            #[inline(always)]
+            fn wide_nibbles(self, line: &Line) -> Self::Nibbles {
+                signed_bytes(line)
+            }
+            #[inline(always)]
+            fn dot_of_4(self, sums: Self::I, weights: Self::Nibbles, word: i32) -> Self::I {
+                self.dot(sums, weights, word)
+            }
+            #[inline(always)]
             fn floats(self, sums: Self::I) -> [float32x4_t; 4] {
                 // SAFETY: see the head of the module.
                 sums.map(|sums| unsafe { vcvtq_f32_s32(sums) })
@@ -105,6 +149,6 @@ macro_rules! dots {
     };
 }
 
-dots!(Sdot, sdot, 6);
+dots!(Sdot, sdot, 6, 3);
 // Four rows would spill sums to memory: products occupy registers until they are added.
-dots!(Neon, in_pairs, 3);
+dots!(Neon, in_pairs, 3, 2);

@@ -3,6 +3,11 @@
 //! In every format sums have a fixed order (see `ops::linear`) or are sums of integers, so every format
 //! gives the same bits everywhere.
 
+mod four_bits;
+
+#[cfg(test)]
+pub(crate) use four_bits::integer_and_scale;
+
 use crate::error::{Error, Result};
 use fastdecode_simd::{Line, ROUNDER};
 use std::str::FromStr;
@@ -16,6 +21,10 @@ pub const PANEL: usize = ACROSS * fastdecode_simd::LANES;
 pub const CHAIN: usize = 128;
 /// Inputs in one word of integer activations.
 pub const QUAD: usize = 4;
+/// Inputs of a group of int4 weights, which share a scale.
+pub const GROUP: usize = 32;
+/// Lines of a group of a panel: four bits for each weight, and then the scales.
+pub const GROUP_LINES: usize = GROUP * PANEL / 128 + 1;
 
 /// The number format of a weight matrix in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -29,19 +38,24 @@ pub enum Format {
     /// Integers in -127..=127 with one scale for each output. Activations are quantised during the pass, to
     /// integers in -127..=127 with one scale for each row and each 128 inputs.
     Int8,
+    /// Integers in -8..=7 with one float16 scale for each output and 32 inputs. Activations are quantised as
+    /// for int8. The head, and a token embedding, are int8: they decide between tokens whose logits are
+    /// close, and where one serves as the other, its rows are read singly.
+    Int4,
 }
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 3] = [Self::Float32, Self::BFloat16, Self::Int8];
+    pub const ALL: [Self; 4] = [Self::Float32, Self::BFloat16, Self::Int8, Self::Int4];
 
-    /// Its name: "float32", "bfloat16" or "int8".
+    /// Its name: "float32", "bfloat16", "int8" or "int4".
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Float32 => "float32",
             Self::BFloat16 => "bfloat16",
             Self::Int8 => "int8",
+            Self::Int4 => "int4",
         }
     }
 
@@ -55,7 +69,23 @@ impl Format {
             Self::Float32 => "float32/1",
             Self::BFloat16 => "bfloat16/1",
             Self::Int8 => "int8/1",
+            Self::Int4 => "int4/1",
         }
+    }
+
+    /// Whether activations are quantised.
+    pub(crate) fn quantises(self) -> bool {
+        matches!(self, Self::Int8 | Self::Int4)
+    }
+
+    /// The format of the head of a model in this format.
+    pub(crate) fn of_the_head(self) -> Self {
+        if self == Self::Int4 { Self::Int8 } else { self }
+    }
+
+    /// Lines of the scales of a panel that are kept apart from it.
+    pub(crate) fn scales(self) -> usize {
+        if self == Self::Int8 { ACROSS } else { 0 }
     }
 
     /// Lines of a panel of a matrix with this number of inputs.
@@ -66,6 +96,7 @@ impl Format {
             Self::BFloat16 => inputs,
             // Two lines hold four inputs of the 32 outputs.
             Self::Int8 => ACROSS * inputs.div_ceil(QUAD),
+            Self::Int4 => GROUP_LINES.saturating_mul(inputs.div_ceil(GROUP)),
         }
     }
 }
@@ -106,6 +137,7 @@ pub(crate) fn pack(format: Format, x: &[f32], lines: &mut [Line], scales: &mut [
                 }
             }
         }
+        Format::Int4 => four_bits::pack(rows, lines),
         Format::Int8 => {
             let mut largest = [0.0f32; PANEL];
             for row in rows {
@@ -137,6 +169,8 @@ pub(crate) fn pack(format: Format, x: &[f32], lines: &mut [Line], scales: &mut [
 
 /// The byte that stands for zero in int8 weights.
 pub const ZERO: i32 = 128;
+/// The four bits that stand for zero in int4 weights.
+pub const ZERO_OF_4: i32 = 8;
 /// The largest absolute value of an integer.
 const MOST: f32 = 127.0;
 /// Values that are all below this count as zeros: 127 / x must be finite.
@@ -173,6 +207,7 @@ pub(crate) fn element(
             let byte = lines[k / QUAD * ACROSS + vector].bytes()[lane * QUAD + k % QUAD];
             (i32::from(byte) - ZERO) as f32 * scales[vector].0[lane]
         }
+        Format::Int4 => four_bits::element(lines, k, output),
     }
 }
 
@@ -188,7 +223,10 @@ mod tests {
             assert!(format.definition().starts_with(&format!("{}/", format.name())));
         }
         let message = "float8".parse::<Format>().unwrap_err().to_string();
-        assert_eq!(message, "dtype=\"float8\"; give \"float32\", \"bfloat16\" or \"int8\"");
+        assert_eq!(
+            message,
+            "dtype=\"float8\"; give \"float32\", \"bfloat16\", \"int8\" or \"int4\""
+        );
     }
 
     #[test]
@@ -207,6 +245,8 @@ mod tests {
                         Format::Float32 => 0.0,
                         Format::BFloat16 => x.abs() / 256.0,
                         Format::Int8 => 506.0 / 127.0 / 2.0 * 1.0001,
+                        // Between two steps, or beyond the last one.
+                        Format::Int4 => 506.0 / 7.0,
                     };
                     assert!((found - x).abs() <= most, "{format:?} {i}: {found} {x}");
                 }

@@ -1,0 +1,194 @@
+//! The linear kernels for weights that are integers: products of integers, exactly, on each instruction set.
+//!
+//! AVX-512's VNNI, AVX2, NEON and portable code give the same bits. Lanes run across outputs here, too: a
+//! line of int8 weights has four inputs of sixteen outputs, which is what VNNI's instruction takes.
+
+use super::panel::{Panel, Sums};
+use super::quantise::Quantised;
+use super::row_blocks::RowBlocks;
+use crate::weights::{ZERO, ZERO_OF_4};
+use fastdecode_simd::{LANES, Lanes, Level, LevelKind, Line, Portable};
+use std::ops::Range;
+
+/// Integer products on one instruction set. A value of the type is the proof that the processor has it.
+trait Dots: Copy {
+    /// For the computations in floats.
+    type L: Lanes;
+    /// Sixteen sums of 32 bits.
+    type I: Copy;
+    /// A line of weights, prepared for the products.
+    type W: Copy;
+    /// A line of weights of four bits, half of it prepared for the products.
+    type Nibbles: Copy;
+    /// Vectors across in a register tile, 1 or 2.
+    const ACROSS: usize;
+    /// Rows in a register tile.
+    const ROWS: usize;
+    /// Rows in a register tile that has twice as many sums.
+    const ROWS_OF_4: usize;
+
+    fn lanes(self) -> Self::L;
+    /// The initial sums of a row with this offset.
+    fn start(self, offset: i32) -> Self::I;
+    fn weights(self, line: &Line) -> Self::W;
+    /// Adds four products to each sum.
+    fn dot(self, sums: Self::I, weights: Self::W, word: i32) -> Self::I;
+    /// The initial sums of a row with this offset, for weights of four bits.
+    fn start_of_4(self, offset: i32) -> Self::I;
+    /// The low four bits of the bytes of a line, and the high ones.
+    fn nibbles(self, line: &Line) -> [Self::Nibbles; 2];
+    /// A line of bytes below 16.
+    fn wide_nibbles(self, line: &Line) -> Self::Nibbles;
+    /// Adds four products to each sum.
+    fn dot_of_4(self, sums: Self::I, weights: Self::Nibbles, word: i32) -> Self::I;
+    fn floats(self, sums: Self::I) -> <Self::L as Lanes>::V;
+}
+
+impl Dots for Portable {
+    type L = Self;
+    type I = [i32; LANES];
+    type W = [u8; 4 * LANES];
+    type Nibbles = [u8; 4 * LANES];
+    const ACROSS: usize = 1;
+    const ROWS: usize = 4;
+    const ROWS_OF_4: usize = 2;
+
+    #[inline(always)]
+    fn lanes(self) -> Self {
+        self
+    }
+    #[inline(always)]
+    fn start(self, _offset: i32) -> Self::I {
+        [0; LANES]
+    }
+    #[inline(always)]
+    fn weights(self, line: &Line) -> Self::W {
+        *line.bytes()
+    }
+    #[inline(always)]
+    fn dot(self, sums: Self::I, weights: Self::W, word: i32) -> Self::I {
+        dot_of::<ZERO>(sums, &weights, word)
+    }
+    #[inline(always)]
+    fn start_of_4(self, _offset: i32) -> Self::I {
+        [0; LANES]
+    }
+    #[inline(always)]
+    fn nibbles(self, line: &Line) -> [Self::Nibbles; 2] {
+        let bytes = *line.bytes();
+        [bytes.map(|byte| byte & 0xF), bytes.map(|byte| byte >> 4)]
+    }
+    #[inline(always)]
+    fn wide_nibbles(self, line: &Line) -> Self::Nibbles {
+        *line.bytes()
+    }
+    #[inline(always)]
+    fn dot_of_4(self, sums: Self::I, weights: Self::Nibbles, word: i32) -> Self::I {
+        dot_of::<ZERO_OF_4>(sums, &weights, word)
+    }
+    #[inline(always)]
+    fn floats(self, sums: Self::I) -> [f32; LANES] {
+        sums.map(|sum| sum as f32)
+    }
+}
+
+/// Adds the products of four bytes less `Z` with the four of a word to each sum.
+#[inline(always)]
+fn dot_of<const Z: i32>(
+    mut sums: [i32; LANES],
+    weights: &[u8; 4 * LANES],
+    word: i32,
+) -> [i32; LANES] {
+    for (sum, bytes) in sums.iter_mut().zip(weights.as_chunks::<4>().0) {
+        for (j, byte) in bytes.iter().enumerate() {
+            *sum += (i32::from(*byte) - Z) * (word << (24 - 8 * j) >> 24);
+        }
+    }
+    sums
+}
+
+mod int4;
+mod int8;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+/// A kernel's body, compiled with these features.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! compiled {
+    ($features:literal, fn $name:ident with $dots:ty, $body:path) => {
+        #[target_feature(enable = $features)]
+        fn $name(
+            panel: Panel<'_>,
+            blocks: RowBlocks,
+            group: Range<usize>,
+            x: &Quantised,
+            sums: &mut [Sums],
+        ) {
+            // SAFETY: this function is compiled for the type's features, and called where they exist.
+            $body(unsafe { <$dots>::new() }, panel, blocks, group, x, sums);
+        }
+    };
+}
+
+/// A kernel that multiplies a panel with several row blocks, for each instruction set.
+macro_rules! dots {
+    ($(#[$doc:meta])* fn $name:ident = $body:path) => {
+        $(#[$doc])*
+        pub(crate) fn $name(
+            level: Level,
+            panel: Panel<'_>,
+            blocks: RowBlocks,
+            group: Range<usize>,
+            x: &Quantised,
+            sums: &mut [Sums],
+        ) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                compiled!("avx2,fma,bmi1,bmi2,lzcnt,popcnt", fn avx2 with fastdecode_simd::Avx2, $body);
+                compiled!(
+                    "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt",
+                    fn vnni with x86::Vnni,
+                        $body
+                );
+                match level.kind() {
+                    LevelKind::Avx512 if is_x86_feature_detected!("avx512vnni") => {
+                        // SAFETY: a level is made only where the machine has its features, and VNNI was found.
+                        unsafe { vnni(panel, blocks, group, x, sums) }
+                    }
+                    // SAFETY: as above; a machine with AVX-512 has AVX2 and FMA.
+                    LevelKind::Avx2 | LevelKind::Avx512 => unsafe { avx2(panel, blocks, group, x, sums) },
+                    LevelKind::Portable => $body(Portable, panel, blocks, group, x, sums),
+                }
+            }
+            #[cfg(target_arch = "aarch64")]
+            {
+                compiled!("dotprod", fn sdot with neon::Sdot, $body);
+                match level.kind() {
+                    LevelKind::Neon if std::arch::is_aarch64_feature_detected!("dotprod") => {
+                        // SAFETY: the dot products were found.
+                        unsafe { sdot(panel, blocks, group, x, sums) }
+                    }
+                    LevelKind::Neon => $body(fastdecode_simd::Neon, panel, blocks, group, x, sums),
+                    LevelKind::Portable => $body(Portable, panel, blocks, group, x, sums),
+                }
+            }
+            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+            {
+                let LevelKind::Portable = level.kind();
+                $body(Portable, panel, blocks, group, x, sums);
+            }
+        }
+    };
+}
+
+dots! {
+    /// Multiplies a panel of int8 weights with several row blocks.
+    fn int8 = int8::body
+}
+
+dots! {
+    /// Multiplies a panel of int4 weights with several row blocks.
+    fn int4 = int4::body
+}
