@@ -66,6 +66,7 @@ OURS = {
     "float32": "fastdecode native float32",
     "16-bit": "fastdecode native bfloat16",
     "8-bit": "fastdecode native int8",
+    "4-bit": "fastdecode native int4",
 }
 
 
@@ -176,6 +177,8 @@ def ratios(results: dict[str, Any]) -> str:
     main = MAIN[model_of(results).name]
     lines = ["| | " + " | ".join(TITLES[c] for c in main) + " |", "|---|" + "---:|" * len(main)]
     for group, ours in OURS.items():
+        if not any(median(results, cell, ours) for cell in main):
+            continue
         row = []
         for cell in main:
             mine, best = median(results, cell, ours), best_peer(results, cell, group)

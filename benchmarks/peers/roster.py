@@ -39,6 +39,7 @@ PEERS = {
         Peer("ONNX Runtime GenAI int8", "onnxruntime_peer", "int8", "8-bit"),
         Peer("ONNX Runtime GenAI int4", "onnxruntime_peer", "int4", "4-bit"),
         Peer("fastdecode native int8", "fastdecode_peer", "native/int8", "8-bit", True),
+        Peer("fastdecode native int4", "fastdecode_peer", "native/int4", "4-bit", True),
     )
 }
 REFERENCE = "transformers"
