@@ -213,7 +213,7 @@ def ends(calls: Calls, known: Known) -> None:
 
 def formats(calls: Calls, known: Known) -> None:
     """Other formats of numbers: used before the fork, and loaded after it."""
-    names = ("bfloat16", "int8")
+    names = ("bfloat16", "int8", "int4")
     decoders = {name: Decoder.from_pretrained("demo", dtype=name) for name in names}
     found = {name: expected(works(decoder)) for name, decoder in decoders.items()}
 

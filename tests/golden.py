@@ -69,7 +69,7 @@ def measure(decoder):
 
 if __name__ == "__main__":
     found = {}
-    for dtype in ("float32", "bfloat16", "int8"):
+    for dtype in ("float32", "bfloat16", "int8", "int4"):
         decoder = Decoder.from_pretrained("demo", engine="native", dtype=dtype)
         found[dtype] = measure(decoder)
         native = decoder.engine.packed()

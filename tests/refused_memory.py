@@ -132,6 +132,7 @@ def calls() -> dict[str, Callable[[], str]]:
         "top_k": lambda: _digest(*core.top_k(rows, 20_000)),
         "load": partial(_load, "demo"),
         "load_int8": partial(_load, "demo", "int8"),
+        "load_int4": partial(_load, "demo", "int4"),
         "load_sharded": partial(_load, sharded),
         "load_gguf": partial(_load, gguf),
         "load_gguf_pieces": partial(_load, pieces),
