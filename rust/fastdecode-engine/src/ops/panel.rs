@@ -40,5 +40,6 @@ pub(crate) fn prefetch_of(now: &[Line], i: usize, count: usize) -> Prefetch {
         return Prefetch::ahead(now, NEAR, PREFETCHED);
     }
     let start = |i: usize| i * now.len().div_ceil(PREFETCHED) / count * PREFETCHED;
-    Prefetch::after(now, now.len() + start(i), start(i + 1) - start(i), PREFETCHED)
+    let next = Prefetch::after(now, now.len() + start(i), start(i + 1) - start(i), PREFETCHED);
+    if i == 0 { next.with_weights() } else { next }
 }

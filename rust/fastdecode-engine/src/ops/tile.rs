@@ -121,12 +121,15 @@ pub struct Prefetch {
     distance: usize,
     /// Whether every line is prefetched also for few rows.
     every_line: bool,
+    /// Lines between those of the weights that are read and those that are prefetched from the second-level
+    /// cache into the first; none for 0.
+    soon: usize,
 }
 
 impl Prefetch {
     /// Nothing.
     pub const NONE: Self =
-        Self { first: std::ptr::null(), count: 0, distance: 0, every_line: false };
+        Self { first: std::ptr::null(), count: 0, distance: 0, every_line: false, soon: 0 };
 
     /// `lines`, `a` with each k.
     #[inline(always)]
@@ -145,6 +148,13 @@ impl Prefetch {
     pub fn ahead(lines: &[Line], distance: usize, a: usize) -> Self {
         let every_line = wants_every_line();
         Self { distance, every_line, ..Self::after(lines, distance, lines.len(), a) }
+    }
+
+    /// Where every line is to be prefetched: the weights themselves as well, a little before they are read. Of
+    /// many rows, the first ones find them in the second-level cache only.
+    #[inline(always)]
+    pub fn with_weights(self) -> Self {
+        Self { soon: if wants_every_line() { SOON } else { 0 }, ..self }
     }
 
     /// Prefetches those of k, every `step`-th of them, into the second-level cache.
@@ -186,6 +196,8 @@ impl Prefetch {
 /// Up to this many rows the own prefetcher of most processors is quick enough, and a hint to it is all that
 /// helps: every other line for floats, and none for int8.
 const HINTED: usize = 3;
+/// Lines that [`Prefetch::with_weights`] is ahead.
+const SOON: usize = 16;
 /// Up to this many rows every line is prefetched into the first-level cache, a short time before it is
 /// read. That holds only where both lines of a panel are read together: not for bfloat16, which has half
 /// the lines, nor for AVX2, which reads them one after the other.
@@ -286,6 +298,12 @@ pub fn chains<L: Lanes, S: Stored, const R: usize, const N: usize, const A: usiz
     assert!((count - 1) * stride + S::reach(N) <= weights.len());
     let mut sums = *acc;
     for k in 0..count {
+        if R > NEAR_ROWS && N == S::LINES && prefetch.soon > 0 {
+            for line in 0..N {
+                let ahead = k * stride + prefetch.soon + line;
+                l.prefetch_l1(weights.as_ptr().wrapping_add(ahead));
+            }
+        }
         let hints = prefetch.hints_only(R);
         if !hints && R <= NEAR_ROWS && N == S::LINES && N == A && prefetch.distance > 0 {
             prefetch.issue_near::<L, A>(l, k);
