@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// The most tokens of a pass: they bound the memory of a prefill, and the time until an interrupt is
 /// noticed.
-const PASS: usize = 768;
+const PASS: usize = 512;
 
 /// A model, ready to run.
 pub struct Model {
