@@ -24,6 +24,8 @@ _MEANT = {
     **dict.fromkeys(("8bit", "8-bit", "i8", "q8", "q8_0", "uint8", "int8_float32"), "int8"),
     **dict.fromkeys(("4bit", "4-bit", "i4", "q4", "q4_0", "q4_k_m", "uint4", "nf4", "fp4"), "int4"),
 }
+# Formats that are near others by name alone.
+_WIDE = ("int16", "int32", "int64", "uint16", "uint32", "uint64")
 # torch numbers them with eight bits.
 _MOST_DEVICES = 128
 _SMALLER = ("int2", "int3", "2bit", "3bit", "2-bit", "3-bit", "q2", "q3", "q2_k", "q3_k_m")
@@ -55,6 +57,8 @@ def dtype_name(dtype: Any) -> str | None:
         hint = '"int4" is the smallest that there is'
     else:
         near = difflib.get_close_matches(short, DTYPES, n=1, cutoff=0.75)
+        if short in _WIDE:
+            near = []
         meant = _MEANT.get(short) or (near[0] if near else None)
         hint = f'did you mean "{meant}"?' if meant else "give one of these"
     known = ", ".join(f'"{one}"' for one in DTYPES)
