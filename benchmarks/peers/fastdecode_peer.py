@@ -42,14 +42,18 @@ class Side:
         if request["op"] == "queue":
             rows = 32
         found = self.decoder.generate(
-            _texts(prompts), max_new_tokens=request["new"], batch_size=rows, **more
+            [list(prompt) for prompt in prompts],
+            max_new_tokens=request["new"],
+            batch_size=rows,
+            **more,
         )
         return [generation.token_ids for generation in found]
 
     queue = generate
 
     def score(self, texts: Sequence[Sequence[int]]) -> list[float]:
-        return [score.logprob for score in self.decoder.score(_texts(texts), bos=False, eos=False)]
+        given = [list(text) for text in texts]
+        return [score.logprob for score in self.decoder.score(given, bos=False, eos=False)]
 
     def read_seconds(self) -> float:
         """Seconds of one pass over the packed weights by the engine's threads."""
@@ -61,8 +65,3 @@ class Side:
     def weight_bytes(self) -> int:
         """Bytes that `read_seconds` reads."""
         return int(self.decoder.engine.packed().nbytes)
-
-
-def _texts(prompts: Sequence[Sequence[int]]) -> list[str]:
-    """Texts that the artificial tokenizer turns back into exactly these ids."""
-    return [" ".join(f"t{token}" for token in prompt) for prompt in prompts]
