@@ -297,30 +297,52 @@ pub fn chains<L: Lanes, S: Stored, const R: usize, const N: usize, const A: usiz
     // Checked once, not for each k, which would take as long as the arithmetic of a few rows.
     assert!((count - 1) * stride + S::reach(N) <= weights.len());
     let mut sums = *acc;
-    for k in 0..count {
-        if R > NEAR_ROWS && N == S::LINES && prefetch.soon > 0 {
-            for line in 0..N {
-                let ahead = k * stride + prefetch.soon + line;
-                l.prefetch_l1(weights.as_ptr().wrapping_add(ahead));
-            }
-        }
-        let hints = prefetch.hints_only(R);
-        if !hints && R <= NEAR_ROWS && N == S::LINES && N == A && prefetch.distance > 0 {
+    let hints = prefetch.hints_only(R);
+    if !hints && R <= NEAR_ROWS && N == S::LINES && N == A && prefetch.distance > 0 {
+        // A loop of its own: a branch for each k would take a part of the little that there is to compute.
+        for k in 0..count {
             prefetch.issue_near::<L, A>(l, k);
-        } else {
-            prefetch.issue::<L, A>(l, k, if hints { 2 } else { 1 });
+            // SAFETY: k is at most `count - 1`, for which the assertion above holds.
+            unsafe { add_products::<L, S, R, N>(l, weights, k * stride, x, k, &mut sums) };
         }
-        // SAFETY: k is at most `count - 1`, for which the assertion above holds.
-        let w = unsafe { S::load::<L, N>(l, weights.as_ptr().add(k * stride)) };
-        for (r, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: k is less than the count, and r than R.
-            let x = l.splat(unsafe { x.at(k, r) });
-            for (sum, w) in sums.iter_mut().zip(w) {
-                *sum = l.fma(x, w, *sum);
+    } else {
+        for k in 0..count {
+            if R > NEAR_ROWS && N == S::LINES && prefetch.soon > 0 {
+                for line in 0..N {
+                    let ahead = k * stride + prefetch.soon + line;
+                    l.prefetch_l1(weights.as_ptr().wrapping_add(ahead));
+                }
             }
+            prefetch.issue::<L, A>(l, k, if hints { 2 } else { 1 });
+            // SAFETY: as above.
+            unsafe { add_products::<L, S, R, N>(l, weights, k * stride, x, k, &mut sums) };
         }
     }
     *acc = sums;
+}
+
+/// Adds the products of one k, whose weights begin at line `first`.
+///
+/// # Safety
+/// `first + S::reach(N)` lines may be read, and k is less than the factors' count.
+#[inline(always)]
+unsafe fn add_products<L: Lanes, S: Stored, const R: usize, const N: usize>(
+    l: L,
+    weights: &[Line],
+    first: usize,
+    x: impl Factors<R>,
+    k: usize,
+    sums: &mut [[L::V; N]; R],
+) {
+    // SAFETY: the caller's promise.
+    let w = unsafe { S::load::<L, N>(l, weights.as_ptr().add(first)) };
+    for (r, sums) in sums.iter_mut().enumerate() {
+        // SAFETY: as above, and r is less than R.
+        let x = l.splat(unsafe { x.at(k, r) });
+        for (sum, w) in sums.iter_mut().zip(w) {
+            *sum = l.fma(x, w, *sum);
+        }
+    }
 }
 
 /// Calls a function generic over the rows of a tile, for `rows` in 1..=12.
