@@ -24,7 +24,7 @@ _MEANT = {
     **dict.fromkeys(("8bit", "8-bit", "i8", "q8", "q8_0", "uint8", "int8_float32"), "int8"),
     **dict.fromkeys(("4bit", "4-bit", "i4", "q4", "q4_0", "q4_k_m", "uint4", "nf4", "fp4"), "int4"),
 }
-# Formats that are near others by name alone.
+# Integer formats that `difflib` would take for "int4" or "int8".
 _WIDE = ("int16", "int32", "int64", "uint16", "uint32", "uint64")
 # torch numbers them with eight bits.
 _MOST_DEVICES = 128

@@ -9,7 +9,7 @@
 //!   children, is what makes it survive a fork.
 //! - [`DisjointSlice`] lends non-overlapping parts of a slice to the tasks of a parallel phase.
 //! - [`in_default_float_mode`] makes results independent of the caller's rounding mode.
-//! - [`wants_every_line`] tells how much a processor has to be told about the memory it will read.
+//! - [`wants_every_line`] tells whether this processor reads faster with a prefetch for every line.
 //! - [`math`] has functions of real numbers as fixed sequences of operations.
 //! - [`memory`] asks for memory that may be refused, and knows how much there is.
 //! - [`settings`] reads the environment variables that choose the level and the threads.

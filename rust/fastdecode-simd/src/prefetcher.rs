@@ -1,11 +1,11 @@
-//! How well the processor follows a stream of reads on its own.
+//! The hardware prefetcher of this processor.
 
 use std::sync::LazyLock;
 
 /// Whether a single stream is read faster if the program prefetches each of its lines.
 ///
-/// Most processors notice a stream and run ahead of it: there, prefetches of a program that computes little
-/// only take time. AMD's Zen 5 does not run far enough ahead.
+/// The hardware prefetchers of most processors keep up with a single stream, so software prefetches only add
+/// instructions. That of AMD's Zen 5 does not keep up.
 #[must_use]
 pub fn wants_every_line() -> bool {
     static ANSWER: LazyLock<bool> = LazyLock::new(ask);

@@ -224,10 +224,7 @@ impl<'a> Task<'a> {
             let lane = position % POSITIONS;
             let mut key = self.head(row, heads.queries + head);
             if !self.plain() {
-                if prepared.len() < shape.width {
-                    prepared.resize(shape.width, 0.0);
-                }
-                let prepared = &mut prepared[..shape.width];
+                let prepared = room(prepared, shape.width, 0.0);
                 prepared.copy_from_slice(key);
                 self.prepare(l, row, Part::Key, prepared);
                 key = prepared;

@@ -150,8 +150,9 @@ impl Prefetch {
         Self { distance, every_line, ..Self::after(lines, distance, lines.len(), a) }
     }
 
-    /// Where every line is to be prefetched: the weights themselves as well, a little before they are read. Of
-    /// many rows, the first ones find them in the second-level cache only.
+    /// On processors that want a prefetch for every line, also prefetches the lines that are about to be read
+    /// into the first-level cache. For the first of several row blocks: earlier prefetches have brought the
+    /// weights into the second-level cache only.
     #[inline(always)]
     pub fn with_weights(self) -> Self {
         Self { soon: if wants_every_line() { SOON } else { 0 }, ..self }
@@ -299,7 +300,7 @@ pub fn chains<L: Lanes, S: Stored, const R: usize, const N: usize, const A: usiz
     let mut sums = *acc;
     let hints = prefetch.hints_only(R);
     if !hints && R <= NEAR_ROWS && N == S::LINES && N == A && prefetch.distance > 0 {
-        // A loop of its own: a branch for each k would take a part of the little that there is to compute.
+        // A separate loop, because a branch for each k costs a noticeable share of the time with so few rows.
         for k in 0..count {
             prefetch.issue_near::<L, A>(l, k);
             // SAFETY: k is at most `count - 1`, for which the assertion above holds.

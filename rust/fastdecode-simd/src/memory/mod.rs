@@ -23,9 +23,9 @@ pub struct Refused {
     advice: &'static str,
 }
 
-/// Of what a caller computes.
+/// The advice for memory that a call needs.
 const LESS: &str = "give fewer rows or prompts, or a smaller n, num_samples, k or batch_size";
-/// Of what a model is.
+/// The advice for memory that a model's weights need.
 const SMALLER: &str = "give a dtype with fewer bits, such as \"int8\", or a smaller model";
 
 impl Refused {

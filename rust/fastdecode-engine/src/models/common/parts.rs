@@ -50,7 +50,8 @@ pub(crate) fn joined(
 }
 
 /// The head and the token embedding, of `[width, vocabulary]`: one matrix where they are tied, unless the
-/// weights have a head that is another matrix. A head has the format's own choice of format.
+/// weights have a head that is another matrix. Both are stored in
+/// [`Format::of_the_head`].
 pub(crate) fn head_and_tokens(
     weights: &mut Packing<'_>,
     [head, tokens]: [&str; 2],

@@ -12,8 +12,8 @@ use half::f16;
 /// The least and the largest integer.
 const LEAST: f32 = -8.0;
 const MOST: f32 = 7.0;
-/// What the weight of the largest size is tried as, with the sign that makes it negative. There are more
-/// negative integers than positive ones.
+/// The values, in units of the scale, that the weight of the largest size is mapped to in the candidates. They
+/// are negative, whatever its sign, because there is one more negative integer than positive ones.
 const TRIED: [f32; 7] = [-8.75, -8.35, -8.0, -7.7, -7.4, -7.1, -6.8];
 
 /// Packs the panel `rows`, which has 32 outputs for each input.

@@ -39,8 +39,8 @@ pub enum Format {
     /// integers in -127..=127 with one scale for each row and each 128 inputs.
     Int8,
     /// Integers in -8..=7 with one float16 scale for each output and 32 inputs. Activations are quantised as
-    /// for int8. The head, and a token embedding, are int8: they decide between tokens whose logits are
-    /// close, and where one serves as the other, its rows are read singly.
+    /// for int8. The head and the token embedding are stored in int8, because errors of the head change the
+    /// order of tokens directly, and a tied model has one matrix for both.
     Int4,
 }
 
