@@ -11,6 +11,7 @@ import sys
 import fastdecode
 import numpy as np
 from fastdecode import Decoder
+from fastdecode.models.engines import NATIVE_DTYPES
 
 # Around the cache's chunks of sixteen; short, because the portable path is slow.
 LENGTHS = [1, 2, 3, 17, 1, 4, 2, 5] * 4
@@ -69,7 +70,7 @@ def measure(decoder):
 
 if __name__ == "__main__":
     found = {}
-    for dtype in ("float32", "bfloat16", "int8", "int4"):
+    for dtype in NATIVE_DTYPES:
         decoder = Decoder.from_pretrained("demo", engine="native", dtype=dtype)
         found[dtype] = measure(decoder)
         native = decoder.engine.packed()

@@ -53,7 +53,7 @@ def test_logits_are_the_models(decoder):
     assert found.flags.c_contiguous
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "int4"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "bfloat16_weights", "int8", "int4"])
 def test_logits_are_what_next_token_and_score_see(dtype):
     decoder = Decoder.from_pretrained("demo", dtype=dtype)
     text = "The old king"

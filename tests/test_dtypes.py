@@ -31,7 +31,7 @@ def logits(decoder):
     return np.asarray(found, dtype=np.float64)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "int4", torch.bfloat16])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "bfloat16_weights", "int8", "int4", torch.bfloat16])
 @pytest.mark.parametrize("engine", ["auto", "native"])
 def test_files_are_read_by_the_native_engine(saved, engine, dtype):
     decoder = Decoder.from_pretrained(str(saved / "gpt2"), engine=engine, dtype=dtype)
@@ -43,7 +43,7 @@ def test_files_are_read_by_the_native_engine(saved, engine, dtype):
 
 
 def test_a_loaded_model_gives_the_bits_of_its_files(saved, tokenizer):
-    for dtype in ("float32", "bfloat16", "int8", "int4"):
+    for dtype in ("float32", "bfloat16", "bfloat16_weights", "int8", "int4"):
         files = Decoder.from_pretrained(str(saved / "gpt2"), dtype=dtype)
         loaded = Decoder(make_model("gpt2", torch.float32), tokenizer, dtype=dtype)
         assert type(loaded.engine) is LoadedEngine
@@ -51,8 +51,8 @@ def test_a_loaded_model_gives_the_bits_of_its_files(saved, tokenizer):
         assert (logits(files) == logits(loaded)).all()
 
 
-def test_bfloat16_rounds_the_weights_and_nothing_else(saved):
-    decoder = Decoder.from_pretrained(str(saved / "gpt2"), dtype="bfloat16")
+def test_bfloat16_weights_are_rounded_and_nothing_else(saved):
+    decoder = Decoder.from_pretrained(str(saved / "gpt2"), dtype="bfloat16_weights")
     model = make_model("gpt2", torch.float32)
     with torch.no_grad():
         for name, x in model.named_parameters():

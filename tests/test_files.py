@@ -42,7 +42,7 @@ def test_values_that_are_not_finite_are_refused(demo):
     whole = bytearray(weights.read_bytes())
     whole[-2:] = b"\x00\x7e"  # a float16 that is no number
     weights.write_bytes(whole)
-    for dtype in ("float32", "bfloat16", "int8", "int4"):
+    for dtype in ("float32", "bfloat16", "bfloat16_weights", "int8", "int4"):
         with pytest.raises(ValueError, match="has values that are not finite"):
             Decoder.from_pretrained(str(demo), engine="native", dtype=dtype)
 
@@ -89,7 +89,7 @@ def test_memory_of_files_that_are_loaded(tmp_path):
     sizes = {"vocab_size": 8000, "n_layer": 5, "n_positions": 128}
     GPT2LMHeadModel(GPT2Config(**sizes)).save_pretrained(tmp_path)
     found = {}
-    for dtype in ("float32", "bfloat16", "int8", "int4"):
+    for dtype in ("float32", "bfloat16", "bfloat16_weights", "int8", "int4"):
         done = subprocess.run(
             [sys.executable, str(MEMORY), "--measure", str(tmp_path), dtype],
             capture_output=True,

@@ -336,7 +336,8 @@ def test_pickled_runs_have_their_identity():
     ("engine", "dtype", "definition"),
     [
         ("native", "float32", "float32/1"),
-        ("native", "bfloat16", "bfloat16/1"),
+        ("native", "bfloat16", "bfloat16/2"),
+        ("native", "bfloat16_weights", "bfloat16/1"),
         ("native", "int8", "int8/1"),
         ("native", "int4", "int4/1"),
         ("torch", "float64", "float64/1"),

@@ -61,7 +61,7 @@ def results():
     yield core.logsumexp(rows)
     yield core.argmax(tiny)
     yield core.sample(tiny, Sample(temperature=1e-3), seed=1).tokens
-    for dtype in ("float32", "bfloat16", "int8", "int4"):
+    for dtype in ("float32", "bfloat16", "bfloat16_weights", "int8", "int4"):
         decoder = Decoder.from_pretrained("demo", engine="native", dtype=dtype)
         batch, logits = decoder.engine.start(prompts, [1] * 4)
         yield logits

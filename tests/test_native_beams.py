@@ -42,7 +42,7 @@ def test_searches_are_those_of_the_torch_engine(beam):
     assert ties <= 1
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "int4"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "bfloat16_weights", "int8", "int4"])
 def test_a_search_is_the_same_bits_in_any_batch(dtype):
     model = small_vocabulary_model("gpt2", 5).float()
     decoder = Decoder(model, make_tokenizer(), dtype=dtype)

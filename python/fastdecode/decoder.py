@@ -82,8 +82,8 @@ class Decoder:
                 and the engine follows their changes. An `Engine` object is used directly.
             tokenizer: its tokenizer.
             engine: as for `from_pretrained`.
-            dtype: "float32", "bfloat16", "int8" or "int4": the format in which the native engine
-                keeps the weights. None is the model's own dtype, and then a model that is not in
+            dtype: the format in which the native engine keeps the weights, as for
+                `from_pretrained`. None is the model's own dtype, and then a model that is not in
                 float32 runs in torch unless engine="native".
             probe: whether a model that runs through its own forward pass first computes a few fixed
                 tokens in several ways, to find out whether padding, caches and reordered rows
@@ -134,11 +134,12 @@ class Decoder:
                 can run the model. Files on this machine that "native" can run are read by it,
                 without importing torch; `Decoder.model` is then None.
             device: a torch device; None is the CPU.
-            dtype: a torch dtype or its name, "int8" or "int4"; None is float32. The native engine
-                keeps its weights as "float32", "bfloat16", "int8" or "int4" and computes in
-                float32, so that "bfloat16" rounds the weights alone; with engine="torch" it rounds
-                everything. "int8" (8-bit weights with a scale for each output) and "int4" (4-bit
-                weights with a scale for each output and 32 inputs) need the native engine.
+            dtype: a torch dtype or its name; None is float32. With "bfloat16" the native engine
+                rounds the weights, and the activations that they are multiplied with, and computes
+                all else in float32; with engine="torch" everything is rounded. These need the
+                native engine: "bfloat16_weights" (the weights alone are rounded), "int8" (8-bit
+                weights with a scale for each output) and "int4" (4-bit weights with a scale for
+                each output and 32 inputs).
             revision: a hub revision.
             trust_remote_code: whether to run the Python code that the model's folder or repository
                 brings with it, for architectures that transformers does not have. That code can do

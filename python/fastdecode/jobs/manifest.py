@@ -23,6 +23,7 @@ from fastdecode.files.shapes import shaped
 from fastdecode.files.writing import settle, write_all
 from fastdecode.jobs.model_changes import changes, uncertain
 from fastdecode.models.identity.source import Identity, differences, same_model, unknown
+from fastdecode.models.placement import recorded_dtype
 
 _FORMAT = "fastdecode lines v1"
 T = TypeVar("T")
@@ -156,6 +157,8 @@ class Manifest:
             if name in _BESIDE or name == "command":
                 continue
             before, now = known.get(name), settings.get(name)
+            if name == "dtype":
+                before = recorded_dtype(before, known.get("engine"), (then or {}).get("definition"))
             if before == now or (name == "seed" and now is None):
                 continue
             if name in ("model", "revision") and _same_name(name, before, now, then, identity):

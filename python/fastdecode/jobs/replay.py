@@ -20,6 +20,7 @@ from fastdecode.loaded import resolve
 from fastdecode.models.checkpoints import is_gguf, is_hub_name
 from fastdecode.models.identity.fingerprint import is_exact
 from fastdecode.models.identity.source import differences, unknown
+from fastdecode.models.placement import recorded_dtype
 from fastdecode.options import checks
 from fastdecode.options.strategies import restore
 from fastdecode.results.generations import Generations
@@ -172,7 +173,8 @@ def _rerun(
     call = dict(saved.call)
     name, revision, rng = call.pop("model"), call.pop("revision"), call.pop("rng")
     # Files of earlier versions name no engine.
-    kept = {"engine": call.pop("engine", "auto"), "dtype": call.pop("dtype")}
+    by, kind = call.pop("engine", "auto"), call.pop("dtype")
+    kept = {"engine": by, "dtype": recorded_dtype(kind, by, saved.identity.get("definition"))}
     asked = {"engine": engine, "dtype": dtype}
     kept |= {key: value for key, value in asked.items() if value is not None}
     if rng != core.RNG_VERSION:

@@ -133,7 +133,9 @@ def _sampler() -> Iterator[Check]:
 
 
 def _engine() -> Iterator[Check]:
+    from fastdecode._core import bfloat16_instruction
     from fastdecode.decoder import Decoder
+    from fastdecode.models.engines import NATIVE_DTYPES
 
     if not (files("fastdecode") / "demo" / "model.safetensors").is_file():
         yield Check("demo model", None, "it is not built")
@@ -147,19 +149,30 @@ def _engine() -> Iterator[Check]:
     note = f"{tokens} greedy tokens, as committed" if digest == _GREEDY else f"digest {digest}"
     yield Check("demo model", digest == _GREEDY, note)
     ids = [i * 37 % decoder.engine.vocab_size for i in range(40)]
-    seen: dict[str, str] = {}
-    for level in _LEVELS:
-        for threads in ("1", "2"):
-            logits = _logits(ids, level, threads)
-            if logits is not None:
-                seen[f"{level}, {threads}"] = _sha256(logits.tobytes())
-    levels = sorted({name.split(",")[0] for name in seen}, key=_LEVELS.index)
-    same = len(set(seen.values())) == 1
-    note = f"{', '.join(levels)}; 1 and 2 threads: " + ("the same bits" if same else "not the same")
-    yield Check("instruction sets and threads", same, note)
+    seen: dict[str, dict[str, str]] = {dtype: {} for dtype in NATIVE_DTYPES}
+    for dtype, of_dtype in seen.items():
+        for level in _LEVELS:
+            for threads in ("1", "2"):
+                logits = _logits(ids, dtype, level, threads)
+                if logits is not None:
+                    of_dtype[f"{level}, {threads}"] = _sha256(logits.tobytes())
+    levels = sorted({name.split(",")[0] for name in seen["float32"]}, key=_LEVELS.index)
+    differing = [dtype for dtype, of_dtype in seen.items() if len(set(of_dtype.values())) != 1]
+    same = f"not the same in {', '.join(differing)}" if differing else "the same bits"
+    note = f"{', '.join(levels)}; 1 and 2 threads; {len(seen)} dtypes: {same}"
+    yield Check("instruction sets and threads", not differing, note)
+    agrees = bfloat16_instruction()
+    found = {
+        None: "this processor has none; multiply-adds take its place",
+        True: "the same bits as multiply-adds",
+        False: "not the bits of multiply-adds, which take its place",
+    }
+    yield Check("instruction for bfloat16", agrees is not False, found[agrees])
 
 
-def _logits(ids: list[int], level: str, threads: str) -> NDArray[np.float32] | None:
+def _logits(
+    ids: list[int], dtype: str, level: str, threads: str
+) -> NDArray[np.float32] | None:
     """The demo model's logits on this level and thread count; None where the machine lacks it."""
     from fastdecode.models.engines.native import NativeEngine
 
@@ -168,7 +181,7 @@ def _logits(ids: list[int], level: str, threads: str) -> NDArray[np.float32] | N
         as_file(files("fastdecode") / "demo") as folder,
     ):
         try:
-            engine = NativeEngine.from_folder(folder)
+            engine = NativeEngine.from_folder(folder, dtype)
         except ValueError as error:
             if "FASTDECODE_LEVEL" in str(error):
                 return None

@@ -10,7 +10,7 @@ import numpy as np
 from fastdecode.options import checks
 
 # Formats that only the native engine has.
-NATIVE_ONLY = ("int8", "int4")
+NATIVE_ONLY = ("bfloat16_weights", "int8", "int4")
 # What `dtype` may say: formats of torch, the native engine's, and the checkpoint's own.
 DTYPES = ("float32", "float64", "bfloat16", "float16", *NATIVE_ONLY, "auto")
 # Names that torch has for the same formats.
@@ -24,6 +24,8 @@ _MEANT = {
     **dict.fromkeys(("8bit", "8-bit", "i8", "q8", "q8_0", "uint8", "int8_float32"), "int8"),
     **dict.fromkeys(("4bit", "4-bit", "i4", "q4", "q4_0", "q4_k_m", "uint4", "nf4", "fp4"), "int4"),
 }
+# Definitions of the native engine's formats that now have another name.
+_RENAMED = {"bfloat16/1": "bfloat16_weights"}
 # Integer formats that `difflib` would take for "int4" or "int8".
 _WIDE = ("int16", "int32", "int64", "uint16", "uint32", "uint64")
 # torch numbers them with eight bits.
@@ -63,6 +65,20 @@ def dtype_name(dtype: Any) -> str | None:
         hint = f'did you mean "{meant}"?' if meant else "give one of these"
     known = ", ".join(f'"{one}"' for one in DTYPES)
     raise ValueError(f"dtype={checks.shown(name)} is unknown; {hint} (there are {known})")
+
+
+def recorded_dtype(dtype: Any, engine: Any, definition: Any) -> Any:
+    """The dtype that now computes what a saved run recorded.
+
+    Args:
+        dtype: what it recorded as its dtype.
+        engine: its engine.
+        definition: the definition of its number format; None where it recorded none, as the first
+            versions did.
+    """
+    if engine != "native":
+        return dtype
+    return _RENAMED.get(definition or f"{dtype}/1", dtype)
 
 
 def check_device(device: Any) -> None:

@@ -25,6 +25,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use fastdecode_simd::Level;
 pub use model::{Model, Wanted};
 pub use models::Config;
+pub use ops::bfloat16_instruction;
 pub use weights::{
     Checkpoint, Elements, Encoding, Format, GgufModel, Tensor, Tensors, WeightsFile,
 };

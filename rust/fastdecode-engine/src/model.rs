@@ -185,12 +185,12 @@ impl Model {
             level: self.level,
             session,
             weights: &self.weights,
-            quantised: &mut workspace.quantised,
+            converted: &mut workspace.converted,
         };
         let rows = &mut workspace.rows;
         // The first pass is as long as any, so a refusal comes before anything is written.
         let most = tokens.iter().map(|tokens| tokens.len()).sum::<usize>().min(PASS);
-        run.quantised.reserve(most, self.weights.widest())?;
+        run.converted.reserve(self.level, most, self.weights.widest())?;
         let mut logits = logits;
         let (mut sequence, mut done) = (0, 0);
         while sequence < tokens.len() {

@@ -1,14 +1,14 @@
 //! Memory that passes reuse.
 
 use crate::error::Result;
-use crate::ops::{PassRows, Quantised};
+use crate::ops::{Converted, PassRows};
 use fastdecode_simd::memory;
 
 /// Activations of a pass, kept from one to the next.
 #[derive(Default)]
 pub struct Workspace {
     pub(crate) buffers: Buffers,
-    pub(crate) quantised: Quantised,
+    pub(crate) converted: Converted,
     pub(crate) rows: PassRows,
 }
 

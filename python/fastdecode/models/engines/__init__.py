@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 NAMES = ("auto", "native", "torch", "transformers")
-# The formats in which the native engine keeps weights; it computes in float32 from each.
+# The formats in which the native engine keeps weights.
 NATIVE_DTYPES = ("float32", "bfloat16", *NATIVE_ONLY)
 
 
@@ -30,11 +30,11 @@ def prefers_native(engine: str, device: Any = None, dtype: Any = None) -> bool:
     Args:
         engine: one of `NAMES`.
         device: a torch device; None is the CPU.
-        dtype: a torch dtype or its name, "int8" or "int4"; None is float32.
+        dtype: a torch dtype or the name of a format; None is float32.
 
     Raises:
-        ValueError: for an unknown engine, and for what no engine supports: int8 or int4 outside
-            the native engine, or the native engine outside the CPU.
+        ValueError: for an unknown engine, and for what no engine supports: one of
+            `NATIVE_ONLY` outside the native engine, or the native engine outside the CPU.
     """
     check_name(engine)
     check_device(device)

@@ -72,7 +72,7 @@ def refusal(model: Any) -> str:
 class NativeEngine:
     """A model on the CPU, run by the Rust engine.
 
-    Weights are kept as float32, bfloat16, int8 or int4, and all else is float32. A row's logits
+    Weights are kept in one of several formats, and all else is float32. A row's logits
     depend on its tokens alone, to the last bit: not on the rest of the batch, the number of threads
     (`FASTDECODE_THREADS`) or the instruction set (`FASTDECODE_LEVEL`).
     """
@@ -90,7 +90,7 @@ class NativeEngine:
 
         Args:
             folder: where the files are.
-            dtype: the format of the weights: "float32", "bfloat16", "int8" or "int4".
+            dtype: the format of the weights, one of `engines.NATIVE_DTYPES`.
 
         Raises:
             FileNotFoundError: where a file is missing; another OSError where it cannot be read.
@@ -115,7 +115,7 @@ class NativeEngine:
 
         Args:
             file: the file, or where it is.
-            dtype: the format of the weights in memory: "float32", "bfloat16", "int8" or "int4".
+            dtype: the format of the weights in memory, one of `engines.NATIVE_DTYPES`.
             eos_ids: the tokens that end a sequence.
 
         Raises:
@@ -152,7 +152,7 @@ class NativeEngine:
 
     @property
     def dtype(self) -> str:
-        """The format of its weights; it computes in float32."""
+        """The format of its weights."""
         return self.packed().dtype
 
     @property
@@ -204,7 +204,7 @@ class LoadedEngine(NativeEngine):
 
         Args:
             model: the model.
-            dtype: the format of the weights: "float32", "bfloat16", "int8" or "int4".
+            dtype: the format of the weights, one of `engines.NATIVE_DTYPES`.
         """
         self._model = model.eval()
         self._dtype = dtype

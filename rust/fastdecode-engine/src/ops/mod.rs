@@ -3,6 +3,8 @@
 
 mod activations;
 mod attention;
+mod bfloat16;
+mod converted;
 mod embedding;
 mod integers;
 mod linear;
@@ -17,12 +19,13 @@ mod sweep;
 mod tile;
 
 pub(crate) use activations::Activation;
+pub use bfloat16::bfloat16_instruction;
 pub(crate) use attention::{Attention, Heads};
+pub(crate) use converted::Converted;
 pub(crate) use embedding::{Embedding, Positions};
 pub(crate) use linear::{GATES, Linear, Output};
 pub(crate) use norm::Norm;
 pub(crate) use pass_rows::PassRows;
-pub(crate) use quantise::Quantised;
 pub(crate) use rotary::Rotary;
 pub(crate) use row_blocks::RowBlocks;
 pub(crate) use run::Run;

@@ -1,6 +1,6 @@
 //! What every operation of a pass needs.
 
-use super::quantise::Quantised;
+use super::converted::Converted;
 use crate::weights::Weights;
 use fastdecode_simd::{Level, Session};
 
@@ -9,6 +9,6 @@ pub(crate) struct Run<'a> {
     pub level: Level,
     pub session: Session<'a>,
     pub weights: &'a Weights,
-    /// Memory for the quantised inputs of linear layers.
-    pub quantised: &'a mut Quantised,
+    /// Memory for the converted inputs of linear layers.
+    pub converted: &'a mut Converted,
 }

@@ -49,8 +49,6 @@ impl Tile for fastdecode_simd::Neon {
 pub trait Stored {
     /// Lines of a panel for each k.
     const LINES: usize;
-    /// The same from the second vector on.
-    type Second: Stored;
 
     /// The number of lines, from a k's first one on, that `load` reads from.
     fn reach(vectors: usize) -> usize;
@@ -65,12 +63,8 @@ pub trait Stored {
 /// float32: a line for each vector.
 pub struct Floats<const V: usize>;
 
-/// bfloat16: one line for two vectors, the first in the low halves of its words.
-pub struct Halves<const V: usize>;
-
 impl<const V: usize> Stored for Floats<V> {
     const LINES: usize = 2;
-    type Second = Floats<1>;
 
     #[inline(always)]
     fn reach(vectors: usize) -> usize {
@@ -85,27 +79,6 @@ impl<const V: usize> Stored for Floats<V> {
         let mut out = [l.splat(0.0); N];
         for n in 0..N {
             out[n] = l.load(&lines[n].0);
-        }
-        out
-    }
-}
-
-impl<const V: usize> Stored for Halves<V> {
-    const LINES: usize = 1;
-    type Second = Halves<1>;
-
-    #[inline(always)]
-    fn reach(_: usize) -> usize {
-        1
-    }
-
-    #[inline(always)]
-    unsafe fn load<L: Lanes, const N: usize>(l: L, lines: *const Line) -> [L::V; N] {
-        // SAFETY: as the caller promises.
-        let line = unsafe { &*lines };
-        let mut out = [l.splat(0.0); N];
-        for (n, out) in out.iter_mut().enumerate() {
-            *out = if V + n == 0 { l.low_halves(line) } else { l.high_halves(line) };
         }
         out
     }
@@ -200,8 +173,8 @@ const HINTED: usize = 3;
 /// Lines that [`Prefetch::with_weights`] is ahead.
 const SOON: usize = 16;
 /// Up to this many rows every line is prefetched into the first-level cache, a short time before it is
-/// read. That holds only where both lines of a panel are read together: not for bfloat16, which has half
-/// the lines, nor for AVX2, which reads them one after the other.
+/// read. That holds only where both lines of a panel are read together: not for AVX2, which reads them one
+/// after the other.
 const NEAR_ROWS: usize = 5;
 
 /// The factors of a register tile's weights: one for each k and row.

@@ -3,6 +3,7 @@
 use super::elements::Elements;
 use super::file::WeightsFile;
 use super::format::{ACROSS, Format, PANEL, in_place, pack};
+use super::store::Widest;
 use crate::error::{Error, Result};
 use fastdecode_simd::{DisjointSlice, LANES, Line, Session, memory};
 use std::ops::Range;
@@ -162,11 +163,14 @@ fn copy_units(
 }
 
 impl Form {
-    /// The inputs that are quantised for it.
-    pub fn quantised_inputs(self) -> usize {
+    /// The inputs that are converted for it.
+    pub fn converted_inputs(self) -> Widest {
         match self {
-            Self::Panels { format, inputs, .. } if format.quantises() => inputs,
-            _ => 0,
+            Self::Panels { format, inputs, .. } => Widest {
+                quantised: if format.quantises() { inputs } else { 0 },
+                rounded: if format.rounds() { inputs } else { 0 },
+            },
+            _ => Widest::default(),
         }
     }
 }

@@ -16,11 +16,12 @@ pub use elements::{Elements, Encoding};
 pub use file::WeightsFile;
 pub use format::Format;
 pub(crate) use format::{
-    ACROSS, CHAIN, GROUP, GROUP_LINES, PANEL, QUAD, ZERO, ZERO_OF_4, element, scale_of,
+    ACROSS, CHAIN, GROUP, GROUP_LINES, PAIR, PANEL, QUAD, ZERO, ZERO_OF_4, element, rounded_bits,
+    scale_of,
 };
 #[cfg(test)]
 pub(crate) use format::{integer_and_scale, pack};
 pub use gguf_model::GgufModel;
 pub(crate) use packing::{Packing, Part};
-pub(crate) use store::{Matrix, MatrixView, Table, Vector, Weights};
+pub(crate) use store::{Matrix, MatrixView, Table, Vector, Weights, Widest};
 pub use tensors::{Tensor, Tensors};

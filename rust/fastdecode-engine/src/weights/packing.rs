@@ -3,7 +3,7 @@
 use super::copying::{Copy, Form, Orientation, Source, copy_all};
 use super::elements::Elements;
 use super::format::{ACROSS, Format, PANEL};
-use super::store::{Matrix, Table, Vector, Weights};
+use super::store::{Matrix, Table, Vector, Weights, Widest};
 use super::tensors::Tensors;
 use crate::arena::Arena;
 use crate::error::Result;
@@ -206,8 +206,8 @@ impl<'a> Packing<'a> {
     pub fn finish(self, session: &mut Session<'_>) -> Result<Weights> {
         let mut arena = Arena::new(self.lines)?;
         copy_all(&self.copies, arena.lines_mut(), session)?;
-        let widest = self.copies.iter().map(|copy| copy.form.quantised_inputs()).max();
-        Ok(Weights::new(arena, widest.unwrap_or(0)))
+        let widest = self.copies.iter().map(|copy| copy.form.converted_inputs());
+        Ok(Weights::new(arena, widest.fold(Widest::default(), Widest::and)))
     }
 
     fn padded(&mut self, name: &str, width: usize, lines: usize, plus: f32) -> Result<Vector> {

@@ -8,8 +8,26 @@ use std::ops::Range;
 /// All weights of a model: one arena of lines.
 pub(crate) struct Weights {
     arena: Arena,
-    /// The most inputs of a matrix whose activations are quantised.
-    widest: usize,
+    widest: Widest,
+}
+
+/// The most inputs of a matrix whose activations are converted; 0 where none are.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Widest {
+    /// Of those that are quantised.
+    pub quantised: usize,
+    /// Of those that are rounded to bfloat16.
+    pub rounded: usize,
+}
+
+impl Widest {
+    /// The larger of both.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            quantised: self.quantised.max(other.quantised),
+            rounded: self.rounded.max(other.rounded),
+        }
+    }
 }
 
 /// Where a matrix lies. Its format is its own: the matrices of a model may differ.
@@ -47,12 +65,12 @@ pub(crate) struct MatrixView<'a> {
 }
 
 impl Weights {
-    pub(super) fn new(arena: Arena, widest: usize) -> Self {
+    pub(super) fn new(arena: Arena, widest: Widest) -> Self {
         Self { arena, widest }
     }
 
-    /// The most inputs of a matrix whose activations are quantised; 0 where none is.
-    pub fn widest(&self) -> usize {
+    /// The widest activations that are converted.
+    pub fn widest(&self) -> Widest {
         self.widest
     }
 

@@ -41,7 +41,8 @@ impl NativeModel {
     /// ----------
     /// path : str or path
     /// dtype : str
-    ///     The number format of the weights in memory: "float32", "bfloat16", "int8" or "int4".
+    ///     The number format of the weights in memory: "float32", "bfloat16", "bfloat16_weights", "int8" or
+    ///     "int4".
     ///
     /// Raises
     /// ------
@@ -71,7 +72,7 @@ impl NativeModel {
     /// file : GgufFile, str or path
     ///     The file, or where it is.
     /// dtype : str
-    ///     The number format of the weights in memory: "float32", "bfloat16", "int8" or "int4". Quantised
+    ///     The number format of the weights in memory, as for `from_folder`. Quantised
     ///     weights are widened to float32 first.
     ///
     /// Raises
@@ -106,7 +107,8 @@ impl NativeModel {
     /// tensors : dict of str to array
     ///     C-contiguous; float32, float16, or uint16 for the bits of bfloat16.
     /// dtype : str
-    ///     The number format of the weights in memory: "float32", "bfloat16", "int8" or "int4".
+    ///     The number format of the weights in memory: "float32", "bfloat16", "bfloat16_weights", "int8" or
+    ///     "int4".
     ///
     /// Raises
     /// ------
@@ -199,7 +201,7 @@ impl NativeModel {
         self.model.bytes()
     }
 
-    /// The number format of the weights in memory: "float32", "bfloat16", "int8" or "int4".
+    /// The number format of the weights in memory; see `from_folder`.
     #[getter]
     fn dtype(&self) -> &'static str {
         self.model.format().name()
@@ -413,6 +415,19 @@ impl NativeRows {
             None => zeros(py, shape),
         }
     }
+}
+
+/// Whether the processor's instruction for products of bfloat16 agrees with fused multiply-adds, to the bit.
+///
+/// Only then does the native engine use it; results are the same with and without it.
+///
+/// Returns
+/// -------
+/// bool or None
+///     None if the processor has no such instruction.
+#[pyfunction]
+pub fn bfloat16_instruction() -> Option<bool> {
+    fastdecode_engine::bfloat16_instruction()
 }
 
 /// The format of weights that an argument names.

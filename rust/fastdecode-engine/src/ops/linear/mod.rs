@@ -9,14 +9,17 @@
 //! separate multiply-adds by shape and machine, so their bits change with the batch, and none of them reads
 //! the weights at the speed of memory with few rows. This kernel serves a decode step and a prefill.
 
+mod chains;
+mod pairs;
+
 use super::activations::Activation;
+use super::bfloat16;
+use super::converted::Converted;
 use super::integers;
-use super::panel::{Operands, PREFETCHED, Panel, Sums, prefetch_of};
-use super::quantise::Quantised;
+use super::panel::{Operands, Panel, Sums};
 use super::row_blocks::{BLOCK_ROWS, RowBlocks, interleave};
 use super::run::Run;
-use super::tile::{Beside, Floats, Halves, Prefetch, Stored, Tile, chains, with_rows};
-use crate::weights::{ACROSS, CHAIN, Format, Matrix, PANEL, Vector};
+use crate::weights::{ACROSS, Format, Matrix, PANEL, Vector};
 use fastdecode_simd::{DisjointSlice, LANES, Lanes, Level, Line, Session, kernel};
 use std::ops::Range;
 
@@ -69,7 +72,7 @@ impl Linear {
     pub fn apply(&self, run: &mut Run<'_>, blocks: RowBlocks, x: &[f32], output: Output<'_>) {
         let matrix = run.weights.matrix(&self.matrix);
         let operands = Operands { matrix, bias: run.weights.vector(&self.bias) };
-        apply(operands, run.level, &mut run.session, blocks, x, run.quantised, output);
+        apply(operands, run.level, &mut run.session, blocks, x, run.converted, output);
     }
 }
 
@@ -79,7 +82,7 @@ fn apply(
     session: &mut Session<'_>,
     blocks: RowBlocks,
     x: &[f32],
-    quantised: &mut Quantised,
+    converted: &mut Converted,
     output: Output<'_>,
 ) {
     let matrix = operands.matrix;
@@ -89,9 +92,8 @@ fn apply(
     assert_eq!(operands.bias.len(), panels * ACROSS);
     assert_eq!(x.len(), blocks.rows() * matrix.inputs);
     assert_eq!(matrix.scales.len(), panels * matrix.format.scales());
-    if matrix.format.quantises() {
-        quantised.fill(level, session, blocks, x, matrix.inputs);
-    }
+    converted.fill(matrix.format, level, session, blocks, x, matrix.inputs);
+    let converted = &*converted;
     let (kind, to) = match output {
         Output::Rows(to) => (Kind::Rows, to),
         Output::Add(to) => (Kind::Add, to),
@@ -110,7 +112,7 @@ fn apply(
     session.run(panels, |index| {
         let weights = &matrix.weights[index * lines..(index + 1) * lines];
         let panel = Panel { operands: &operands, index, weights };
-        through(level, panel, blocks, x, quantised, target);
+        through(level, panel, blocks, x, converted, target);
     });
 }
 
@@ -128,7 +130,7 @@ fn through<const MOST: usize>(
     panel: Panel<'_>,
     blocks: RowBlocks,
     x: &[f32],
-    quantised: &Quantised,
+    converted: &Converted,
     target: Target<'_, '_>,
 ) {
     let mut sums = [[[Line::ZERO; ACROSS]; BLOCK_ROWS]; MOST];
@@ -137,50 +139,23 @@ fn through<const MOST: usize>(
         let sums = &mut sums[..group.len()];
         let of = group.clone();
         match panel.operands.matrix.format {
-            Format::Float32 => float32(level, panel, blocks, of, x, sums),
-            Format::BFloat16 => bfloat16(level, panel, blocks, of, x, sums),
-            Format::Int8 => integers::int8(level, panel, blocks, of, quantised, sums),
-            Format::Int4 => integers::int4(level, panel, blocks, of, quantised, sums),
+            Format::Float32 => chains::float32(level, panel, blocks, of, x, sums),
+            Format::BFloat16 => match converted.rounded.operands(level) {
+                bfloat16::Operands::Words(instruction, x) => {
+                    pairs::by_instruction(instruction, panel, blocks, of, x, sums);
+                }
+                bfloat16::Operands::Floats(x) => {
+                    pairs::by_multiply_adds(level, panel, blocks, of, x, sums);
+                }
+            },
+            Format::BFloat16Weights => {
+                pairs::by_multiply_adds(level, panel, blocks, of, x, sums);
+            }
+            Format::Int8 => integers::int8(level, panel, blocks, of, &converted.quantised, sums),
+            Format::Int4 => integers::int4(level, panel, blocks, of, &converted.quantised, sums),
         }
         for (block, sums) in group.zip(sums) {
             finish(level, panel, blocks.range(block), sums, target);
-        }
-    }
-}
-
-kernel! {
-    /// Multiplies the float32 weights of a panel with several row blocks.
-    fn float32(
-        panel: Panel<'_>, blocks: RowBlocks, group: Range<usize>, x: &[f32], sums: &mut [Sums]
-    ) = sums_body::<_, Floats<0>>;
-}
-
-kernel! {
-    /// The same with bfloat16 weights, which are widened as they are read.
-    fn bfloat16(
-        panel: Panel<'_>, blocks: RowBlocks, group: Range<usize>, x: &[f32], sums: &mut [Sums]
-    ) = sums_body::<_, Halves<0>>;
-}
-
-#[inline(always)]
-fn sums_body<L: Tile, S: Stored>(
-    l: L,
-    panel: Panel<'_>,
-    blocks: RowBlocks,
-    group: Range<usize>,
-    x: &[f32],
-    sums: &mut [Sums],
-) {
-    let inputs = panel.operands.matrix.inputs;
-    for (chain, now) in panel.weights.chunks(CHAIN * S::LINES).enumerate() {
-        let stretch = chain * CHAIN..inputs.min((chain + 1) * CHAIN);
-        for (i, sums) in sums.iter_mut().enumerate() {
-            let rows = blocks.range(group.start + i);
-            let height = rows.len();
-            let x = &x[rows.start * inputs..rows.end * inputs]
-                [stretch.start * height..stretch.end * height];
-            let prefetch = prefetch_of(now, i, group.len());
-            products::<L, S>(l, now, x, height, prefetch, chain, &mut sums[..height]);
         }
     }
 }
@@ -208,7 +183,7 @@ fn finish_body<L: Lanes>(
     let bias = [of(operands.bias, 0), of(operands.bias, 1)];
     let scales = match matrix.format {
         Format::Int8 => Some([of(matrix.scales, 0), of(matrix.scales, 1)]),
-        Format::Float32 | Format::BFloat16 | Format::Int4 => None,
+        _ => None,
     };
     for sum in sums.iter_mut() {
         for (n, line) in sum.iter_mut().enumerate() {
@@ -270,70 +245,6 @@ fn finish_body<L: Lanes>(
 #[inline(always)]
 fn place(row: usize, outputs: usize, first: usize, width: usize) -> Range<usize> {
     row * outputs + first..row * outputs + first + width
-}
-
-/// One stretch of a panel, at most a chain long, with one row block.
-#[inline(always)]
-fn products<L: Tile, S: Stored>(
-    l: L,
-    weights: &[Line],
-    x: &[f32],
-    height: usize,
-    prefetch: Prefetch,
-    chain: usize,
-    sums: &mut [[Line; ACROSS]],
-) {
-    let mut done = 0;
-    while done < height {
-        let rows = (height - done).min(L::ROWS);
-        let sums = &mut sums[done..done + rows];
-        let x = &x[done..];
-        let prefetch = if done == 0 { prefetch } else { Prefetch::NONE };
-        let first = chain == 0;
-        if L::ACROSS == ACROSS || rows <= L::ROWS_OF_TWO {
-            with_rows!(
-                rows,
-                L::ROWS,
-                add_chains::<L, S; R, 2>(l, weights, x, height, prefetch, sums, 0, first)
-            );
-        } else {
-            with_rows!(
-                rows,
-                L::ROWS,
-                add_chains::<L, S; R, 1>(l, weights, x, height, prefetch, sums, 0, first)
-            );
-            with_rows!(
-                rows,
-                L::ROWS,
-                add_chains::<L, S::Second; R, 1>(l, weights, x, height, Prefetch::NONE, sums, 1, first)
-            );
-        }
-        done += rows;
-    }
-}
-
-/// The chains of one stretch of inputs, from zero, added to the sums of the stretches before it.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "inlined into one kernel")]
-fn add_chains<L: Lanes, S: Stored, const R: usize, const N: usize>(
-    l: L,
-    weights: &[Line],
-    x: &[f32],
-    height: usize,
-    prefetch: Prefetch,
-    sums: &mut [[Line; ACROSS]],
-    vector: usize,
-    first: bool,
-) {
-    let mut acc = [[l.splat(0.0); N]; R];
-    let x = Beside::rows::<R>(x, height);
-    chains::<L, S, R, N, PREFETCHED>(l, weights, S::LINES, x, prefetch, &mut acc);
-    for (sum, acc) in sums.iter_mut().zip(acc) {
-        for (line, acc) in sum[vector..].iter_mut().zip(acc) {
-            let y = if first { acc } else { l.add(l.load(&line.0), acc) };
-            l.store(y, &mut line.0);
-        }
-    }
 }
 
 #[cfg(test)]

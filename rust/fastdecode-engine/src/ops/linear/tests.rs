@@ -1,9 +1,10 @@
 use super::{Output, apply};
 use crate::ops::panel::Operands;
-use crate::ops::quantise::Quantised;
+use crate::ops::converted::Converted;
 use crate::ops::row_blocks::RowBlocks;
 use crate::weights::{
-    ACROSS, CHAIN, Format, GROUP, MatrixView, PANEL, element, integer_and_scale, pack, scale_of,
+    ACROSS, CHAIN, Format, GROUP, MatrixView, PANEL, element, integer_and_scale, pack,
+    rounded_bits, scale_of,
 };
 use fastdecode_core::philox::philox4x32;
 use fastdecode_simd::{Level, Line, Pool};
@@ -61,9 +62,9 @@ impl Layer {
         };
         let operands = Operands { matrix, bias: &self.bias };
         let mut y = vec![0.0; rows * self.outputs];
-        let (pool, quantised) = (Pool::new(), &mut Quantised::default());
+        let (pool, converted) = (Pool::new(), &mut Converted::default());
         let session = &mut pool.session(threads);
-        apply(operands, level, session, blocks, &packed, quantised, Output::Rows(&mut y));
+        apply(operands, level, session, blocks, &packed, converted, Output::Rows(&mut y));
         y
     }
 
@@ -105,6 +106,8 @@ impl Layer {
                 sum = (dot as f32).mul_add(scale, sum);
             } else {
                 let chain = x.iter().enumerate().fold(0.0f32, |sum, (i, x)| {
+                    let rounds = self.format == Format::BFloat16;
+                    let x = if rounds { f32::from_bits(rounded_bits(*x)) } else { *x };
                     x.mul_add(element(self.format, lines, scales, first + i, lane), sum)
                 });
                 sum = if stretch == 0 { chain } else { sum + chain };

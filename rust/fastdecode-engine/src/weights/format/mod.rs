@@ -3,8 +3,10 @@
 //! In every format sums have a fixed order (see `ops::linear`) or are sums of integers, so every format
 //! gives the same bits everywhere.
 
+mod bfloat16;
 mod four_bits;
 
+pub use bfloat16::rounded_bits;
 #[cfg(test)]
 pub(crate) use four_bits::integer_and_scale;
 
@@ -21,6 +23,8 @@ pub const PANEL: usize = ACROSS * fastdecode_simd::LANES;
 pub const CHAIN: usize = 128;
 /// Inputs in one word of integer activations.
 pub const QUAD: usize = 4;
+/// Inputs in one word of bfloat16.
+pub const PAIR: usize = 2;
 /// Inputs of a group of int4 weights, which share a scale.
 pub const GROUP: usize = 32;
 /// Lines of a group of a panel: four bits for each weight, and then the scales.
@@ -32,9 +36,12 @@ pub enum Format {
     /// Single precision.
     #[default]
     Float32,
+    /// Rounded to bfloat16, and so are the activations that are multiplied with them, by [`rounded_bits`].
+    /// Products are summed in float32.
+    BFloat16,
     /// Rounded to bfloat16. Everything is computed in float32, as with float32 weights of the same
     /// values.
-    BFloat16,
+    BFloat16Weights,
     /// Integers in -127..=127 with one scale for each output. Activations are quantised during the pass, to
     /// integers in -127..=127 with one scale for each row and each 128 inputs.
     Int8,
@@ -46,14 +53,16 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 4] = [Self::Float32, Self::BFloat16, Self::Int8, Self::Int4];
+    pub const ALL: [Self; 5] =
+        [Self::Float32, Self::BFloat16, Self::BFloat16Weights, Self::Int8, Self::Int4];
 
-    /// Its name: "float32", "bfloat16", "int8" or "int4".
+    /// Its name: "float32", "bfloat16", "bfloat16_weights", "int8" or "int4".
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Float32 => "float32",
             Self::BFloat16 => "bfloat16",
+            Self::BFloat16Weights => "bfloat16_weights",
             Self::Int8 => "int8",
             Self::Int4 => "int4",
         }
@@ -67,10 +76,17 @@ impl Format {
     pub fn definition(self) -> &'static str {
         match self {
             Self::Float32 => "float32/1",
-            Self::BFloat16 => "bfloat16/1",
+            Self::BFloat16 => "bfloat16/2",
+            // What "bfloat16" was at first.
+            Self::BFloat16Weights => "bfloat16/1",
             Self::Int8 => "int8/1",
             Self::Int4 => "int4/1",
         }
+    }
+
+    /// Whether activations are rounded to bfloat16.
+    pub(crate) fn rounds(self) -> bool {
+        self == Self::BFloat16
     }
 
     /// Whether activations are quantised.
@@ -92,8 +108,8 @@ impl Format {
     pub(crate) fn panel_lines(self, inputs: usize) -> usize {
         match self {
             Self::Float32 => ACROSS.saturating_mul(inputs),
-            // A line holds one input of the 32 outputs.
-            Self::BFloat16 => inputs,
+            // Two lines hold two inputs of the 32 outputs.
+            Self::BFloat16 | Self::BFloat16Weights => ACROSS.saturating_mul(inputs.div_ceil(PAIR)),
             // Two lines hold four inputs of the 32 outputs.
             Self::Int8 => ACROSS * inputs.div_ceil(QUAD),
             Self::Int4 => GROUP_LINES.saturating_mul(inputs.div_ceil(GROUP)),
@@ -128,15 +144,8 @@ pub(crate) fn pack(format: Format, x: &[f32], lines: &mut [Line], scales: &mut [
                 }
             }
         }
-        Format::BFloat16 => {
-            for (line, row) in lines.iter_mut().zip(rows) {
-                let (low, high) = row.split_at(PANEL / 2);
-                for ((word, low), high) in line.words_mut().iter_mut().zip(low).zip(high) {
-                    let bits = |x: f32| u32::from(half::bf16::from_f32(x).to_bits());
-                    *word = bits(*low) | bits(*high) << 16;
-                }
-            }
-        }
+        Format::BFloat16 => bfloat16::pack(rows, lines, rounded_bits),
+        Format::BFloat16Weights => bfloat16::pack(rows, lines, bfloat16::nearest_bits),
         Format::Int4 => four_bits::pack(rows, lines),
         Format::Int8 => {
             let mut largest = [0.0f32; PANEL];
@@ -200,9 +209,7 @@ pub(crate) fn element(
     let (vector, lane) = (output / 16, output % 16);
     match format {
         Format::Float32 => lines[k * ACROSS + vector].0[lane],
-        Format::BFloat16 => {
-            f32::from_bits(lines[k].words()[lane] << (16 * (1 - vector)) & 0xFFFF_0000)
-        }
+        Format::BFloat16 | Format::BFloat16Weights => bfloat16::element(lines, k, output),
         Format::Int8 => {
             let byte = lines[k / QUAD * ACROSS + vector].bytes()[lane * QUAD + k % QUAD];
             (i32::from(byte) - ZERO) as f32 * scales[vector].0[lane]
@@ -220,12 +227,14 @@ mod tests {
     fn names_are_read_back() {
         for format in Format::ALL {
             assert_eq!(format.name().parse::<Format>().unwrap(), format);
-            assert!(format.definition().starts_with(&format!("{}/", format.name())));
+            let (name, number) = format.definition().split_once('/').unwrap();
+            assert!(format.name().starts_with(name) && number.parse::<u32>().is_ok());
         }
         let message = "float8".parse::<Format>().unwrap_err().to_string();
         assert_eq!(
             message,
-            "dtype=\"float8\"; give \"float32\", \"bfloat16\", \"int8\" or \"int4\""
+            "dtype=\"float8\"; give \"float32\", \"bfloat16\", \"bfloat16_weights\", \"int8\" or \
+             \"int4\""
         );
     }
 
@@ -243,7 +252,7 @@ mod tests {
                     let found = element(format, &lines, &scales, i / PANEL, i % PANEL);
                     let most = match format {
                         Format::Float32 => 0.0,
-                        Format::BFloat16 => x.abs() / 256.0,
+                        Format::BFloat16 | Format::BFloat16Weights => x.abs() / 256.0,
                         Format::Int8 => 506.0 / 127.0 / 2.0 * 1.0001,
                         // Between two steps, or beyond the last one.
                         Format::Int4 => 506.0 / 7.0,
