@@ -62,6 +62,14 @@ def test_bfloat16_weights_are_rounded_and_nothing_else(saved):
     assert np.abs(logits(decoder) - expected).max() < 2e-4
 
 
+def test_bfloat16_rounds_activations_too(saved):
+    one, other = (
+        logits(Decoder.from_pretrained(str(saved / "gpt2"), dtype=dtype))
+        for dtype in ("bfloat16_weights", "bfloat16")
+    )
+    assert 0 < np.abs(one - other).max() < 0.02 * np.abs(one).max()
+
+
 def test_a_model_in_half_precision(tokenizer):
     for own in (torch.bfloat16, torch.float16):
         model = make_model("gpt2", own)

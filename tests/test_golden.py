@@ -14,7 +14,7 @@ import pytest
 # operation, with new weights of the demo model, or with another `rng`.
 GOLDEN = {
     "float32": {"logits": "20677089e52b1274", "tokens": "3033792fbb4083b3"},
-    "bfloat16": {"logits": "?", "tokens": "?"},
+    "bfloat16": {"logits": "b8ce664b5ff0c788", "tokens": "f6cc16a038606f0d"},
     "bfloat16_weights": {"logits": "298e685025052639", "tokens": "ea2045cc9c750692"},
     "int8": {"logits": "4b54db7ffde7ce83", "tokens": "752e78b4fe61c7d4"},
     "int4": {"logits": "bd6a0be745b4891d", "tokens": "712c59ef9a8daf7e"},

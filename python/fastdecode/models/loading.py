@@ -155,7 +155,7 @@ def _gguf(
         shown = ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
         raise ValueError(
             f"model={path!r} is a GGUF file, which the native engine runs, on the CPU, in float32, "
-            f"bfloat16, int8 or int4; {shown} asks for something else"
+            f"bfloat16, bfloat16_weights, int8 or int4; {shown} asks for something else"
         )
     if revision is not None:
         raise ValueError(f"revision={revision!r} goes with a name of the hub, not with a file")

@@ -19,8 +19,8 @@ mod sweep;
 mod tile;
 
 pub(crate) use activations::Activation;
-pub use bfloat16::bfloat16_instruction;
 pub(crate) use attention::{Attention, Heads};
+pub use bfloat16::bfloat16_instruction;
 pub(crate) use converted::Converted;
 pub(crate) use embedding::{Embedding, Positions};
 pub(crate) use linear::{GATES, Linear, Output};

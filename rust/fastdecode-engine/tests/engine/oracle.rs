@@ -113,7 +113,9 @@ fn stored(format: Format) -> Named {
         match format {
             // The quantiser of int4 has tests of its own, in `weights::four_bits`.
             Format::Float32 | Format::Int4 => {}
-            Format::BFloat16 | Format::BFloat16Weights => x.iter_mut().for_each(|x| *x = half::bf16::from_f32(*x).to_f32()),
+            Format::BFloat16 | Format::BFloat16Weights => {
+                x.iter_mut().for_each(|x| *x = half::bf16::from_f32(*x).to_f32())
+            }
             Format::Int8 => {
                 // The head's outputs are the rows of its matrix, the others' are columns.
                 let output =

@@ -97,8 +97,8 @@ mod x86 {
                 }
                 for (sum, weight) in expected.iter_mut().zip(weights.words()) {
                     for half in [|word| word & 0xFFFF_0000, |word| word << 16] {
-                        *sum = f32::from_bits(half(*weight))
-                            .mul_add(f32::from_bits(half(word)), *sum);
+                        *sum =
+                            f32::from_bits(half(*weight)).mul_add(f32::from_bits(half(word)), *sum);
                     }
                 }
                 // SAFETY: this function is compiled for the instruction; loads and stores are of 16 numbers.

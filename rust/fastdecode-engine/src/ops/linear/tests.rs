@@ -1,6 +1,6 @@
 use super::{Output, apply};
-use crate::ops::panel::Operands;
 use crate::ops::converted::Converted;
+use crate::ops::panel::Operands;
 use crate::ops::row_blocks::RowBlocks;
 use crate::weights::{
     ACROSS, CHAIN, Format, GROUP, MatrixView, PANEL, element, integer_and_scale, pack,

@@ -38,7 +38,7 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
         "llama",
         [
             0xbf2f_5074_a9dd_1ed6,
-            0,
+            0xc7bf_9623_361d_8324,
             0xcd99_b821_e8ee_bc34,
             0x607c_0677_3e17_6532,
             0xe739_20b4_3c01_2b73,
@@ -48,7 +48,7 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
         "llama3",
         [
             0x54b9_1463_c3d0_535b,
-            0,
+            0x9f7f_13b5_9530_5127,
             0x4d95_575a_cdfb_0010,
             0xe8f7_6e68_90aa_cf29,
             0xc135_fa87_085b_de7f,
@@ -58,7 +58,7 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
         "yarn",
         [
             0xab19_8474_5a5b_79d9,
-            0,
+            0x2d0b_e8c8_fac8_2ebf,
             0x2c0a_5ae1_778e_1dc4,
             0x42b0_81c1_2524_3bf1,
             0xe644_2e19_41d5_d3ff,
@@ -68,7 +68,7 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
         "qwen2",
         [
             0x34fc_62bb_70e4_7566,
-            0,
+            0x8f03_4c41_0f5c_2883,
             0x8d9a_8365_79ac_dac4,
             0x30c0_e6c4_56a4_e908,
             0x2245_56bd_4193_6217,
@@ -78,7 +78,7 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
         "qwen3",
         [
             0x0ca2_bdb6_800d_a3cf,
-            0,
+            0x4c7b_4e68_3d92_80d5,
             0xcf75_f7c6_b12f_84b8,
             0x49fb_7b92_d87f_cffc,
             0x92d5_fb53_c1c9_6d8c,
@@ -88,7 +88,7 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
         "mistral",
         [
             0x8d5a_295e_cfba_10f3,
-            0,
+            0x95d9_e811_61f4_2946,
             0x0564_d1b1_b40a_5dfe,
             0x6848_9c90_6a05_830d,
             0x377f_da34_ab4f_a7f1,
@@ -98,7 +98,7 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
         "smollm3",
         [
             0xea2e_e4b0_4c59_3077,
-            0,
+            0x6dbf_4de7_b0ff_f6d5,
             0x2366_d307_4a44_267d,
             0x0a91_667c_0b42_b6d5,
             0xe675_fd37_f5cb_7e33,
@@ -108,7 +108,7 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
         "gemma3_text",
         [
             0x1d6c_1e7c_32a3_7ff0,
-            0,
+            0xdb70_c2b4_e1f2_4ec1,
             0xc86c_7447_5868_bec0,
             0x45b0_7ca8_3d85_f7bb,
             0x680c_2480_a10a_58d2,
@@ -118,7 +118,7 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
         "gpt_neox",
         [
             0x2e4e_8abd_8cc6_a038,
-            0,
+            0xa807_6768_e0aa_d474,
             0x34d5_4809_273c_de29,
             0x0343_00b2_54b7_a437,
             0xf542_9ecd_1230_c7de,
@@ -128,7 +128,7 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
         "gpt_neox, one after the other",
         [
             0x1f60_2f1e_d110_9652,
-            0,
+            0xc334_3012_828a_9166,
             0x7174_0fb9_c1ba_bde0,
             0x409e_d5b0_ee13_b222,
             0x56f7_dee5_5425_1682,
@@ -138,7 +138,7 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
         "gpt_neo",
         [
             0x0c1e_2049_0477_a841,
-            0,
+            0xb517_477d_f44e_b1a2,
             0x9d54_c76d_8891_eb6c,
             0x8571_007a_9b17_4b4f,
             0x6b34_e5e7_b84c_5936,
@@ -148,7 +148,7 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
         "opt",
         [
             0xad3e_f6c7_033a_37a8,
-            0,
+            0x43aa_567a_a0c0_5704,
             0xf802_2316_9e64_bcda,
             0x861e_ec07_98c2_e95c,
             0x3433_012f_135f_d0ec,
@@ -158,7 +158,7 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
         "gpt2 with variants",
         [
             0x10e5_215a_805c_fbed,
-            0,
+            0x078a_0bd5_db88_03bd,
             0x557e_a146_af22_1aa1,
             0x0cfe_4e8b_0f11_2e5b,
             0xe0e0_b213_fcbc_fd76,
