@@ -31,7 +31,9 @@ def logits(decoder):
     return np.asarray(found, dtype=np.float64)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "bfloat16_weights", "int8", "int4", torch.bfloat16])
+@pytest.mark.parametrize(
+    "dtype", ["float32", "bfloat16", "bfloat16_weights", "int8", "int4", torch.bfloat16]
+)
 @pytest.mark.parametrize("engine", ["auto", "native"])
 def test_files_are_read_by_the_native_engine(saved, engine, dtype):
     decoder = Decoder.from_pretrained(str(saved / "gpt2"), engine=engine, dtype=dtype)

@@ -170,9 +170,7 @@ def _engine() -> Iterator[Check]:
     yield Check("instruction for bfloat16", agrees is not False, found[agrees])
 
 
-def _logits(
-    ids: list[int], dtype: str, level: str, threads: str
-) -> NDArray[np.float32] | None:
+def _logits(ids: list[int], dtype: str, level: str, threads: str) -> NDArray[np.float32] | None:
     """The demo model's logits on this level and thread count; None where the machine lacks it."""
     from fastdecode.models.engines.native import NativeEngine
 

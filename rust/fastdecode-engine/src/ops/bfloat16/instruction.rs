@@ -59,9 +59,9 @@ mod x86 {
         /// Two more steps of sixteen chains: the products of the upper halves, then those of the lower ones.
         ///
         /// # Safety
-        /// The caller is compiled for the instruction.
+        /// The processor has the instruction, and the caller is compiled for it.
         #[inline(always)]
-        pub unsafe fn dot(self, sums: __m512, weights: __m512i, word: u32) -> __m512 {
+        pub unsafe fn dot(sums: __m512, weights: __m512i, word: u32) -> __m512 {
             // SAFETY: see the head of the module.
             unsafe {
                 let word = _mm512_set1_epi32(word.cast_signed());
@@ -105,7 +105,7 @@ mod x86 {
                 unsafe {
                     let weights = _mm512_loadu_si512(weights.words().as_ptr().cast());
                     let sums = _mm512_loadu_ps(found.as_ptr());
-                    let sums = Instruction(()).dot(sums, weights, word);
+                    let sums = Instruction::dot(sums, weights, word);
                     _mm512_storeu_ps(found.as_mut_ptr(), sums);
                 }
             }

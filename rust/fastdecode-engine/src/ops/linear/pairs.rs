@@ -123,12 +123,10 @@ mod x86 {
     use fastdecode_simd::Avx512;
     use std::arch::x86_64::{__m512, _mm512_loadu_si512, _mm512_setzero_si512};
 
-    /// By the instruction. A value is the proof that the code around it is compiled for the instruction.
+    /// By the instruction. A value is the proof that the processor has it, and that the code around it is
+    /// compiled for it.
     #[derive(Clone, Copy)]
-    struct Dots {
-        avx512: Avx512,
-        instruction: Instruction,
-    }
+    struct Dots(Avx512);
 
     impl Chains for Dots {
         type L = Avx512;
@@ -138,7 +136,7 @@ mod x86 {
 
         #[inline(always)]
         fn lanes(self) -> Avx512 {
-            self.avx512
+            self.0
         }
 
         #[inline(always)]
@@ -168,8 +166,8 @@ mod x86 {
                 }
                 for r in 0..R {
                     for n in 0..N {
-                        // SAFETY: a value of this type is made where the code is compiled for it.
-                        acc[r][n] = unsafe { self.instruction.dot(acc[r][n], w[n], x[r]) };
+                        // SAFETY: `self` is the proof.
+                        acc[r][n] = unsafe { Instruction::dot(acc[r][n], w[n], x[r]) };
                     }
                 }
             }
@@ -179,7 +177,7 @@ mod x86 {
 
     /// Multiplies a panel of bfloat16 weights with several row blocks of words.
     pub fn by_instruction(
-        instruction: Instruction,
+        _: Instruction,
         panel: Panel<'_>,
         blocks: RowBlocks,
         group: Range<usize>,
@@ -187,14 +185,13 @@ mod x86 {
         sums: &mut [Sums],
     ) {
         // SAFETY: the value of `Instruction` proves that the processor has all of these.
-        unsafe { compiled(instruction, panel, blocks, group, x, sums) }
+        unsafe { compiled(panel, blocks, group, x, sums) }
     }
 
     #[target_feature(
         enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt"
     )]
     fn compiled(
-        instruction: Instruction,
         panel: Panel<'_>,
         blocks: RowBlocks,
         group: Range<usize>,
@@ -202,7 +199,7 @@ mod x86 {
         sums: &mut [Sums],
     ) {
         // SAFETY: this function is compiled for AVX-512, which the processor has.
-        let dots = Dots { avx512: unsafe { Avx512::new() }, instruction };
+        let dots = Dots(unsafe { Avx512::new() });
         through(dots, panel, blocks, group, x, sums);
     }
 }

@@ -56,7 +56,7 @@ impl Format {
     pub const ALL: [Self; 5] =
         [Self::Float32, Self::BFloat16, Self::BFloat16Weights, Self::Int8, Self::Int4];
 
-    /// Its name: "float32", "bfloat16", "bfloat16_weights", "int8" or "int4".
+    /// Its name, "float32" for instance.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
