@@ -154,7 +154,7 @@ mod x86 {
             let hints = prefetch.hints_only(R);
             let mut acc = *sums;
             for (i, weights) in weights.iter().enumerate() {
-                prefetch.issue::<Avx512, PREFETCHED>(self.avx512, i, if hints { 2 } else { 1 });
+                prefetch.issue::<Avx512, PREFETCHED>(self.0, i, if hints { 2 } else { 1 });
                 // SAFETY: i is less than the number of weights, for which the assertion above holds.
                 let x = unsafe { &*x.as_ptr().add(i * height).cast::<[u32; R]>() };
                 // SAFETY: a load of one line.
