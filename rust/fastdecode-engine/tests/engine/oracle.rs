@@ -114,7 +114,9 @@ fn stored(format: Format) -> Named {
             // The quantiser of int4 has tests of its own, in `weights::four_bits`.
             Format::Float32 | Format::Int4 => {}
             Format::BFloat16 | Format::BFloat16Weights => {
-                x.iter_mut().for_each(|x| *x = half::bf16::from_f32(*x).to_f32())
+                for x in x {
+                    *x = half::bf16::from_f32(*x).to_f32();
+                }
             }
             Format::Int8 => {
                 // The head's outputs are the rows of its matrix, the others' are columns.
