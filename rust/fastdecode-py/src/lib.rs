@@ -35,7 +35,7 @@ mod _core {
     #[pymodule_export]
     use crate::draws::Draws;
     #[pymodule_export]
-    use crate::engine::{GgufFile, NativeModel, NativeRows};
+    use crate::engine::{GgufFile, NativeModel, NativeRows, PackedBytes, PackedFile};
     #[pymodule_export]
     use crate::functions::{
         argmax, check_memory, distribution, log_softmax, logsumexp, multinomial, philox4x32,
