@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Literal, SupportsIndex, final
+from typing import Any, ClassVar, Final, Literal, SupportsIndex, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ __all__ = [
     "Listing",
     "NativeModel",
     "NativeRows",
+    "PackedBytes",
+    "PackedFile",
     "Sample",
     "__version__",
     "argmax",

@@ -11,7 +11,6 @@ import click
 
 import fastdecode
 from fastdecode._interrupts import INTERRUPTED, raised
-from fastdecode.cli.sinks import streams
 from fastdecode.cli.beam import beam
 from fastdecode.cli.bench import bench
 from fastdecode.cli.chat import chat
@@ -24,6 +23,7 @@ from fastdecode.cli.pack import pack
 from fastdecode.cli.replay import replay
 from fastdecode.cli.scores import compare, score, surprising
 from fastdecode.cli.selfcheck import selfcheck
+from fastdecode.cli.sinks import streams
 from fastdecode.cli.tokens import tokens
 
 _LOST_OUTPUT = 1

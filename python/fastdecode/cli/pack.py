@@ -25,8 +25,8 @@ def pack(
 ) -> None:
     """Make a packed file of MODEL, from which it starts at once.
 
-    The file has the weights as the native engine reads them, and the tokenizer, the settings and the
-    chat template that belong to them. Wherever a model is named, its path names the model:
+    The file has the weights as the native engine reads them, and the tokenizer, the settings and
+    the chat template that belong to them. Wherever a model is named, its path names the model:
     --model FILE. MODEL is a hub name, a folder, a GGUF file, or demo.
     """
     from fastdecode._core import PackedFile

@@ -33,7 +33,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def read_file(path: str | os.PathLike[str] | InnerPath) -> bytes:
-    """The bytes of a regular file, of one that a symbolic link leads to, or of one in a packed file.
+    """The bytes of a regular file, of what a symbolic link leads to, or of one in a packed file.
 
     Raises:
         ValueError: for a pipe or a device, which may never end.

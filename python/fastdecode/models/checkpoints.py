@@ -214,8 +214,8 @@ def download(name: str, revision: str | None) -> Path:
     """
     if not is_hub_name(name):
         raise ValueError(
-            f"model={name!r}: there is no such folder, and it is not a hub name; give a folder with "
-            'a model, a .gguf file, a hub name, or "demo"'
+            f"model={name!r}: there is no such folder, and it is not a hub name; give a folder "
+            'with a model, a .gguf file, a hub name, or "demo"'
         )
     _find_on_hub(name, revision)
     from huggingface_hub import snapshot_download

@@ -45,7 +45,7 @@ def open_pretrained(
     trust_remote_code: bool = False,
     probe: bool = True,
 ) -> LoadedModel:
-    """Open "demo", a folder, a GGUF or packed file, or a model of the hub; see `Decoder.from_pretrained`."""
+    """Open what `Decoder.from_pretrained` opens; see there."""
     from fastdecode.models import settings
     from fastdecode.models.checkpoints import (
         files_of,
@@ -188,6 +188,7 @@ def _packed(
     from fastdecode.models import settings
     from fastdecode.models.engines.native import NativeEngine
     from fastdecode.models.packed import contents
+    from fastdecode.models.packed.background import Background
 
     _check_file(path, revision)
     if not prefers_native(engine, device, None):
@@ -203,14 +204,14 @@ def _packed(
                 f"pack the model again with `fastdecode pack MODEL --dtype {dtype}`"
             )
         folder = InnerPath(file)
-        if contents.is_of_gguf(folder):
-            gguf = contents.gguf_tokenizer(folder)
-            native = NativeModel.from_packed(file)
-            return LoadedModel(NativeEngine.with_ends(native, gguf.eos_ids), gguf)
         settings.check(folder)
-        tokenizer = contents.tokenizer(folder)
-        native = NativeModel.from_packed(file)
-        return LoadedModel(NativeEngine.of_packed(native, folder), tokenizer)
+        # Most of the time goes into the tokenizer, and the weights can be read meanwhile.
+        with Background(partial(NativeModel.from_packed, file)) as weights:
+            if contents.is_of_gguf(folder):
+                gguf = contents.gguf_tokenizer(folder)
+                return LoadedModel(NativeEngine.with_ends(weights.result(), gguf.eos_ids), gguf)
+            tokenizer = contents.tokenizer(folder)
+            return LoadedModel(NativeEngine.of_packed(weights.result(), folder), tokenizer)
     except ValueError as error:
         raise ValueError(f"model={path!r} cannot be loaded: {error}") from error
 
@@ -261,4 +262,3 @@ def release_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,8 @@ class ChatTemplates(dict[str, ChatTemplate]):
         """
         found = cls()
         paths = {_DEFAULT: folder / _FILE} if (folder / _FILE).is_file() else {}
-        paths |= {path.stem: path for path in sorted((folder / _FOLDER).glob("*.jinja"))}
+        more: Iterable[Folder] = (folder / _FOLDER).glob("*.jinja")
+        paths |= {path.stem: path for path in sorted(more, key=str)}
         for name, path in paths.items():
             found[name] = ChatTemplate(_read(path), str(path))
         return found or cls.of_value(

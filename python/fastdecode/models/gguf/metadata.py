@@ -25,7 +25,7 @@ class Metadata(dict[str, Any]):
     @classmethod
     def of(cls, file: GgufFile) -> Metadata:
         """What a file says of its tokenizer."""
-        keys = [key for key in file.keys() if key.startswith(_TOKENIZER) or key == _ARCHITECTURE]
+        keys = [key for key in file.keys() if _is_needed(key)]  # noqa: SIM118
         found = cls({key: file[key] for key in keys})
         found.path = file.path
         return found
@@ -47,3 +47,7 @@ class Metadata(dict[str, Any]):
     def encoded(self) -> bytes:
         """As JSON, which has every number to the last bit."""
         return json.dumps(self, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _is_needed(key: str) -> bool:
+    return key.startswith(_TOKENIZER) or key == _ARCHITECTURE

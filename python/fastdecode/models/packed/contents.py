@@ -1,22 +1,24 @@
 """The files that travel within a packed file, and the tokenizer that is made of them again.
 
 They are those of the model's folder, as they are: its configuration, its generation settings, its
-tokenizer and its chat templates. A GGUF file has all this in its metadata: of that, the entries about
-the tokenizer travel as JSON, and the configuration is the one that the engine makes of the rest.
+tokenizer and its chat templates. A GGUF file has all this in its metadata: of that, the entries
+about the tokenizer travel as JSON, and the configuration is the one that the engine makes of it.
 """
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastdecode._core import GgufFile
 from fastdecode.files.inner import InnerPath
-from fastdecode.models.gguf.metadata import Metadata
-from fastdecode.models.gguf.tokenizer import GgufTokenizer
 from fastdecode.models.identity.files import ModelFiles
-from fastdecode.models.tokenizer import read_tokenizer
+from fastdecode.models.tokenizer import FileTokenizer, read_tokenizer
+from fastdecode.models.tokenizer_files.refusal import NeedsTransformers
+
+if TYPE_CHECKING:
+    from fastdecode._core import GgufFile
+    from fastdecode.models.gguf.tokenizer import GgufTokenizer
 
 CONFIG = "config.json"
 _METADATA = "gguf_metadata.json"
@@ -42,6 +44,8 @@ def of_gguf(file: GgufFile) -> dict[str, bytes]:
     Raises:
         ValueError: where the native engine cannot run its model.
     """
+    from fastdecode.models.gguf.metadata import Metadata
+
     return {CONFIG: file.config.encode(), _METADATA: Metadata.of(file).encoded()}
 
 
@@ -56,6 +60,9 @@ def gguf_tokenizer(folder: InnerPath) -> GgufTokenizer:
     Raises:
         ValueError: where it is damaged.
     """
+    from fastdecode.models.gguf.metadata import Metadata
+    from fastdecode.models.gguf.tokenizer import GgufTokenizer
+
     return GgufTokenizer(Metadata.decoded((folder / _METADATA).read_bytes(), folder / _METADATA))
 
 
@@ -68,9 +75,6 @@ def tokenizer(folder: InnerPath) -> Any:
     Raises:
         ValueError: where it is damaged, or needs Python code.
     """
-    from fastdecode.models.tokenizer import FileTokenizer
-    from fastdecode.models.tokenizer_files.refusal import NeedsTransformers
-
     if (folder / "tokenizer.json").is_file():
         try:
             return FileTokenizer(folder)
