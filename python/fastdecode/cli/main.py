@@ -11,7 +11,6 @@ import click
 
 import fastdecode
 from fastdecode._interrupts import INTERRUPTED, raised
-from fastdecode.cli import streams
 from fastdecode.cli.beam import beam
 from fastdecode.cli.bench import bench
 from fastdecode.cli.chat import chat
@@ -20,9 +19,11 @@ from fastdecode.cli.generate import generate
 from fastdecode.cli.next import next_token
 from fastdecode.cli.options.sections import Group
 from fastdecode.cli.output import tell
+from fastdecode.cli.pack import pack
 from fastdecode.cli.replay import replay
 from fastdecode.cli.scores import compare, score, surprising
 from fastdecode.cli.selfcheck import selfcheck
+from fastdecode.cli.sinks import streams
 from fastdecode.cli.tokens import tokens
 
 _LOST_OUTPUT = 1
@@ -59,6 +60,7 @@ for command in (
     replay,
     selfcheck,
     bench,
+    pack,
 ):
     app.add_command(command)
 

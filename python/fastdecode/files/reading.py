@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fastdecode.files.inner import InnerPath
+
 # Deeper than anything the package writes, and far from the interpreter's limit of recursion.
 # Readers in other languages stop at about a hundred levels.
 DEEPEST = 64
@@ -30,13 +32,15 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     return parse_json(read_stream(path), os.fspath(path))
 
 
-def read_file(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a regular file, or of one that a symbolic link leads to.
+def read_file(path: str | os.PathLike[str] | InnerPath) -> bytes:
+    """The bytes of a regular file, of what a symbolic link leads to, or of one in a packed file.
 
     Raises:
         ValueError: for a pipe or a device, which may never end.
         OSError: where it cannot be read.
     """
+    if isinstance(path, InnerPath):
+        return path.read_bytes()
     about = os.stat(path)
     if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
         raise ValueError(f"{os.fspath(path)}: it is a pipe or a device; give a regular file")

@@ -16,8 +16,9 @@ from fastdecode.models.strict_json import shown
 from fastdecode.models.tokenizer_files.files import check_room
 from fastdecode.models.weight_files import NAMES, open_weights, read_header
 
-# How a GGUF file begins.
+# How files of models begin.
 _GGUF = b"GGUF"
+_PACKED = b"FDPACKED"
 _REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Seconds after which the hub counts as unreachable.
 _HUB_TIMEOUT = 5.0
@@ -25,6 +26,8 @@ _NEEDS_CODE = (
     "needs the Python code that comes with it, which fastdecode does not run by itself; if you "
     "have read that code and trust it, give trust_remote_code=True (--trust-remote-code)"
 )
+# The files of a repository that a model is packed from.
+_DOWNLOADED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 _OF_TOKENIZER = ("special_tokens_map.json", "added_tokens.json", "tokenizer.json")
 
 
@@ -58,7 +61,7 @@ def load(
     if Path(name_or_path).exists():
         raise ValueError(
             f"model={name_or_path!r}: it is a file; give the folder that a model's files are in, "
-            "or a GGUF file, whose name ends in .gguf"
+            "a GGUF file, whose name ends in .gguf, or a packed file, which `fastdecode pack` makes"
         )
     if not is_hub_name(name_or_path):
         raise ValueError(
@@ -100,14 +103,26 @@ def is_gguf(name_or_path: str) -> bool:
 
     A file of that name may not exist. Stores of models name files by their hashes.
     """
+    return _is_file_of(name_or_path, ".gguf", _GGUF)
+
+
+def is_packed(name_or_path: str) -> bool:
+    """Whether a model is named by the path of a packed file: by its name, or by how it begins.
+
+    A file of that name may not exist.
+    """
+    return _is_file_of(name_or_path, ".fastdecode", _PACKED)
+
+
+def _is_file_of(name_or_path: str, suffix: str, beginning: bytes) -> bool:
     path = Path(name_or_path)
-    if path.suffix.lower() == ".gguf":
+    if path.suffix.lower() == suffix:
         return not path.is_dir()
     if not path.is_file():
         return False
     try:
         with path.open("rb") as file:
-            return file.read(len(_GGUF)) == _GGUF
+            return file.read(len(beginning)) == beginning
     except OSError:
         return False
 
@@ -148,7 +163,7 @@ def files_of(name_or_path: str, revision: str | None = None) -> Iterator[Path | 
             yield folder
     elif Path(name_or_path).is_dir():
         yield Path(name_or_path)
-    elif is_gguf(name_or_path):
+    elif is_gguf(name_or_path) or is_packed(name_or_path):
         yield None
     elif is_hub_name(name_or_path):
         from huggingface_hub import try_to_load_from_cache
@@ -189,6 +204,23 @@ def _find_on_hub(name: str, revision: str | None) -> None:
             f"model={name!r}: the hub could not be reached and the model is not in the local "
             'cache; use model="demo", which needs no network, or the path of a local folder'
         ) from error
+
+
+def download(name: str, revision: str | None) -> Path:
+    """The folder with the files of a model of the hub, which are downloaded.
+
+    Raises:
+        ValueError: where there is no such model, or the hub is unreachable.
+    """
+    if not is_hub_name(name):
+        raise ValueError(
+            f"model={name!r}: there is no such folder, and it is not a hub name; give a folder "
+            'with a model, a .gguf file, a hub name, or "demo"'
+        )
+    _find_on_hub(name, revision)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(name, revision=revision, allow_patterns=_DOWNLOADED))
 
 
 def _read(

@@ -6,13 +6,17 @@ import gc
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastdecode import forks
 from fastdecode.models.engines import check_name, open_engine, prefers_native
 from fastdecode.models.engines.base import Engine
 from fastdecode.models.placement import NATIVE_ONLY, device_name, dtype_name
+
+if TYPE_CHECKING:
+    from fastdecode._core import GgufFile, NativeModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +45,19 @@ def open_pretrained(
     trust_remote_code: bool = False,
     probe: bool = True,
 ) -> LoadedModel:
-    """Open "demo", a folder, a GGUF file or a model of the hub; see `Decoder.from_pretrained`."""
+    """Open what `Decoder.from_pretrained` opens; see there."""
     from fastdecode.models import settings
-    from fastdecode.models.checkpoints import files_of, is_gguf, load, refuse_folder_of_gguf
+    from fastdecode.models.checkpoints import (
+        files_of,
+        is_gguf,
+        is_packed,
+        load,
+        refuse_folder_of_gguf,
+    )
 
     dtype = dtype_name(dtype)
+    if is_packed(name_or_path):
+        return _packed(name_or_path, engine, device, dtype, revision)
     if is_gguf(name_or_path):
         return _gguf(name_or_path, engine, device, dtype, revision)
     refuse_folder_of_gguf(name_or_path)
@@ -117,15 +129,16 @@ def _native(
     """From files that the native engine can run; None, or its refusal if `required`."""
     from fastdecode.models.checkpoints import files_of
     from fastdecode.models.engines.native import NativeEngine
+    from fastdecode.models.tokenizer import read_tokenizer
 
     with files_of(name_or_path, revision) as folder:
         if folder is None:
             return None
         try:
             # The tokenizer is read first: if it is refused, the weights need not be loaded.
-            tokenizer = None if required else _tokenizer(folder)
-            found = NativeEngine.from_folder(folder, dtype)
-            return LoadedModel(found, tokenizer or _tokenizer(folder))
+            tokenizer = None if required else read_tokenizer(folder)
+            found = NativeEngine.from_folder(folder, dtype, _folder_through_cache)
+            return LoadedModel(found, tokenizer or read_tokenizer(folder))
         except ValueError as error:
             # Unless the engine is required, transformers tries next: it may read these files, or
             # explain better why not.
@@ -147,30 +160,101 @@ def _gguf(
     from fastdecode.models.gguf.tokenizer import GgufTokenizer
 
     if not prefers_native(engine, device, dtype):
-        given = {
-            "engine": None if prefers_native(engine, None, None) else engine,
-            "device": device,
-            "dtype": dtype,
-        }
-        shown = ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
         raise ValueError(
             f"model={path!r} is a GGUF file, which the native engine runs, on the CPU, in float32, "
-            f"bfloat16, bfloat16_weights, int8 or int4; {shown} asks for something else"
+            "bfloat16, bfloat16_weights, int8 or int4; "
+            f"{_asked(engine, device, dtype)} asks for something else"
         )
-    if revision is not None:
-        raise ValueError(f"revision={revision!r} goes with a name of the hub, not with a file")
-    if Path(path).exists() and not Path(path).is_file():
-        raise ValueError(f"model={path!r} is not a regular file")
+    _check_file(path, revision)
     try:
         # In the order of what they take: what the engine does not run is refused by its
         # architecture or its tensors, and then by its tokenizer, before weights are loaded.
         file = GgufFile(path)
         file.check()
         tokenizer = GgufTokenizer(file)
-        native = NativeEngine.from_gguf(file, dtype or "float32", tokenizer.eos_ids)
+        native = NativeEngine.from_gguf(
+            file, dtype or "float32", tokenizer.eos_ids, _gguf_through_cache
+        )
     except ValueError as error:
         raise ValueError(f"model={path!r} cannot be loaded: {error}") from error
     return LoadedModel(native, tokenizer)
+
+
+def _packed(
+    path: str, engine: str, device: Any, dtype: str | None, revision: str | None
+) -> LoadedModel:
+    """From a packed file, which has its own number format."""
+    from fastdecode._core import NativeModel, PackedFile
+    from fastdecode.files.inner import InnerPath
+    from fastdecode.models import settings
+    from fastdecode.models.engines.native import NativeEngine
+    from fastdecode.models.packed import contents
+    from fastdecode.models.packed.background import Background
+
+    _check_file(path, revision)
+    if not prefers_native(engine, device, None):
+        raise ValueError(
+            f"model={path!r} is a packed file, which the native engine runs, on the CPU; "
+            f"{_asked(engine, device, None)} asks for something else"
+        )
+    try:
+        file = PackedFile(path)
+        if dtype not in (None, file.dtype, "auto"):
+            raise ValueError(
+                f"its weights are {file.dtype}, and dtype={dtype!r} was given; leave dtype out, or "
+                f"pack the model again with `fastdecode pack MODEL --dtype {dtype}`"
+            )
+        folder = InnerPath(file)
+        settings.check(folder)
+        # Most of the time goes into the tokenizer, and the weights can be read meanwhile.
+        with Background(partial(NativeModel.from_packed, file)) as weights:
+            if contents.is_of_gguf(folder):
+                gguf = contents.gguf_tokenizer(folder)
+                return LoadedModel(NativeEngine.with_ends(weights.result(), gguf.eos_ids), gguf)
+            tokenizer = contents.tokenizer(folder)
+            return LoadedModel(NativeEngine.of_packed(weights.result(), folder), tokenizer)
+    except ValueError as error:
+        raise ValueError(f"model={path!r} cannot be loaded: {error}") from error
+
+
+def _folder_through_cache(folder: Path, dtype: str) -> NativeModel:
+    """`NativeModel.from_folder`, by way of the cache where there is one."""
+    from fastdecode._core import NativeModel
+    from fastdecode.models.identity.files import ModelFiles
+    from fastdecode.models.packed.cache import cached
+
+    config = (folder / "config.json").read_bytes
+    read = partial(NativeModel.from_folder, folder, dtype)
+    return cached(ModelFiles.of(folder), dtype, config, read)
+
+
+def _gguf_through_cache(file: GgufFile | Path, dtype: str) -> NativeModel:
+    """`NativeModel.from_gguf`, by way of the cache where there is one."""
+    from fastdecode._core import GgufFile, NativeModel
+    from fastdecode.models.identity.files import ModelFiles
+    from fastdecode.models.packed.cache import cached
+
+    opened = file if isinstance(file, GgufFile) else GgufFile(file)
+    read = partial(NativeModel.from_gguf, opened, dtype)
+    return cached(ModelFiles.of(opened.path), dtype, lambda: opened.config.encode(), read)
+
+
+def _asked(engine: str, device: Any, dtype: str | None) -> str:
+    """What a call asks for that the native engine does not do."""
+    given = {
+        "engine": None if prefers_native(engine, None, None) else engine,
+        "device": device,
+        "dtype": dtype,
+    }
+    return ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
+
+
+def _check_file(path: str, revision: str | None) -> None:
+    """Refuse what cannot be the file of a model, and a revision of one."""
+    if revision is not None:
+        raise ValueError(f"revision={revision!r} goes with a name of the hub, not with a file")
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"model={path!r} is not a regular file")
 
 
 def release_memory() -> None:
@@ -179,15 +263,3 @@ def release_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-
-
-def _tokenizer(folder: Path) -> Any:
-    """The tokenizer in a folder, by transformers only where its files need that."""
-    from fastdecode.models.checkpoints import load_tokenizer
-    from fastdecode.models.tokenizer import FileTokenizer
-    from fastdecode.models.tokenizer_files.refusal import NeedsTransformers
-
-    try:
-        return FileTokenizer(folder)
-    except NeedsTransformers:
-        return load_tokenizer(folder)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdecode.errors import warn
+from fastdecode.files.inner import Folder
 from fastdecode.files.reading import Place, decoded, read_file
 from fastdecode.models import strict_json
 from fastdecode.models.strict_json import shown
@@ -51,7 +52,7 @@ _LARGEST_SIZE = 2**24
 _MOST_LAYERS = 2**12
 
 
-def check(folder: Path) -> None:
+def check(folder: Folder) -> None:
     """Check the settings of a model and of its tokenizer, in as many files as there are.
 
     Raises:
@@ -67,7 +68,7 @@ def check(folder: Path) -> None:
     check_index(folder)
 
 
-def brings_code(folder: Path) -> bool:
+def brings_code(folder: Folder) -> bool:
     """Whether the settings of a model or of its tokenizer name Python classes of their folder.
 
     Raises:
@@ -77,7 +78,7 @@ def brings_code(folder: Path) -> bool:
     return any("auto_map" in read_object(folder / name) for name in (_CONFIG, _TOKENIZER))
 
 
-def end_tokens(folder: Path, vocab_size: int) -> tuple[int, ...]:
+def end_tokens(folder: Folder, vocab_size: int) -> tuple[int, ...]:
     """The tokens that end a sequence: those of the generation settings, else of the configuration.
 
     Args:
@@ -143,7 +144,7 @@ class EndTokens:
         return self._ids
 
 
-def tokenizer_settings(folder: Path) -> dict[str, Any]:
+def tokenizer_settings(folder: Folder) -> dict[str, Any]:
     """`tokenizer_config.json`, checked; empty where there is none.
 
     Raises:
@@ -153,7 +154,7 @@ def tokenizer_settings(folder: Path) -> dict[str, Any]:
     return _of_tokenizer(folder / _TOKENIZER)
 
 
-def special_tokens(folder: Path) -> dict[str, Any]:
+def special_tokens(folder: Folder) -> dict[str, Any]:
     """`special_tokens_map.json`, checked; empty where there is none.
 
     Raises:
@@ -163,13 +164,13 @@ def special_tokens(folder: Path) -> dict[str, Any]:
     return _of_tokenizer(folder / _SPECIAL_TOKENS)
 
 
-def _of_tokenizer(path: Path) -> dict[str, Any]:
+def _of_tokenizer(path: Folder) -> dict[str, Any]:
     found = read_object(path)
     _check_fields(found, _TOKENIZER_FIELDS, path)
     return found
 
 
-def _check_regular(folder: Path) -> None:
+def _check_regular(folder: Folder) -> None:
     """Refuse folders, pipes and devices under the names of a model's files."""
     for name in (_CONFIG, _GENERATION, _TOKENIZER, _SPECIAL_TOKENS, *_OTHERS):
         path = folder / name
@@ -178,7 +179,7 @@ def _check_regular(folder: Path) -> None:
             raise ValueError(f"{path}: it is {what}, and not a file")
 
 
-def _check_template(folder: Path) -> None:
+def _check_template(folder: Folder) -> None:
     path = folder / "chat_template.jinja"
     if path.is_file():
         decoded(read_file(path), Place(str(path)))
@@ -191,7 +192,7 @@ def _file(folder: Any, name: str) -> str | None:
     return None
 
 
-def _model_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _model_settings(folder: Folder) -> tuple[dict[str, Any], dict[str, Any]]:
     """`config.json` and `generation_config.json`, checked; empty where there is none."""
     config, generation = read_object(folder / _CONFIG), read_object(folder / _GENERATION)
     for settings, name in ((config, _CONFIG), (generation, _GENERATION)):
@@ -216,7 +217,7 @@ def _is_gpt2(config: Mapping[str, Any]) -> bool:
     return (config.get("model_type") or "gpt2") == "gpt2"
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Folder) -> dict[str, Any]:
     """The JSON object in a file; empty where there is no file.
 
     Raises:
@@ -232,7 +233,7 @@ def read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def _check_token_ids(settings: Mapping[str, Any], path: Path, within: str = "") -> None:
+def _check_token_ids(settings: Mapping[str, Any], path: Folder, within: str = "") -> None:
     _token_ids(settings.get(_EOS), str(path), within + _EOS)
     for name in _SINGLE:
         if isinstance(settings.get(name), list):
@@ -386,7 +387,7 @@ _TOKENIZER_FIELDS: dict[str, _Kind] = {
 }
 
 
-def _check_fields(settings: Mapping[str, Any], kinds: Mapping[str, _Kind], path: Path) -> None:
+def _check_fields(settings: Mapping[str, Any], kinds: Mapping[str, _Kind], path: Folder) -> None:
     for name, (fits, description) in kinds.items():
         value = settings.get(name)
         if value is None and (name not in settings or name not in _REQUIRED):

@@ -6,16 +6,16 @@ import json
 import math
 import re
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
+from fastdecode.files.inner import Folder
 from fastdecode.files.reading import DEEPEST, Pairs, Place, decoded, parse_text, read_file, too_deep
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NAME = re.compile(r"\w+")
 
 
-def read(path: Path, *, unbounded: Collection[str] = ()) -> Any:
+def read(path: Folder, *, unbounded: Collection[str] = ()) -> Any:
     """The value in a UTF-8 file.
 
     Args:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
+from fastdecode.files.inner import Folder
 from fastdecode.models.chat.templates import ChatTemplates
 from fastdecode.models.tokenizer_files.files import TokenizerFiles
+from fastdecode.models.tokenizer_files.refusal import NeedsTransformers
 
 
 class FileTokenizer:
@@ -27,7 +29,7 @@ class FileTokenizer:
     # As in transformers: it knows where each token is in the text.
     is_fast = True
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         """Read `tokenizer.json`, or `vocab.json` and `merges.txt`, and `tokenizer_config.json`.
 
         Raises:
@@ -112,3 +114,17 @@ class FileTokenizer:
             found: str | None = self._tokenizer.id_to_token(ids)
             return found
         return [self._tokenizer.id_to_token(token) for token in ids]
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """The tokenizer in a folder, by transformers only where its files need that.
+
+    Raises:
+        ValueError: where its files are missing or damaged, or need Python code.
+    """
+    try:
+        return FileTokenizer(folder)
+    except NeedsTransformers:
+        from fastdecode.models.checkpoints import load_tokenizer
+
+        return load_tokenizer(folder)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fastdecode.files.inner import Folder, InnerPath
 from fastdecode.files.reading import parse_json
 from fastdecode.models import strict_json
 from fastdecode.models.strict_json import shown
@@ -61,13 +62,17 @@ def read_header(file: BinaryIO) -> Header:
     return Header(tensors, _LENGTH_BYTES + length, size)
 
 
-def check_index(folder: Path) -> None:
+def check_index(folder: Folder) -> None:
     """Check the index of a model's weights, where they are not in a single file.
+
+    A packed file has its weights in another form, and no index.
 
     Raises:
         ValueError: where it is damaged, or names a file that is not there.
         OSError: where it cannot be read.
     """
+    if isinstance(folder, InnerPath):
+        return
     for single, several in NAMES:
         index = folder / several
         if (folder / single).is_file():

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::gguf;
+use crate::weights::PackedError;
 use thiserror::Error;
 
 /// Why the engine refuses a call, before any work is done or memory taken.
@@ -191,6 +192,9 @@ pub enum Error {
     /// A GGUF file that is damaged, or that this engine cannot use.
     #[error(transparent)]
     Gguf(gguf::Error),
+    /// A packed file that is damaged, or that this version cannot use.
+    #[error(transparent)]
+    Packed(#[from] PackedError),
     /// An environment variable with a value that cannot be used.
     #[error(transparent)]
     Setting(#[from] fastdecode_simd::SettingError),
@@ -248,6 +252,7 @@ impl Error {
             | Self::Truncate { .. }
             | Self::Slid { .. }
             | Self::Gguf(_)
+            | Self::Packed(_)
             | Self::Setting(_) => ErrorKind::Value,
         }
     }
@@ -277,6 +282,7 @@ impl Error {
             | Self::Dtype { .. }
             | Self::UnknownDtype { .. }
             | Self::Gguf(_)
+            | Self::Packed(_)
             | Self::NotFinite { .. } => Self::In { path: path.to_owned(), source: Box::new(self) },
             _ => self,
         }

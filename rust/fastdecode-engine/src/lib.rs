@@ -5,7 +5,7 @@
 //! or early, as a whole prompt or token by token, on any number of threads and on any instruction set with
 //! IEEE arithmetic.
 //!
-//! A [`Model`] is read from a [`Config`] and [`Tensors`]. A [`Batch`] holds the sequences that step
+//! A [`Model`] is read from a [`Config`] and [`Tensors`], or from a [`PackedFile`]. A [`Batch`] holds the sequences that step
 //! together; [`Model::forward`] is the same for callers who hold [`Sequence`]s themselves.
 
 mod arena;
@@ -27,6 +27,7 @@ pub use model::{Model, Wanted};
 pub use models::Config;
 pub use ops::bfloat16_instruction;
 pub use weights::{
-    Checkpoint, Elements, Encoding, Format, GgufModel, Tensor, Tensors, WeightsFile,
+    Checkpoint, Elements, Encoding, Format, GgufModel, LAYOUT, Packed, PackedError, PackedFile,
+    Tensor, Tensors, WeightsFile,
 };
 pub use workspace::Workspace;

@@ -4,9 +4,11 @@ use crate::cache::{Layout, Reserved, Sequence};
 use crate::error::{Error, Result};
 use crate::models::{Config, Network, Pass};
 use crate::ops::{Run, sweep};
-use crate::weights::{Checkpoint, Format, GgufModel, Packing, Tensors, Weights};
+use crate::weights::{
+    Checkpoint, Format, GgufModel, Packed, PackedFile, Packing, Tensors, Weights,
+};
 use crate::workspace::Workspace;
-use fastdecode_simd::{Level, Pool, settings};
+use fastdecode_simd::{Level, Line, Pool, settings};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -88,7 +90,51 @@ impl Model {
         level: Level,
         threads: usize,
     ) -> Result<Self> {
-        let mut packing = Packing::new(tensors, config.0.prefix());
+        let packing = Packing::new(tensors, config.0.prefix());
+        Self::of_packing(config, packing, format, level, threads)
+    }
+
+    /// From a packed file, with the level and the number of threads that the environment chooses.
+    ///
+    /// # Errors
+    /// If it cannot be read, is damaged outside its weights, or has been written to since it was opened; or if
+    /// the system refuses memory. Damaged weights are found by [`PackedFile::check`].
+    pub fn from_packed(file: &PackedFile) -> Result<Self> {
+        let (level, threads) = (settings::level()?, settings::threads()?);
+        let config = Config::from_json(&file.config()?, file.path());
+        let model = config.and_then(|config| {
+            Self::of_packing(config, Packing::of_packed(file), file.format(), level, threads)
+        });
+        model.map_err(|error| error.within(file.path()))
+    }
+
+    /// The packed file of this model.
+    ///
+    /// # Arguments
+    /// - `source`: what it was packed from, for [`PackedFile::source`].
+    /// - `files`: names and contents of the files that travel with it, among them the `config.json` that the
+    ///   model was made of.
+    ///
+    /// # Errors
+    /// If there is no `config.json`, or a name cannot be that of a file in a folder.
+    pub fn pack(&self, source: &str, files: &[(&str, &[u8])]) -> Result<Packed<'_>> {
+        let (contents, lines) = (self.weights.contents(), self.weights.lines());
+        Packed::new(self.format, contents, lines, source, files)
+    }
+
+    /// Its weights as a packed file has them, after [`Packed::head`].
+    #[must_use]
+    pub fn weights_as_bytes(&self) -> &[u8] {
+        Line::all_bytes(self.weights.lines())
+    }
+
+    fn of_packing(
+        config: Config,
+        mut packing: Packing<'_>,
+        format: Format,
+        level: Level,
+        threads: usize,
+    ) -> Result<Self> {
         let network = config.0.network(&mut packing, format).map_err(Error::of_weights)?;
         let weights = packing.finish(&mut Pool::global().session(threads));
         let weights = weights.map_err(Error::of_weights)?;

@@ -35,7 +35,9 @@ mod _core {
     #[pymodule_export]
     use crate::draws::Draws;
     #[pymodule_export]
-    use crate::engine::{GgufFile, NativeModel, NativeRows, bfloat16_instruction};
+    use crate::engine::{
+        GgufFile, NativeModel, NativeRows, PackedBytes, PackedFile, bfloat16_instruction,
+    };
     #[pymodule_export]
     use crate::functions::{
         argmax, check_memory, distribution, log_softmax, logsumexp, multinomial, philox4x32,

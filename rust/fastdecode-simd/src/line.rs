@@ -20,6 +20,20 @@ impl Line {
         unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), count) }
     }
 
+    /// Lines as bytes.
+    #[must_use]
+    pub fn all_bytes(lines: &[Self]) -> &[u8] {
+        // SAFETY: a line is 64 bytes without padding, and the borrow is the argument's.
+        unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), size_of_val(lines)) }
+    }
+
+    /// Lines as mutable bytes.
+    pub fn all_bytes_mut(lines: &mut [Self]) -> &mut [u8] {
+        let size = size_of_val(lines);
+        // SAFETY: as above, and any bytes are a valid line.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), size) }
+    }
+
     /// The line as words, for data that is not float32.
     #[inline(always)]
     #[must_use]

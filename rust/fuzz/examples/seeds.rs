@@ -1,7 +1,7 @@
 //! Writes the inputs that the targets of files begin with to `corpus`, and the names that mean something in
 //! these files to `corpus/names.dict`, for libFuzzer's option `-dict`.
 
-use fastdecode_fuzz::{files, gguf};
+use fastdecode_fuzz::{files, gguf, packed};
 use std::fs;
 use std::path::Path;
 
@@ -12,6 +12,7 @@ fn main() -> std::io::Result<()> {
         ("config", files::config_seeds()),
         ("index", files::index_seeds()),
         ("gguf", [gguf::seeds(), vec![gguf::values()]].concat()),
+        ("packed", packed::seeds()),
     ] {
         fs::create_dir_all(corpus.join(target))?;
         for (index, seed) in seeds.into_iter().enumerate() {

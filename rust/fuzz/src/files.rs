@@ -2,32 +2,10 @@
 //! that its size does not explain, or is read past its end; and that a model which loads also runs.
 
 use crate::running::{place, run};
+use crate::smallest::{SHAPES, SMALLEST, file_of, smallest, under_length};
 use fastdecode_engine::{Checkpoint, Config, Format, Level, Model, Tensors};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-
-/// The configuration of a model of 62 numbers, so that a file of a few hundred bytes can have all of its
-/// tensors.
-pub const SMALLEST: &str = r#"{"model_type": "gpt2", "vocab_size": 3, "n_positions": 2, "n_embd": 2,
-    "n_layer": 1, "n_head": 1, "n_inner": 2}"#;
-const SHAPES: [(&str, &[usize]); 16] = [
-    ("wte.weight", &[3, 2]),
-    ("wpe.weight", &[2, 2]),
-    ("ln_f.weight", &[2]),
-    ("ln_f.bias", &[2]),
-    ("h.0.ln_1.weight", &[2]),
-    ("h.0.ln_1.bias", &[2]),
-    ("h.0.attn.c_attn.weight", &[2, 6]),
-    ("h.0.attn.c_attn.bias", &[6]),
-    ("h.0.attn.c_proj.weight", &[2, 2]),
-    ("h.0.attn.c_proj.bias", &[2]),
-    ("h.0.ln_2.weight", &[2]),
-    ("h.0.ln_2.bias", &[2]),
-    ("h.0.mlp.c_fc.weight", &[2, 2]),
-    ("h.0.mlp.c_fc.bias", &[2]),
-    ("h.0.mlp.c_proj.weight", &[2, 2]),
-    ("h.0.mlp.c_proj.bias", &[2]),
-];
 
 /// Configurations of other families, for the fuzzers to begin with.
 const FAMILIES: [&str; 5] = [
@@ -52,12 +30,6 @@ const FAMILIES: [&str; 5] = [
 /// The files of a model in two parts.
 const SHARDS: [&str; 2] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
 
-/// The safetensors file of that model.
-#[must_use]
-pub fn smallest() -> Vec<u8> {
-    file_of(&SHAPES)
-}
-
 /// What the target `tensors` begins with: the whole file, and its header.
 #[must_use]
 pub fn tensor_seeds() -> Vec<Vec<u8>> {
@@ -72,29 +44,6 @@ pub fn tensor_seeds() -> Vec<Vec<u8>> {
 #[must_use]
 pub fn config_seeds() -> Vec<Vec<u8>> {
     FAMILIES.into_iter().chain([SMALLEST]).map(Into::into).collect()
-}
-
-/// The safetensors file of some tensors.
-fn file_of(shapes: &[(&str, &[usize])]) -> Vec<u8> {
-    let mut end = 0;
-    let entries: Vec<String> = shapes
-        .iter()
-        .map(|(name, shape)| {
-            let begin = end;
-            end += 4 * shape.iter().product::<usize>();
-            format!(
-                r#""{name}":{{"dtype":"F32","shape":{shape:?},"data_offsets":[{begin},{end}]}}"#
-            )
-        })
-        .collect();
-    let values: Vec<u8> =
-        (0..end / 4).flat_map(|i| (i as f32 / 64.0 - 0.5).to_le_bytes()).collect();
-    [under_length(&format!("{{{}}}", entries.join(","))), values].concat()
-}
-
-/// A header with its length before it.
-fn under_length(header: &str) -> Vec<u8> {
-    [(header.len() as u64).to_le_bytes().as_slice(), header.as_bytes()].concat()
 }
 
 /// Any bytes as a safetensors file.

@@ -4,7 +4,9 @@
 mod builder;
 pub mod files;
 pub mod gguf;
+pub mod packed;
 mod running;
 pub mod sampling;
+pub mod smallest;
 #[path = "../../fastdecode-engine/tests/gguf/watched.rs"]
 pub mod watched;

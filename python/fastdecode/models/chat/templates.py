@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastdecode.files.inner import Folder
 from fastdecode.files.reading import Place, decoded, read_json
 from fastdecode.models.settings import read_object
 from fastdecode.options import checks
@@ -36,7 +37,7 @@ class ChatTemplates(dict[str, ChatTemplate]):
     """The templates of a tokenizer by their names; a single one has the name "default"."""
 
     @classmethod
-    def of_folder(cls, folder: Path, settings: Mapping[str, Any]) -> ChatTemplates:
+    def of_folder(cls, folder: Folder, settings: Mapping[str, Any]) -> ChatTemplates:
         """Read them where transformers does.
 
         `chat_template.jinja` and `additional_chat_templates/NAME.jinja` come before `chat_template`
@@ -52,7 +53,8 @@ class ChatTemplates(dict[str, ChatTemplate]):
         """
         found = cls()
         paths = {_DEFAULT: folder / _FILE} if (folder / _FILE).is_file() else {}
-        paths |= {path.stem: path for path in sorted((folder / _FOLDER).glob("*.jinja"))}
+        more: Iterable[Folder] = (folder / _FOLDER).glob("*.jinja")
+        paths |= {path.stem: path for path in sorted(more, key=str)}
         for name, path in paths.items():
             found[name] = ChatTemplate(_read(path), str(path))
         return found or cls.of_value(
@@ -171,7 +173,7 @@ def read_template(path: Path) -> ChatTemplate:
     return ChatTemplate(value, f"{path}: chat_template")
 
 
-def _read(path: Path) -> str:
+def _read(path: Folder) -> str:
     """A text file, with line ends as Python reads them."""
     text = decoded(path.read_bytes(), Place(str(path)))
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdecode._core import GgufFile, NativeModel, NativeRows
+from fastdecode.files.inner import Folder
 from fastdecode.models import settings
 
 # The classes of transformers whose models the engine runs, by their `model_type`.
@@ -83,7 +84,12 @@ class NativeEngine:
         self._eos_ids = eos_ids
 
     @classmethod
-    def from_folder(cls, folder: Path, dtype: str = "float32") -> NativeEngine:
+    def from_folder(
+        cls,
+        folder: Path,
+        dtype: str = "float32",
+        read: Callable[[Path, str], NativeModel] = NativeModel.from_folder,
+    ) -> NativeEngine:
         """Read a folder with `config.json` and safetensors; torch is not imported.
 
         The weights are read once and packed for the kernels.
@@ -91,6 +97,7 @@ class NativeEngine:
         Args:
             folder: where the files are.
             dtype: the format of the weights, one of `engines.NATIVE_DTYPES`.
+            read: reads and packs the weights of a folder in a format.
 
         Raises:
             FileNotFoundError: where a file is missing; another OSError where it cannot be read.
@@ -102,12 +109,28 @@ class NativeEngine:
                 f"{folder / _ADAPTER}: the native engine does not apply adapters; merge the "
                 'adapter into the weights, or use engine="transformers"'
             )
-        native = NativeModel.from_folder(folder, dtype)
+        return cls.of_packed(read(folder, dtype), folder)
+
+    @classmethod
+    def of_packed(cls, native: NativeModel, folder: Folder) -> NativeEngine:
+        """Use a packed model, with the settings in a folder.
+
+        Args:
+            native: the model.
+            folder: where its settings are.
+
+        Raises:
+            ValueError: where the settings are damaged.
+        """
         return cls(native, settings.end_tokens(folder, native.vocab_size))
 
     @classmethod
     def from_gguf(
-        cls, file: GgufFile | Path, dtype: str = "float32", eos_ids: tuple[int, ...] = ()
+        cls,
+        file: GgufFile | Path,
+        dtype: str = "float32",
+        eos_ids: tuple[int, ...] = (),
+        read: Callable[[GgufFile | Path, str], NativeModel] = NativeModel.from_gguf,
     ) -> NativeEngine:
         """Read a GGUF file; neither torch nor llama.cpp is imported.
 
@@ -117,12 +140,17 @@ class NativeEngine:
             file: the file, or where it is.
             dtype: the format of the weights in memory, one of `engines.NATIVE_DTYPES`.
             eos_ids: the tokens that end a sequence.
+            read: reads and packs the weights of a file in a format.
 
         Raises:
             FileNotFoundError: where there is no such file; another OSError where it cannot be read.
             ValueError: where it is damaged, or has a model that the engine does not run.
         """
-        native = NativeModel.from_gguf(file, dtype)
+        return cls.with_ends(read(file, dtype), eos_ids)
+
+    @classmethod
+    def with_ends(cls, native: NativeModel, eos_ids: tuple[int, ...]) -> NativeEngine:
+        """Use a packed model, with those of the end tokens that it knows."""
         return cls(native, tuple(token for token in eos_ids if token < native.vocab_size))
 
     @property

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fastdecode._core import GgufFile
 from fastdecode.models.chat.templates import ChatTemplates
+from fastdecode.models.gguf.metadata import Metadata
 from fastdecode.models.gguf.vocabulary import Vocabulary
 from fastdecode.models.tokenizer import FileTokenizer
 
@@ -20,17 +21,17 @@ class GgufTokenizer(FileTokenizer):
         eos_ids: the tokens that end a text.
     """
 
-    def __init__(self, file: GgufFile | Path) -> None:
+    def __init__(self, file: GgufFile | Metadata | Path) -> None:
         """Read it.
 
         Args:
-            file: the file, or where it is.
+            file: the file, what it says of its tokenizer, or where it is.
 
         Raises:
             ValueError: where the file is damaged, or has a tokenizer of a kind that is not known.
             OSError: where it cannot be read.
         """
-        if not isinstance(file, GgufFile):
+        if not isinstance(file, GgufFile | Metadata):
             file = GgufFile(file)
         path = file.path
         try:

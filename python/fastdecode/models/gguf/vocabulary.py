@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastdecode._core import GgufFile, probe_memory
+from fastdecode.models.gguf.metadata import Metadata
 from fastdecode.models.gguf.splits import SPLITS, Split
 from fastdecode.models.pieces import ROOM, byte_of_character
 from fastdecode.models.tokenizer_files.classes import GEMMA, LLAMA
@@ -36,17 +37,17 @@ class Vocabulary:
     """What the metadata of a GGUF file says about its tokenizer.
 
     Attributes:
-        file: the file.
+        file: the file, or what it says of its tokenizer.
         tokens: the tokens, by id.
         kinds: llama.cpp's type of each token; empty where the file does not say.
     """
 
-    file: GgufFile
+    file: GgufFile | Metadata
     tokens: list[str]
     kinds: list[int]
 
     @classmethod
-    def of(cls, file: GgufFile) -> Vocabulary:
+    def of(cls, file: GgufFile | Metadata) -> Vocabulary:
         """Read it.
 
         Raises:
@@ -333,11 +334,11 @@ def implied_merges(vocabulary: dict[str, int], scores: dict[str, float]) -> list
     return [merge[3:] for merge in found]
 
 
-def _value(file: GgufFile, name: str, default: Any) -> Any:
+def _value(file: GgufFile | Metadata, name: str, default: Any) -> Any:
     return file.get(f"tokenizer.ggml.{name}", default)
 
 
-def _strings(file: GgufFile, name: str) -> list[str] | None:
+def _strings(file: GgufFile | Metadata, name: str) -> list[str] | None:
     found = _value(file, name, None)
     if found is None:
         return None

@@ -12,9 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict
 
-from fastdecode.models.checkpoints import files_of
+from fastdecode._core import PackedFile
+from fastdecode.models.checkpoints import files_of, is_packed
 from fastdecode.models.identity.files import ModelFiles, Stamp, full_name, stamp_of
 from fastdecode.models.identity.fingerprint import Fingerprint, of_files, of_objects, same
+from fastdecode.models.identity.packed import PackedSource
 
 # The parts of an identity that are compared, and what they are called.
 PARTS = {
@@ -101,6 +103,8 @@ class Source:
     def _fingerprint(self, exact: bool) -> Fingerprint:
         model, tokenizer = self._model(), self._tokenizer()
         if self.name is not None and _versions(model) in (None, self._versions):
+            if self.is_current() and is_packed(self.name):
+                return PackedSource.of(PackedFile(self.name)).fingerprint(exact=exact)
             if self.is_current():
                 with files_of(self.name, self.revision) as folder:
                     path = Path(self.name) if folder is None else folder

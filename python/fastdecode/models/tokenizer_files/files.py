@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastdecode._core import probe_memory
+from fastdecode.files.inner import Folder, InnerPath, size_of
 from fastdecode.files.reading import Place, decoded, read_file
 from fastdecode.models import strict_json
 from fastdecode.models.pieces import ROOM
@@ -73,14 +73,14 @@ _OTHER_FORMS = ("tekken.json", "tokenizer.model", "tiktoken.model")
 _TEKKEN = "tekken.json"
 
 
-def check_room(folder: Path) -> None:
+def check_room(folder: Folder) -> None:
     """Refuse to read the files of a tokenizer for which there is no memory.
 
     Raises:
         MemoryError: where the system would not give as much as the library takes.
     """
     paths = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
-    size = sum(path.stat().st_size for path in paths if path.is_file())
+    size = sum(size_of(path) for path in paths if path.is_file())
     probe_memory(ROOM + _BYTES_OF_BYTE * size)
 
 
@@ -91,7 +91,7 @@ class TokenizerFiles:
         settings: those of `tokenizer_config.json`, with those of older files.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         """Read the settings.
 
         Raises:
@@ -145,7 +145,7 @@ class TokenizerFiles:
         """The special tokens that have a name, such as "bos_token", as text."""
         return {name: content(token) for name, token in self._specials.named.items()}
 
-    def _path(self, name: str) -> Path:
+    def _path(self, name: str) -> Folder:
         return self._folder / name
 
     def _refusal(self, reason: str) -> NeedsTransformers:
@@ -202,7 +202,10 @@ class TokenizerFiles:
         from tokenizers.models import BPE
 
         path, kind = self._path("tokenizer.json"), self._class
-        tokenizer = Tokenizer.from_file(str(path))
+        if isinstance(path, InnerPath):
+            tokenizer = Tokenizer.from_buffer(path.read_bytes())
+        else:
+            tokenizer = Tokenizer.from_file(str(path))
         inside = tokenizer.get_added_tokens_decoder()
         if tokenizer.padding and not kind.pads and "pad_token" not in self.settings:
             # These classes pad as the file says.
@@ -289,7 +292,7 @@ def _is_token(name: str, value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _vocabulary(path: Path) -> dict[str, Any]:
+def _vocabulary(path: Folder) -> dict[str, Any]:
     """The vocabulary and the merges in a `tokenizer.json`."""
     model = json.loads(path.read_text("utf-8"))["model"]
     pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]

@@ -140,6 +140,7 @@ impl Architecture for GptNeox {
         let layers = (0..config.num_hidden_layers)
             .map(|index| {
                 let name = |part: &str| format!("layers.{index}.{part}");
+                weights.check(&name("attention.query_key_value.weight"), &[3 * width, width])?;
                 let qkv = |kind: &str| -> Vec<Part> {
                     let name = name(&format!("attention.query_key_value.{kind}"));
                     (0..3).flat_map(|which| config.part(&name, which)).collect()

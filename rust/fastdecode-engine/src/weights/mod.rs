@@ -6,7 +6,9 @@ mod elements;
 mod file;
 mod format;
 mod gguf_model;
+mod packed;
 mod packing;
+mod places;
 mod store;
 mod tensors;
 
@@ -22,6 +24,7 @@ pub(crate) use format::{
 #[cfg(test)]
 pub(crate) use format::{integer_and_scale, pack};
 pub use gguf_model::GgufModel;
+pub use packed::{LAYOUT, Packed, PackedError, PackedFile};
 pub(crate) use packing::{Packing, Part};
 pub(crate) use store::{Matrix, MatrixView, Table, Vector, Weights, Widest};
 pub use tensors::{Tensor, Tensors};

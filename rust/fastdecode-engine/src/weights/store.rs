@@ -1,6 +1,7 @@
 //! Packed weights in memory, and where each tensor lies among them.
 
 use super::format::Format;
+use super::places::Contents;
 use crate::arena::Arena;
 use fastdecode_simd::{LANES, Line};
 use std::ops::Range;
@@ -8,6 +9,7 @@ use std::ops::Range;
 /// All weights of a model: one arena of lines.
 pub(crate) struct Weights {
     arena: Arena,
+    contents: Contents,
     widest: Widest,
 }
 
@@ -65,8 +67,13 @@ pub(crate) struct MatrixView<'a> {
 }
 
 impl Weights {
-    pub(super) fn new(arena: Arena, widest: Widest) -> Self {
-        Self { arena, widest }
+    pub(super) fn new(arena: Arena, contents: Contents, widest: Widest) -> Self {
+        Self { arena, contents, widest }
+    }
+
+    /// What they consist of.
+    pub fn contents(&self) -> &Contents {
+        &self.contents
     }
 
     /// The widest activations that are converted.

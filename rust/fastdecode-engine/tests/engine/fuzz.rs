@@ -6,10 +6,11 @@ mod bodies;
 
 use crate::seeded::run;
 use crate::small::config_json;
+use crate::smallest::smallest;
 
 #[test]
 fn any_tensors() {
-    assert!(fastdecode_engine::Tensors::from_safetensors(&bodies::smallest()).is_ok());
+    assert!(fastdecode_engine::Tensors::from_safetensors(&smallest()).is_ok());
     run(bodies::tensors, &bodies::tensor_seeds(), 1);
 }
 

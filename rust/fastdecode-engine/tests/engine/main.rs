@@ -5,8 +5,11 @@ mod families;
 mod files;
 mod fuzz;
 mod oracle;
+mod packed;
 #[path = "../../../fuzz/src/running.rs"]
 mod running;
 mod seeded;
 mod shards;
 mod small;
+#[path = "../../../fuzz/src/smallest.rs"]
+mod smallest;

@@ -1,8 +1,10 @@
 //! The native engine in Python: a model, and a batch of sequences in progress.
 
 mod gguf;
+mod packed;
 
 pub use gguf::GgufFile;
+pub use packed::{PackedBytes, PackedFile};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -149,6 +151,70 @@ impl NativeModel {
         }
         let model = detached(py, || Model::new(config, &tensors, format))?;
         Ok(Self { model: Arc::new(model) })
+    }
+
+    /// From a packed file; its weights are read as they are.
+    ///
+    /// Parameters
+    /// ----------
+    /// file : PackedFile, str or path
+    ///     The file, or where it is.
+    ///
+    /// Raises
+    /// ------
+    /// FileNotFoundError
+    ///     If there is no such file; another OSError if it cannot be read.
+    /// ValueError
+    ///     If it is no packed file that this version can use, or an open one has been written to since.
+    /// MemoryError
+    ///     If the system refuses memory for the weights.
+    #[staticmethod]
+    fn from_packed(py: Python<'_>, file: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let model = if let Ok(file) = file.cast::<PackedFile>() {
+            let file = file.get();
+            detached(py, || Model::from_packed(file.file()))?
+        } else {
+            let path: PathBuf = arguments::read(file, "file")?;
+            detached(py, || Model::from_packed(&fastdecode_engine::PackedFile::open(&path)?))?
+        };
+        Ok(Self { model: Arc::new(model) })
+    }
+
+    /// The bytes of a packed file of the model, from which `from_packed` reads it again.
+    ///
+    /// Parameters
+    /// ----------
+    /// files : dict of str to bytes
+    ///     The files that travel with it, among them the `config.json` that it was made of.
+    /// source : str
+    ///     What it was made of, for whoever reads the file.
+    ///
+    /// Returns
+    /// -------
+    /// iterator of bytes
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     If there is no `config.json`, or a name cannot be that of a file in a folder.
+    fn pack(&self, files: &Bound<'_, PyAny>, source: &Bound<'_, PyAny>) -> PyResult<PackedBytes> {
+        PackedBytes::new(&self.model, files, source)
+    }
+
+    /// The number of the definition of a number format, "int8/1".
+    ///
+    /// Parameters
+    /// ----------
+    /// dtype : str
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     If `dtype` is unknown.
+    #[staticmethod]
+    #[pyo3(signature = (dtype=Given::DEFAULT), text_signature = "(dtype='float32')")]
+    fn definition_of(dtype: Given<'_, '_>) -> PyResult<&'static str> {
+        Ok(format_of(dtype)?.definition())
     }
 
     /// Check whether the engine runs the models of a configuration.

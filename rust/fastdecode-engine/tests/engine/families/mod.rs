@@ -65,6 +65,11 @@ impl Small {
         Model::with(config, &tensors, format, level, threads).unwrap()
     }
 
+    /// The text of its configuration.
+    pub fn config(&self) -> String {
+        self.config.to_string()
+    }
+
     /// The logits after each token.
     fn exact(&self, tokens: &[u32]) -> Vec<f64> {
         self.plain.logits(&self.weights, tokens)
