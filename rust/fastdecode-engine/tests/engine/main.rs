@@ -5,6 +5,7 @@ mod families;
 mod files;
 mod fuzz;
 mod oracle;
+mod prefixes;
 #[path = "../../../fuzz/src/running.rs"]
 mod running;
 mod seeded;
