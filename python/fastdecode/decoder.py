@@ -288,7 +288,7 @@ class Decoder:
 
         Raises:
             TypeError: where `nbytes` is not an integer.
-            ValueError: where it is negative, and on engines other than the native one, whose results
+            ValueError: where it is negative, and on other engines than the native one, whose results
                 may depend on how a prompt is divided.
 
         Example:
