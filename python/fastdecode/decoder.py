@@ -288,8 +288,8 @@ class Decoder:
 
         Raises:
             TypeError: where `nbytes` is not an integer.
-            ValueError: where it is negative, and on other engines than the native one, whose results
-                may depend on how a prompt is divided.
+            ValueError: where it is negative, and on engines other than the native one: their
+                results may depend on how a prompt is divided.
 
         Example:
             >>> decoder.keep_prefixes(256 * 2**20)
