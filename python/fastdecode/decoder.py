@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from fastdecode.results.tokens import Tokens, Vocabulary
     from fastdecode.scoring.texts import TextScorer
 
+# What a `usize` holds on every machine with 64 bits.
+_MOST_BYTES = 2**63 - 1
+
 
 class Decoder:
     """A causal language model and its tokenizer, ready to decode.
@@ -266,6 +269,39 @@ class Decoder:
             OSError: where a file cannot be read.
         """
         return self._source.fingerprint(exact=checks.boolean("exact", exact))
+
+    def keep_prefixes(self, nbytes: int) -> None:
+        """Keep the KV cache of the prompts used last, for prompts that begin with the same tokens.
+
+        Where prompts repeat instructions, examples, a document or a conversation, only what is new
+        in them is then computed. No result depends on it: a token's keys and values are a function
+        of the tokens up to it, to the last bit. Prompts that are generated from together, and that
+        have at least 64 tokens in common at the beginning, also have these computed once.
+
+        `generate`, `stream`, `chat` and `next_token` use what is kept; `score` and what is built on
+        it needs the logits after every token, and computes them.
+
+        Args:
+            nbytes: the most bytes to keep, least recently used prompts going first; what several
+                prompts share counts for each. 0, which is the default of a new decoder, keeps
+                nothing and gives back what is kept.
+
+        Raises:
+            TypeError: where `nbytes` is not an integer.
+            ValueError: where it is negative, and on engines other than the native one: their
+                results may depend on how a prompt is divided.
+
+        Example:
+            >>> decoder.keep_prefixes(256 * 2**20)
+        """
+        number = checks.integer("nbytes", nbytes, 0, _MOST_BYTES)
+        keep = getattr(self.engine, "keep_prefixes", None)
+        if keep is None:
+            raise ValueError(
+                f"the engine {self.engine.name!r} cannot keep prefixes; the native engine can "
+                '(engine="native")'
+            )
+        keep(number)
 
     def is_current(self) -> bool:
         """Whether the files that it was loaded from are as they were; they are not read."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # A reply has at least this share of the context to grow in, if not --max-new-tokens.
 _ROOM = 4
+# The most bytes of KV cache that are kept from one reply to the next.
+_KEPT_BYTES = 512 * 2**20
 _COMMAND = re.compile(r"/[a-z]+")
 _HELP = """\
 /clear   forget the messages so far, but not --system
@@ -101,6 +103,9 @@ def chat(
             f"the model {model} has no chat template, which says how a conversation is written; "
             "give one with --chat-template FILE, or continue plain text with fastdecode generate"
         )
+    if decoder.engine.name == "native":
+        # Each prompt begins with the conversation so far.
+        decoder.keep_prefixes(_KEPT_BYTES)
     tolerant()
     interactive = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
     conversation = _Conversation(decoder, system, own, arguments)

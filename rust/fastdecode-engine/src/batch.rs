@@ -14,6 +14,18 @@ pub struct Batch {
     workspace: Workspace,
 }
 
+/// With at least this many tokens in common, prompts that join together have them computed once.
+const COMMON: usize = 64;
+
+/// The tokens with which all prompts begin.
+fn common<'a>(prompts: &[&'a [u32]]) -> &'a [u32] {
+    let Some((first, others)) = prompts.split_first() else { return &[] };
+    let length = others.iter().fold(first.len(), |length, other| {
+        first[..length].iter().zip(*other).take_while(|(a, b)| a == b).count()
+    });
+    &first[..length]
+}
+
 impl Batch {
     /// A batch without sequences.
     #[must_use]
@@ -42,6 +54,9 @@ impl Batch {
     /// Adds sequences after the present ones: each prompt goes through the model once and becomes
     /// `repeats[i]` sequences, which share its cache. Writes their next-token logits, `vocab_size` each.
     ///
+    /// Tokens with which an earlier prompt began do not go through the model again, where
+    /// [`Model::keep_prefixes`] has kept its cache.
+    ///
     /// # Errors
     /// For a prompt that is empty, too long, or has an unknown token, and where the system refuses memory.
     /// The batch is then unchanged.
@@ -65,9 +80,14 @@ impl Batch {
         let rows: usize = repeats.iter().sum();
         assert_eq!(logits.len(), rows * size);
         memory::reserve(&mut self.sequences, rows)?;
-        let mut fresh = memory::filled(self.model.sequence(), prompts.len())?;
         let first = &mut logits[..prompts.len() * size];
-        self.model.forward(&mut fresh, prompts, Wanted::Last, &mut self.workspace, first)?;
+        let fresh = match self.prefill(prompts, first) {
+            // What is kept for later must not stand in the way of what is wanted now.
+            Err(Error::Memory(_)) if self.model.prefixes().clear() => {
+                self.prefill(prompts, first)?
+            }
+            fresh => fresh?,
+        };
         // Spread from the last one down: no copy of a prompt's logits lies before the original.
         let mut to = rows;
         for (from, &count) in repeats.iter().enumerate().rev() {
@@ -87,6 +107,34 @@ impl Batch {
             self.sequences.truncate(before);
         }
         added
+    }
+
+    /// A sequence for each prompt, and its next-token logits.
+    fn prefill(&mut self, prompts: &[&[u32]], logits: &mut [f32]) -> Result<Vec<Sequence>> {
+        let keeps = self.model.prefixes().limit() > 0;
+        let common = common(prompts);
+        if keeps && prompts.len() > 1 && common.len() >= COMMON {
+            let known = self.model.prefixes().reach(common);
+            if known < common.len() {
+                self.prefill(&[common], &mut logits[..self.model.config().vocab_size()])?;
+            }
+        }
+        let mut fresh = memory::filled(self.model.sequence(), prompts.len())?;
+        let mut rest = memory::with_room(prompts.len())?;
+        for (sequence, prompt) in fresh.iter_mut().zip(prompts) {
+            if keeps && let Some(start) = self.model.prefixes().start_of(prompt)? {
+                *sequence = start;
+            }
+            rest.push(&prompt[sequence.len()..]);
+        }
+        self.model.forward(&mut fresh, &rest, Wanted::Last, &mut self.workspace, logits)?;
+        if keeps {
+            for (sequence, prompt) in fresh.iter().zip(prompts) {
+                // Where memory is refused, the prompt is not kept.
+                let _ = self.model.prefixes().keep(prompt, sequence);
+            }
+        }
+        Ok(fresh)
     }
 
     /// Appends one token to each sequence, and writes the next-token logits, `vocab_size` floats each.

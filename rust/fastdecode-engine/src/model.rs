@@ -1,6 +1,6 @@
 //! A model in memory.
 
-use crate::cache::{Layout, Reserved, Sequence};
+use crate::cache::{Layout, Prefixes, Reserved, Sequence};
 use crate::error::{Error, Result};
 use crate::models::{Config, Network, Pass};
 use crate::ops::{Run, sweep};
@@ -8,9 +8,10 @@ use crate::weights::{
     Checkpoint, Format, GgufModel, Packed, PackedFile, Packing, Tensors, Weights,
 };
 use crate::workspace::Workspace;
-use fastdecode_simd::{Level, Line, Pool, settings};
+use fastdecode_simd::{Level, Line, PerProcess, Pool, settings};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The most tokens of a pass: they bound the memory of a prefill, and the time until an interrupt is
 /// noticed.
@@ -25,6 +26,10 @@ pub struct Model {
     layout: Arc<Layout>,
     level: Level,
     threads: usize,
+    /// The most bytes of `prefixes`.
+    kept: AtomicUsize,
+    /// A forked process starts without any: another thread may have held the lock at the fork.
+    prefixes: PerProcess<Mutex<Prefixes>>,
 }
 
 /// The tokens whose logits are computed.
@@ -139,7 +144,17 @@ impl Model {
         let weights = packing.finish(&mut Pool::global().session(threads));
         let weights = weights.map_err(Error::of_weights)?;
         let layout = Arc::new(Layout::new(config.0.cache_shape(), &network.windows()));
-        Ok(Self { config, network, weights, format, layout, level, threads })
+        Ok(Self {
+            config,
+            network,
+            weights,
+            format,
+            layout,
+            level,
+            threads,
+            kept: AtomicUsize::new(0),
+            prefixes: PerProcess::new(),
+        })
     }
 
     /// Its configuration.
@@ -183,6 +198,31 @@ impl Model {
     #[must_use]
     pub fn cache_bytes(&self) -> usize {
         self.layout.bytes_in_use()
+    }
+
+    /// Keeps the KV cache of the prompts used last, at most this number of bytes of it, for prompts that begin
+    /// with the same tokens: a [`Batch`](crate::Batch) computes only the rest of such a prompt. No bit of its
+    /// logits depends on that. 0, which is the default, gives everything back and keeps nothing.
+    pub fn keep_prefixes(&self, bytes: usize) {
+        self.kept.store(bytes, Ordering::Relaxed);
+        self.prefixes().limit_to(bytes);
+    }
+
+    /// Bytes of the KV cache that are kept for prompts to come, and the most that may be.
+    #[must_use]
+    pub fn kept_prefixes(&self) -> (usize, usize) {
+        let prefixes = self.prefixes();
+        (prefixes.bytes(), prefixes.limit())
+    }
+
+    /// The lock, even after a panic: what it guards is consistent between any two statements.
+    pub(crate) fn prefixes(&self) -> MutexGuard<'_, Prefixes> {
+        let prefixes = self.prefixes.get_or_make(|| {
+            let mut prefixes = Prefixes::default();
+            prefixes.limit_to(self.kept.load(Ordering::Relaxed));
+            Mutex::new(prefixes)
+        });
+        prefixes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads all weights once and computes almost nothing: no step can be faster than this.

@@ -220,6 +220,10 @@ class NativeEngine:
         """The packed model."""
         return self._native
 
+    def keep_prefixes(self, nbytes: int) -> None:
+        """Keep the KV cache of recent prompts; see `fastdecode.Decoder.keep_prefixes`."""
+        self.packed().keep_prefixes(nbytes)
+
 
 class LoadedEngine(NativeEngine):
     """The same for a model that transformers has loaded; changes of its parameters are followed.
@@ -237,6 +241,7 @@ class LoadedEngine(NativeEngine):
         self._model = model.eval()
         self._dtype = dtype
         self._version: list[tuple[int, int]] = []
+        self._prefixes = 0
         super().__init__(self.packed())
         self._ends = settings.EndTokens(model, self.vocab_size)
 
@@ -256,8 +261,14 @@ class LoadedEngine(NativeEngine):
                 {name: _array(parameter) for name, parameter in self._model.named_parameters()},
                 self._dtype,
             )
+            self._native.keep_prefixes(self._prefixes)
             self._version = version
         return self._native
+
+    def keep_prefixes(self, nbytes: int) -> None:
+        """Keep the KV cache of recent prompts, until a parameter changes."""
+        self.packed().keep_prefixes(nbytes)
+        self._prefixes = nbytes
 
 
 def _array(parameter: Any) -> NDArray[Any]:

@@ -11,6 +11,7 @@
 mod demand;
 mod fork;
 mod layout;
+mod prefixes;
 mod reserved;
 mod sequence;
 mod shape;
@@ -19,6 +20,7 @@ mod strip;
 pub(crate) mod values;
 
 pub(crate) use layout::{Layout, Place};
+pub(crate) use prefixes::Prefixes;
 pub(crate) use reserved::Reserved;
 pub use sequence::Sequence;
 pub(crate) use shape::{HeadPlace, POSITIONS, Shape};

@@ -6,6 +6,7 @@ mod files;
 mod fuzz;
 mod oracle;
 mod packed;
+mod prefixes;
 #[path = "../../../fuzz/src/running.rs"]
 mod running;
 mod seeded;

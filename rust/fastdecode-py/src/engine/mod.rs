@@ -306,6 +306,28 @@ impl NativeModel {
         })
     }
 
+    /// Keep the KV cache of the prompts used last, for prompts that begin with the same tokens.
+    ///
+    /// Only the rest of such a prompt is then computed. No bit of its logits depends on that. A forked
+    /// process starts without any.
+    ///
+    /// Parameters
+    /// ----------
+    /// bytes : int
+    ///     The most bytes to keep; what several prompts share counts for each of them. 0 keeps nothing, and
+    ///     gives back what is kept.
+    fn keep_prefixes(&self, py: Python<'_>, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
+        let bytes: usize = arguments::read(bytes, "bytes")?;
+        py.detach(|| self.model.keep_prefixes(bytes));
+        Ok(())
+    }
+
+    /// Bytes of the KV cache that are kept for prompts that begin alike; see `keep_prefixes`.
+    #[getter]
+    fn prefix_nbytes(&self) -> usize {
+        self.model.kept_prefixes().0
+    }
+
     /// An empty batch.
     fn rows(&self) -> NativeRows {
         let batch = Batch::new(Arc::clone(&self.model));
