@@ -14,6 +14,12 @@ pub struct Batch {
     workspace: Workspace,
 }
 
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.model.idle().give(std::mem::take(&mut self.workspace));
+    }
+}
+
 /// With at least this many tokens in common, prompts that join together have them computed once.
 const COMMON: usize = 64;
 
@@ -30,7 +36,8 @@ impl Batch {
     /// A batch without sequences.
     #[must_use]
     pub fn new(model: Arc<Model>) -> Self {
-        Self { model, sequences: Vec::new(), workspace: Workspace::default() }
+        let workspace = model.idle().take();
+        Self { model, sequences: Vec::new(), workspace }
     }
 
     /// The number of sequences.

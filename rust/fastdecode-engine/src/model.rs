@@ -7,7 +7,7 @@ use crate::ops::{Run, sweep};
 use crate::weights::{
     Checkpoint, Format, GgufModel, Packed, PackedFile, Packing, Tensors, Weights,
 };
-use crate::workspace::Workspace;
+use crate::workspace::{Idle, Workspace};
 use fastdecode_simd::{Level, Line, PerProcess, Pool, settings};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,6 +26,7 @@ pub struct Model {
     layout: Arc<Layout>,
     level: Level,
     threads: usize,
+    idle: Idle,
     /// The most bytes of `prefixes`.
     kept: AtomicUsize,
     /// A forked process starts without any: another thread may have held the lock at the fork.
@@ -152,6 +153,7 @@ impl Model {
             layout,
             level,
             threads,
+            idle: Idle::default(),
             kept: AtomicUsize::new(0),
             prefixes: PerProcess::new(),
         })
@@ -213,6 +215,11 @@ impl Model {
     pub fn kept_prefixes(&self) -> (usize, usize) {
         let prefixes = self.prefixes();
         (prefixes.bytes(), prefixes.limit())
+    }
+
+    /// Workspaces that are not in use.
+    pub(crate) fn idle(&self) -> &Idle {
+        &self.idle
     }
 
     /// The lock, even after a panic: what it guards is consistent between any two statements.

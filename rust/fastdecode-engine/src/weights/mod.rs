@@ -18,8 +18,8 @@ pub use elements::{Elements, Encoding};
 pub use file::WeightsFile;
 pub use format::Format;
 pub(crate) use format::{
-    ACROSS, CHAIN, GROUP, GROUP_LINES, PAIR, PANEL, QUAD, ZERO, ZERO_OF_4, element, rounded_bits,
-    scale_of,
+    ACROSS, CHAIN, GROUP, GROUP_LINES, LEAST_OF_BFLOAT16, PAIR, PANEL, QUAD, ZERO, ZERO_OF_4,
+    element, rounded_bits, scale_of,
 };
 #[cfg(test)]
 pub(crate) use format::{integer_and_scale, pack};

@@ -21,16 +21,25 @@ impl Instruction {
     pub fn agrees() -> Option<bool> {
         None
     }
+
+    /// Never called.
+    pub fn words(self, _: &[f32], _: usize, _: &mut [u32]) {
+        match self {}
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     // SAFETY of every block in this module: the intrinsics need nothing but the processor's features, and a
     // value of the type is made only where these were found.
+    use crate::weights::{LEAST_OF_BFLOAT16, PAIR, rounded_bits};
     use fastdecode_simd::{LANES, Level, LevelKind, Line};
     use std::arch::x86_64::{
-        __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-        _mm512_set1_epi32, _mm512_storeu_ps,
+        __m256bh, __m256i, __m512, __m512bh, __m512i, _CMP_NLT_UQ, _mm512_abs_ps,
+        _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32, _mm512_dpbf16_ps, _mm512_loadu_ps,
+        _mm512_loadu_si512, _mm512_mask_storeu_epi32, _mm512_maskz_cvtneps_pbh,
+        _mm512_maskz_loadu_ps, _mm512_or_si512, _mm512_set1_epi32, _mm512_set1_ps,
+        _mm512_slli_epi32, _mm512_storeu_ps,
     };
     use std::sync::LazyLock;
 
@@ -56,6 +65,17 @@ mod x86 {
             *AGREES
         }
 
+        /// Rounds a row block of `height` rows, and puts each two inputs of a row into a word.
+        ///
+        /// # Panics
+        /// If `to` has another size, or a row block has more rows than a vector lanes.
+        pub fn words(self, x: &[f32], height: usize, to: &mut [u32]) {
+            assert!(height <= LANES && x.len().is_multiple_of(height));
+            assert_eq!(to.len(), x.len().div_ceil(PAIR * height) * height);
+            // SAFETY: `self` is the proof that the processor has the instruction, and with it AVX-512.
+            unsafe { words(x, height, to) }
+        }
+
         /// Two more steps of sixteen chains: the products of the upper halves, then those of the lower ones.
         ///
         /// # Safety
@@ -75,6 +95,48 @@ mod x86 {
     fn halves(words: __m512i) -> __m512bh {
         // SAFETY: both types are 512 bits, and all bits are values of either.
         unsafe { std::mem::transmute::<__m512i, __m512bh>(words) }
+    }
+
+    #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl")]
+    fn words(x: &[f32], height: usize, to: &mut [u32]) {
+        if height == 1 {
+            words_of_row(x, to);
+            return;
+        }
+        let mask = |count: usize| ((1u32 << count) - 1) as u16;
+        for (to, x) in to.chunks_exact_mut(height).zip(x.chunks(PAIR * height)) {
+            let (high, low) = x.split_at(height);
+            // SAFETY: masked loads and stores of as many numbers as the slices have, at most sixteen.
+            unsafe {
+                let high = _mm512_maskz_loadu_ps(mask(high.len()), high.as_ptr());
+                let low = _mm512_maskz_loadu_ps(mask(low.len()), low.as_ptr());
+                let word = _mm512_or_si512(_mm512_slli_epi32::<16>(upper(high)), upper(low));
+                _mm512_mask_storeu_epi32(to.as_mut_ptr().cast(), mask(to.len()), word);
+            }
+        }
+    }
+
+    /// In plain loops, which the compiler vectorises.
+    #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl")]
+    fn words_of_row(x: &[f32], to: &mut [u32]) {
+        let (pairs, rest) = x.as_chunks::<PAIR>();
+        for (to, [high, low]) in to.iter_mut().zip(pairs) {
+            *to = rounded_bits(*high) | rounded_bits(*low) >> 16;
+        }
+        if let (Some(to), [high]) = (to.get_mut(pairs.len()), rest) {
+            *to = rounded_bits(*high);
+        }
+    }
+
+    /// [`rounded_bits`] of sixteen floats, in the low halves.
+    #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl")]
+    fn upper(x: __m512) -> __m512i {
+        let sizes = _mm512_abs_ps(x);
+        // True for NaN, too.
+        let kept = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(sizes, _mm512_set1_ps(LEAST_OF_BFLOAT16));
+        let nearest = _mm512_maskz_cvtneps_pbh(kept, x);
+        // SAFETY: both types are 256 bits, and all bits are values of either.
+        _mm512_cvtepu16_epi32(unsafe { std::mem::transmute::<__m256bh, __m256i>(nearest) })
     }
 
     /// Compares the instruction with multiply-adds on `chains` times sixteen chains of 64 words.
@@ -132,6 +194,32 @@ mod x86 {
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::{Instruction, x86};
+    use crate::weights::{PAIR, rounded_bits};
+    use fastdecode_simd::Level;
+
+    #[test]
+    fn words_are_made_of_rounded_floats() {
+        let Some(instruction) = Instruction::detect(Level::detect()) else { return };
+        let exponents = [0, 1, 70, 71, 72, 126, 127, 200, 254, 255];
+        let x: Vec<f32> = (0..1 << 12)
+            .map(|i: u32| {
+                let exponent = exponents[i as usize % exponents.len()] << 23;
+                f32::from_bits(i << 31 | exponent | i.wrapping_mul(0x9E37_79B9) >> 9)
+            })
+            .collect();
+        for height in 1..=12 {
+            for pairs in [1, 2, 3, 8, 9] {
+                let x = &x[..height * pairs];
+                let mut words = vec![1; pairs.div_ceil(PAIR) * height];
+                instruction.words(x, height, &mut words);
+                for (i, word) in words.into_iter().enumerate() {
+                    let at = i / height * PAIR * height + i % height;
+                    let low = x.get(at + height).map_or(0, |low| rounded_bits(*low) >> 16);
+                    assert_eq!(word, rounded_bits(x[at]) | low, "{height}, {i}");
+                }
+            }
+        }
+    }
 
     /// `FASTDECODE_LANES` is the number of lanes, each of two steps.
     #[test]

@@ -2,8 +2,7 @@
 
 use super::Instruction;
 use crate::error::Result;
-use crate::ops::row_blocks::{BLOCK_ROWS, RowBlocks};
-use crate::ops::tile::with_rows;
+use crate::ops::row_blocks::RowBlocks;
 use crate::weights::{CHAIN, PAIR, rounded_bits};
 use fastdecode_simd::{DisjointSlice, Lanes, Level, Session, kernel, memory};
 
@@ -54,9 +53,9 @@ impl Rounded {
         // Rounding a single row takes less time than handing a part of it to another thread.
         let parts = if blocks.rows() < 2 { 1 } else { session.threads().min(stretches) };
         let pairs = inputs.div_ceil(PAIR);
-        let instruction = Instruction::detect(level).is_some();
+        let instruction = Instruction::detect(level);
         // Never made shorter, because what is made longer again is cleared.
-        if instruction {
+        if instruction.is_some() {
             self.words.resize(self.words.len().max(blocks.rows() * pairs), 0);
         } else {
             self.floats.resize(self.floats.len().max(x.len()), 0.0);
@@ -72,12 +71,12 @@ impl Rounded {
             let start = rows.start * inputs;
             let part = start + first * height..start + end * height;
             let x = &x[part.clone()];
-            if instruction {
+            if let Some(instruction) = instruction {
                 let start = rows.start * pairs;
                 let (first, end) = (first / PAIR, end.div_ceil(PAIR));
                 // SAFETY: this part of this row block belongs to this task alone; parts begin with a pair.
                 let to = unsafe { words.part(start + first * height..start + end * height) };
-                to_words(level, x, height, to);
+                instruction.words(x, height, to);
             } else {
                 // SAFETY: as above.
                 to_floats(level, x, unsafe { floats.part(part) });
@@ -90,32 +89,6 @@ impl Rounded {
         match Instruction::detect(level) {
             Some(instruction) => Operands::Words(instruction, &self.words),
             None => Operands::Floats(&self.floats),
-        }
-    }
-}
-
-kernel! {
-    fn to_words(x: &[f32], height: usize, to: &mut [u32]) = words_body;
-}
-
-#[inline(always)]
-fn words_body<L: Lanes>(l: L, x: &[f32], height: usize, to: &mut [u32]) {
-    with_rows!(height, BLOCK_ROWS, words_of_rows::<L; R, 1>(l, x, to));
-}
-
-/// With a height that the compiler knows, in plain loops, which it vectorises.
-#[inline(always)]
-fn words_of_rows<L: Lanes, const R: usize, const N: usize>(_: L, x: &[f32], to: &mut [u32]) {
-    let (pairs, rest) = x.as_chunks::<R>().0.as_chunks::<PAIR>();
-    let to = to.as_chunks_mut::<R>().0;
-    for (to, [high, low]) in to.iter_mut().zip(pairs) {
-        for r in 0..R {
-            to[r] = rounded_bits(high[r]) | rounded_bits(low[r]) >> 16;
-        }
-    }
-    if let (Some(to), [high]) = (to.last_mut(), rest) {
-        for r in 0..R {
-            to[r] = rounded_bits(high[r]);
         }
     }
 }

@@ -3,8 +3,8 @@
 use super::{ACROSS, PAIR, PANEL};
 use fastdecode_simd::{LANES, Line};
 
-/// 2^-56, as bits. Values below it count as zeros.
-const SMALLEST: u32 = (127 - 56) << 23;
+/// 2^-56. Values below it count as zeros.
+pub const LEAST: f32 = f32::from_bits((127 - 56) << 23);
 const INFINITY: u32 = f32::INFINITY.to_bits();
 /// The bit that makes a NaN a quiet one, so that it stays a NaN without its lower half.
 const QUIET: u32 = 1 << 22;
@@ -25,7 +25,7 @@ pub fn nearest_bits(x: f32) -> u32 {
 /// same bits as those that do not.
 #[inline(always)]
 pub fn rounded_bits(x: f32) -> u32 {
-    if x.to_bits() & !SIGN < SMALLEST { 0 } else { nearest_bits(x) }
+    if x.to_bits() & !SIGN < LEAST.to_bits() { 0 } else { nearest_bits(x) }
 }
 
 const SIGN: u32 = 1 << 31;

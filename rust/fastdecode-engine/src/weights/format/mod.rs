@@ -6,7 +6,7 @@
 mod bfloat16;
 mod four_bits;
 
-pub use bfloat16::rounded_bits;
+pub use bfloat16::{LEAST as LEAST_OF_BFLOAT16, rounded_bits};
 #[cfg(test)]
 pub(crate) use four_bits::integer_and_scale;
 
