@@ -87,7 +87,9 @@ pub enum Error {
         got: String,
     },
     /// An unknown number format.
-    #[error("dtype={value:?}; give \"float32\", \"bfloat16\", \"int8\" or \"int4\"")]
+    #[error(
+        "dtype={value:?}; give \"float32\", \"bfloat16\", \"int8\" or \"int4\", or for a GGUF file \"gguf\""
+    )]
     UnknownDtype {
         /// The name given.
         value: String,

@@ -26,6 +26,6 @@ pub use fastdecode_simd::Level;
 pub use model::{Model, Wanted};
 pub use models::Config;
 pub use weights::{
-    Checkpoint, Elements, Encoding, Format, GgufModel, Tensor, Tensors, WeightsFile,
+    Checkpoint, Elements, Encoding, Format, GgufModel, Storage, Tensor, Tensors, WeightsFile,
 };
 pub use workspace::Workspace;

@@ -4,7 +4,7 @@ use crate::cache::{Layout, Reserved, Sequence};
 use crate::error::{Error, Result};
 use crate::models::{Config, Network, Pass};
 use crate::ops::{Run, sweep};
-use crate::weights::{Checkpoint, Format, GgufModel, Packing, Tensors, Weights};
+use crate::weights::{Checkpoint, Format, GgufModel, Packing, Storage, Tensors, Weights};
 use crate::workspace::Workspace;
 use fastdecode_simd::{Level, Pool, settings};
 use std::path::Path;
@@ -19,7 +19,7 @@ pub struct Model {
     config: Config,
     network: Box<dyn Network>,
     weights: Weights,
-    format: Format,
+    storage: Storage,
     layout: Arc<Layout>,
     level: Level,
     threads: usize,
@@ -50,21 +50,36 @@ impl Model {
         Self::new(config, &tensors, format).map_err(|error| error.within(checkpoint.path()))
     }
 
-    /// From a GGUF file, with its matrices stored in `format`. Quantised weights are widened to float32 first.
+    /// From a GGUF file. Where it is told to convert quantised weights, their values are those of the reference,
+    /// in float32.
     ///
     /// # Errors
     /// As [`Self::from_folder`].
-    pub fn from_gguf(path: &Path, format: Format) -> Result<Self> {
-        Self::from_open_gguf(&GgufModel::open(path)?, format)
+    pub fn from_gguf(path: &Path, storage: impl Into<Storage>) -> Result<Self> {
+        Self::from_open_gguf(&GgufModel::open(path)?, storage)
     }
 
     /// [`Self::from_gguf`] from a file that has been opened, if it has not been written to since.
     ///
     /// # Errors
     /// As [`Self::from_folder`].
-    pub fn from_open_gguf(file: &GgufModel, format: Format) -> Result<Self> {
+    pub fn from_open_gguf(file: &GgufModel, storage: impl Into<Storage>) -> Result<Self> {
+        let (level, threads) = (settings::level()?, settings::threads()?);
+        Self::from_open_gguf_with(file, storage, level, threads)
+    }
+
+    /// [`Self::from_open_gguf`] with this level and at most this number of threads.
+    ///
+    /// # Errors
+    /// As [`Self::from_folder`].
+    pub fn from_open_gguf_with(
+        file: &GgufModel,
+        storage: impl Into<Storage>,
+        level: Level,
+        threads: usize,
+    ) -> Result<Self> {
         let (config, weights) = (Config::of_gguf(file)?, file.weights()?);
-        let model = Self::new(config, &file.tensors(&weights), format);
+        let model = Self::packed(config, &file.tensors(&weights), storage.into(), level, threads);
         model.map_err(|error| error.within(file.path()))
     }
 
@@ -88,12 +103,23 @@ impl Model {
         level: Level,
         threads: usize,
     ) -> Result<Self> {
-        let mut packing = Packing::new(tensors, config.0.prefix());
-        let network = config.0.network(&mut packing, format).map_err(Error::of_weights)?;
+        Self::packed(config, tensors, format.into(), level, threads)
+    }
+
+    fn packed(
+        config: Config,
+        tensors: &Tensors<'_>,
+        storage: Storage,
+        level: Level,
+        threads: usize,
+    ) -> Result<Self> {
+        let mut packing = Packing::new(tensors, config.0.prefix(), storage);
+        let network =
+            config.0.network(&mut packing, storage.format()).map_err(Error::of_weights)?;
         let weights = packing.finish(&mut Pool::global().session(threads));
         let weights = weights.map_err(Error::of_weights)?;
         let layout = Arc::new(Layout::new(config.0.cache_shape(), &network.windows()));
-        Ok(Self { config, network, weights, format, layout, level, threads })
+        Ok(Self { config, network, weights, storage, layout, level, threads })
     }
 
     /// Its configuration.
@@ -102,10 +128,10 @@ impl Model {
         &self.config
     }
 
-    /// The format that its matrices are stored in.
+    /// How its matrices are stored.
     #[must_use]
-    pub fn format(&self) -> Format {
-        self.format
+    pub fn storage(&self) -> Storage {
+        self.storage
     }
 
     /// The instruction set that it runs on.

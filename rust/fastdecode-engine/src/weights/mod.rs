@@ -7,6 +7,7 @@ mod file;
 mod format;
 mod gguf_model;
 mod packing;
+mod storage;
 mod store;
 mod tensors;
 
@@ -16,11 +17,12 @@ pub use elements::{Elements, Encoding};
 pub use file::WeightsFile;
 pub use format::Format;
 pub(crate) use format::{
-    ACROSS, CHAIN, GROUP, GROUP_LINES, PANEL, QUAD, ZERO, ZERO_OF_4, element, scale_of,
+    ACROSS, CHAIN, GROUP, LINES_OF_4, LINES_OF_8, PANEL, QUAD, ZERO, ZERO_OF_4, element, scale_of,
 };
 #[cfg(test)]
-pub(crate) use format::{integer_and_scale, pack};
+pub(crate) use format::{pack, parts};
 pub use gguf_model::GgufModel;
 pub(crate) use packing::{Packing, Part};
+pub use storage::Storage;
 pub(crate) use store::{Matrix, MatrixView, Table, Vector, Weights};
 pub use tensors::{Tensor, Tensors};

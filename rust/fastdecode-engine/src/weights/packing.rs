@@ -3,6 +3,7 @@
 use super::copying::{Copy, Form, Orientation, Source, copy_all};
 use super::elements::Elements;
 use super::format::{ACROSS, Format, PANEL};
+use super::storage::Storage;
 use super::store::{Matrix, Table, Vector, Weights};
 use super::tensors::Tensors;
 use crate::arena::Arena;
@@ -18,6 +19,7 @@ use std::ops::Range;
 pub(crate) struct Packing<'a> {
     tensors: &'a Tensors<'a>,
     prefix: &'static str,
+    storage: Storage,
     lines: usize,
     copies: Vec<Copy<'a>>,
 }
@@ -54,8 +56,8 @@ const COMPARED: usize = 1 << 18;
 
 impl<'a> Packing<'a> {
     /// A packing of tensors whose names may have `prefix`.
-    pub fn new(tensors: &'a Tensors<'a>, prefix: &'static str) -> Self {
-        Self { tensors, prefix, lines: 0, copies: Vec::new() }
+    pub fn new(tensors: &'a Tensors<'a>, prefix: &'static str, storage: Storage) -> Self {
+        Self { tensors, prefix, storage, lines: 0, copies: Vec::new() }
     }
 
     /// A vector of `width` floats.
@@ -108,7 +110,7 @@ impl<'a> Packing<'a> {
         Ok(Table { lines, width })
     }
 
-    /// The matrix of a linear layer, in this format.
+    /// The matrix of a linear layer, in this format, unless the storage says otherwise.
     ///
     /// # Errors
     /// As [`Packing::vector`].
@@ -136,7 +138,7 @@ impl<'a> Packing<'a> {
     }
 
     /// The matrix of a linear layer whose outputs several tensors provide, one part after the other, each
-    /// of shape (outputs, inputs).
+    /// of shape (outputs, inputs), in the format that [`Packing::matrix`] gives.
     ///
     /// # Errors
     /// As [`Packing::vector`].
@@ -188,6 +190,10 @@ impl<'a> Packing<'a> {
         [inputs, outputs]: [usize; 2],
         format: Format,
     ) -> Matrix {
+        let rows = orientation == Orientation::OutputsByInputs;
+        let elements = sources.iter().filter_map(|source| source.elements);
+        let encodings = elements.map(|elements| elements.in_gguf().filter(|_| rows));
+        let format = self.storage.format_of(format, encodings);
         let panels = outputs.div_ceil(PANEL);
         let lines = panels.saturating_mul(format.panel_lines(inputs));
         let form = Form::Panels { format, orientation, inputs, outputs };

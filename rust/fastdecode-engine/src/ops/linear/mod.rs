@@ -90,7 +90,7 @@ fn apply(
     assert_eq!(x.len(), blocks.rows() * matrix.inputs);
     assert_eq!(matrix.scales.len(), panels * matrix.format.scales());
     if matrix.format.quantises() {
-        quantised.fill(level, session, blocks, x, matrix.inputs);
+        quantised.fill(level, session, blocks, x, matrix.inputs, matrix.format);
     }
     let (kind, to) = match output {
         Output::Rows(to) => (Kind::Rows, to),
@@ -141,6 +141,12 @@ fn through<const MOST: usize>(
             Format::BFloat16 => bfloat16(level, panel, blocks, of, x, sums),
             Format::Int8 => integers::int8(level, panel, blocks, of, quantised, sums),
             Format::Int4 => integers::int4(level, panel, blocks, of, quantised, sums),
+            Format::Int4Offsets => {
+                integers::int4_offsets(level, panel, blocks, of, quantised, sums);
+            }
+            Format::Int8Groups => {
+                integers::int8_groups(level, panel, blocks, of, quantised, sums);
+            }
         }
         for (block, sums) in group.zip(sums) {
             finish(level, panel, blocks.range(block), sums, target);
@@ -208,7 +214,7 @@ fn finish_body<L: Lanes>(
     let bias = [of(operands.bias, 0), of(operands.bias, 1)];
     let scales = match matrix.format {
         Format::Int8 => Some([of(matrix.scales, 0), of(matrix.scales, 1)]),
-        Format::Float32 | Format::BFloat16 | Format::Int4 => None,
+        _ => None,
     };
     for sum in sums.iter_mut() {
         for (n, line) in sum.iter_mut().enumerate() {
