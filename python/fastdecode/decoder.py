@@ -134,11 +134,15 @@ class Decoder:
                 can run the model. Files on this machine that "native" can run are read by it,
                 without importing torch; `Decoder.model` is then None.
             device: a torch device; None is the CPU.
-            dtype: a torch dtype or its name, "int8" or "int4"; None is float32. The native engine
-                keeps its weights as "float32", "bfloat16", "int8" or "int4" and computes in
-                float32, so that "bfloat16" rounds the weights alone; with engine="torch" it rounds
-                everything. "int8" (8-bit weights with a scale for each output) and "int4" (4-bit
-                weights with a scale for each output and 32 inputs) need the native engine.
+            dtype: a torch dtype or its name, "int8" or "int4"; None is float32, and for a GGUF file
+                "gguf". The native engine keeps its weights as "float32", "bfloat16", "int8" or
+                "int4" and computes in float32, so that "bfloat16" rounds the weights alone; with
+                engine="torch" it rounds everything. "int8" (8-bit weights with a scale for each
+                output) and "int4" (4-bit weights with a scale for each output and 32 inputs) need
+                the native engine. "gguf" keeps weights as they are in a GGUF file: Q4_0, Q4_1,
+                Q5_0, IQ4_NL, Q8_0 and what is not quantised without loss, and other quantisations
+                rounded to 8 bits with a scale for each output and 32 inputs. Of such a file, "int8"
+                and "int4" convert the weights that are not stored with as few bits.
             revision: a hub revision.
             trust_remote_code: whether to run the Python code that the model's folder or repository
                 brings with it, for architectures that transformers does not have. That code can do

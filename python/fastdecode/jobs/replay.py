@@ -20,6 +20,7 @@ from fastdecode.loaded import resolve
 from fastdecode.models.checkpoints import is_gguf, is_hub_name
 from fastdecode.models.identity.fingerprint import is_exact
 from fastdecode.models.identity.source import differences, unknown
+from fastdecode.models.placement import EARLIER
 from fastdecode.options import checks
 from fastdecode.options.strategies import restore
 from fastdecode.results.generations import Generations
@@ -173,6 +174,11 @@ def _rerun(
     name, revision, rng = call.pop("model"), call.pop("revision"), call.pop("rng")
     # Files of earlier versions name no engine.
     kept = {"engine": call.pop("engine", "auto"), "dtype": call.pop("dtype")}
+    source = name if model is None else model
+    if isinstance(source, str | os.PathLike) and is_gguf(os.fspath(source)):
+        # What the dtype meant for a GGUF file then, where that has changed.
+        definition = saved.identity.get("definition")
+        kept["dtype"] = definition if definition in EARLIER else kept["dtype"]
     asked = {"engine": engine, "dtype": dtype}
     kept |= {key: value for key, value in asked.items() if value is not None}
     if rng != core.RNG_VERSION:

@@ -12,7 +12,14 @@ from typing import Any
 from fastdecode import forks
 from fastdecode.models.engines import check_name, open_engine, prefers_native
 from fastdecode.models.engines.base import Engine
-from fastdecode.models.placement import NATIVE_ONLY, device_name, dtype_name
+from fastdecode.models.placement import (
+    AS_IN_FILE,
+    EARLIER,
+    NATIVE_ONLY,
+    check_not_of_file,
+    device_name,
+    dtype_name,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ def open_pretrained(
     if is_gguf(name_or_path):
         return _gguf(name_or_path, engine, device, dtype, revision)
     refuse_folder_of_gguf(name_or_path)
+    check_not_of_file(dtype)
     native = prefers_native(engine, device, dtype)
     device = device_name(device)
     kept = (dtype or "float32") if native else None
@@ -94,6 +102,7 @@ def open_object(
     """
     check_name(engine)
     dtype = dtype_name(dtype)
+    check_not_of_file(dtype)
     if not callable(getattr(tokenizer, "decode", None)):
         raise TypeError(
             f"tokenizer must be a transformers tokenizer, not {type(tokenizer).__name__}; "
@@ -146,16 +155,17 @@ def _gguf(
     from fastdecode.models.engines.native import NativeEngine
     from fastdecode.models.gguf.tokenizer import GgufTokenizer
 
-    if not prefers_native(engine, device, dtype):
+    stored = dtype in (None, "auto", AS_IN_FILE, *EARLIER)
+    if not prefers_native(engine, device, None if stored else dtype):
         given = {
             "engine": None if prefers_native(engine, None, None) else engine,
             "device": device,
-            "dtype": dtype,
+            "dtype": None if stored else dtype,
         }
         shown = ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
         raise ValueError(
-            f"model={path!r} is a GGUF file, which the native engine runs, on the CPU, in float32, "
-            f"bfloat16, int8 or int4; {shown} asks for something else"
+            f"model={path!r} is a GGUF file, which the native engine runs, on the CPU, as it is "
+            f"stored or in float32, bfloat16, int8 or int4; {shown} asks for something else"
         )
     if revision is not None:
         raise ValueError(f"revision={revision!r} goes with a name of the hub, not with a file")
@@ -167,7 +177,8 @@ def _gguf(
         file = GgufFile(path)
         file.check()
         tokenizer = GgufTokenizer(file)
-        native = NativeEngine.from_gguf(file, dtype or "float32", tokenizer.eos_ids)
+        kept = AS_IN_FILE if dtype in (None, "auto") else dtype
+        native = NativeEngine.from_gguf(file, kept, tokenizer.eos_ids)
     except ValueError as error:
         raise ValueError(f"model={path!r} cannot be loaded: {error}") from error
     return LoadedModel(native, tokenizer)

@@ -11,8 +11,12 @@ from fastdecode.options import checks
 
 # Formats that only the native engine has.
 NATIVE_ONLY = ("int8", "int4")
+# The formats that a GGUF file has.
+AS_IN_FILE = "gguf"
+# Definitions of formats as versions before them read GGUF files; each is a dtype of such files.
+EARLIER = ("int8/1", "int4/1")
 # What `dtype` may say: formats of torch, the native engine's, and the checkpoint's own.
-DTYPES = ("float32", "float64", "bfloat16", "float16", *NATIVE_ONLY, "auto")
+DTYPES = ("float32", "float64", "bfloat16", "float16", *NATIVE_ONLY, AS_IN_FILE, "auto")
 # Names that torch has for the same formats.
 _SAME = {"float": "float32", "double": "float64", "half": "float16"}
 # Names that others have for them.
@@ -37,6 +41,9 @@ def dtype_name(dtype: Any) -> str | None:
     Args:
         dtype: a torch or NumPy dtype, its name, or None.
 
+    Returns:
+        One of `DTYPES` or `EARLIER`, or None for None.
+
     Raises:
         TypeError: for anything else.
         ValueError: for a name that is unknown, with the one that may be meant.
@@ -50,7 +57,7 @@ def dtype_name(dtype: Any) -> str | None:
         )
     name = str(dtype).removeprefix("torch.")
     name = _SAME.get(name, name)
-    if name in DTYPES:
+    if name in DTYPES or name in EARLIER:
         return name
     short = name.lower().replace(" ", "")
     if short in _SMALLER:
@@ -63,6 +70,17 @@ def dtype_name(dtype: Any) -> str | None:
         hint = f'did you mean "{meant}"?' if meant else "give one of these"
     known = ", ".join(f'"{one}"' for one in DTYPES)
     raise ValueError(f"dtype={checks.shown(name)} is unknown; {hint} (there are {known})")
+
+
+def check_not_of_file(dtype: str | None) -> None:
+    """Refuse the formats that only GGUF files have.
+
+    Raises:
+        ValueError: for one of them.
+    """
+    if dtype == AS_IN_FILE or dtype in EARLIER:
+        fix = "leave it out" if dtype == AS_IN_FILE else f'give "{dtype.split("/")[0]}"'
+        raise ValueError(f"dtype={dtype!r} goes with a GGUF file, and the model is none; {fix}")
 
 
 def check_device(device: Any) -> None:

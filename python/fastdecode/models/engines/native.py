@@ -72,8 +72,8 @@ def refusal(model: Any) -> str:
 class NativeEngine:
     """A model on the CPU, run by the Rust engine.
 
-    Weights are kept as float32, bfloat16, int8 or int4, and all else is float32. A row's logits
-    depend on its tokens alone, to the last bit: not on the rest of the batch, the number of threads
+    Weights are kept as float32, bfloat16, int8 or int4, or as a GGUF file has them, and all else is
+    float32. A row's logits depend on its tokens alone, to the last bit: not on the rest of the batch, the number of threads
     (`FASTDECODE_THREADS`) or the instruction set (`FASTDECODE_LEVEL`).
     """
 
@@ -107,15 +107,18 @@ class NativeEngine:
 
     @classmethod
     def from_gguf(
-        cls, file: GgufFile | Path, dtype: str = "float32", eos_ids: tuple[int, ...] = ()
+        cls, file: GgufFile | Path, dtype: str = "gguf", eos_ids: tuple[int, ...] = ()
     ) -> NativeEngine:
         """Read a GGUF file; neither torch nor llama.cpp is imported.
 
-        Quantised weights are widened to float32, exactly as the Python package `gguf` does it.
+        Quantised weights are kept as they are where the engine has a format for them. Others are
+        widened to float32, exactly as the Python package `gguf` does it, and then converted.
 
         Args:
             file: the file, or where it is.
-            dtype: the format of the weights in memory: "float32", "bfloat16", "int8" or "int4".
+            dtype: the format of the weights in memory: "gguf", as they are stored; "float32" or
+                "bfloat16", which convert all weights; "int8" or "int4", which convert those that
+                are not stored with as few bits.
             eos_ids: the tokens that end a sequence.
 
         Raises:

@@ -126,9 +126,10 @@ impl<G: Integers> Products for G {
         let mut padded = [[0; R]; WORDS_OF_GROUP];
         // No closures: they would not be compiled for the instruction set.
         for (index, group) in stretch.weights.chunks_exact(G::ALL).enumerate() {
+            let of_rows = offsets.first_chunk().copied().unwrap_or([0; R]);
             let mut acc = [[d.zeros(); N]; R];
-            for (acc, offset) in acc.iter_mut().zip(offsets) {
-                *acc = [G::start(d, *offset); N];
+            for r in 0..R {
+                acc[r] = [G::start(d, of_rows[r]); N];
             }
             // The last group may have fewer words than weights.
             let (from, step) = if words.len() >= (WORDS_OF_GROUP - 1) * height + R {
@@ -173,8 +174,8 @@ impl<G: Integers> Products for G {
                 let unit = l.splat(-1.0 / ZERO_OF_4 as f32);
                 for n in 0..N {
                     let offset = l.mul(halves(l, &group[G::LINES + 1], vector + n), unit);
-                    for (total, sum) in total.iter_mut().zip(offsets) {
-                        total[n] = l.fma(l.splat(*sum as f32), offset, total[n]);
+                    for r in 0..R {
+                        total[r][n] = l.fma(l.splat(of_rows[r] as f32), offset, total[r][n]);
                     }
                 }
             }

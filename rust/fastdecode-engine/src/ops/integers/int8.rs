@@ -34,9 +34,10 @@ impl Products for Int8 {
     ) {
         let l = d.lanes();
         // No closures: they would not be compiled for the instruction set.
+        let of_rows = stretch.offsets[done..].first_chunk().copied().unwrap_or([0; R]);
         let mut acc = [[d.zeros(); N]; R];
-        for (acc, offset) in acc.iter_mut().zip(&stretch.offsets[done..]) {
-            *acc = [d.start(ZERO / ZERO_OF_4 * offset); N];
+        for r in 0..R {
+            acc[r] = [d.start(ZERO / ZERO_OF_4 * of_rows[r]); N];
         }
         let weights = stretch.weights.as_chunks::<ACROSS>().0;
         let words = &stretch.words[done..];
