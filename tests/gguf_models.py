@@ -142,7 +142,7 @@ ENCODINGS = {
 
 
 def quantised(path, kind: str, model, encoding, metadata=None, name: str = "x.gguf") -> Path:
-    """A file of a model whose matrices are stored as `encoding(name)` says, in float32 for "F32"."""
+    """A file of a model whose matrices are stored as `encoding(name)` says."""
     from gguf import GGMLQuantizationType
     from gguf.quants import quantize
 

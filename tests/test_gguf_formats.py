@@ -1,4 +1,4 @@
-"""Quantised weights of GGUF files as the engine keeps them: what is computed, and how to ask for it."""
+"""Quantised weights of GGUF files as the engine keeps them, and how to ask for that."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ STORED = [
     ("Q4_0", "F32", "int4"),
     ("F32", "F32", "int8"),
 ]
-# Activations between two integers by less than this may be rounded to either: the engine computes in
-# float32, and the reference in float64.
+# Activations between two integers by less than this may be rounded to either: the engine computes
+# in float32, and the reference in float64.
 TIE = 1e-4
 
 

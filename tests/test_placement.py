@@ -47,7 +47,7 @@ def test_unknown_dtypes(unread, dtype, hint):
     name = str(dtype).removeprefix("torch.")
     message = (
         f"dtype={name!r} is unknown; {hint} (there are "
-        '"float32", "float64", "bfloat16", "float16", "int8", "int4", "auto")'
+        '"float32", "float64", "bfloat16", "float16", "int8", "int4", "gguf", "auto")'
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Decoder.from_pretrained("demo", dtype=dtype)

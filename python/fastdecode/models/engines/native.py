@@ -73,8 +73,8 @@ class NativeEngine:
     """A model on the CPU, run by the Rust engine.
 
     Weights are kept as float32, bfloat16, int8 or int4, or as a GGUF file has them, and all else is
-    float32. A row's logits depend on its tokens alone, to the last bit: not on the rest of the batch, the number of threads
-    (`FASTDECODE_THREADS`) or the instruction set (`FASTDECODE_LEVEL`).
+    float32. A row's logits depend on its tokens alone, to the last bit: not on the rest of the
+    batch, the number of threads (`FASTDECODE_THREADS`) or the instruction set (`FASTDECODE_LEVEL`).
     """
 
     def __init__(self, model: NativeModel, eos_ids: tuple[int, ...] = ()) -> None:
