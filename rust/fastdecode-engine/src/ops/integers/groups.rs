@@ -111,6 +111,7 @@ impl<G: Integers> Products for G {
     }
 
     #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "iterators keep the sums in memory")]
     fn add<D: Dots, const R: usize, const N: usize>(
         d: D,
         stretch: Stretch<'_>,

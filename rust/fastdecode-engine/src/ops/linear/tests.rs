@@ -176,8 +176,12 @@ fn every_integer_of_a_file_is_multiplied_exactly() {
             let integers = size - 1 - usize::from(format == Format::Int4Offsets);
             for group in layer.weights.chunks_mut(size) {
                 let (bytes, halves) = group.split_at_mut(integers);
-                bytes.iter_mut().for_each(|line| line.bytes_mut().fill(byte));
-                halves.iter_mut().for_each(|line| line.words_mut().fill(half << 16 | half));
+                for line in bytes {
+                    line.bytes_mut().fill(byte);
+                }
+                for line in halves {
+                    line.words_mut().fill(half << 16 | half);
+                }
             }
             let expected: Vec<f32> = (0..outputs).map(|output| layer.plain(&x, output)).collect();
             for level in Level::available() {

@@ -56,7 +56,7 @@ impl Format {
     /// The other formats, in which quantised weights of files are kept.
     pub const OF_FILES: [Self; 2] = [Self::Int4Offsets, Self::Int8Groups];
 
-    /// Its name: "float32", "bfloat16", "int8", "int4", "int4_offsets" or "int8_groups".
+    /// Its name, such as "float32" or "int8".
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

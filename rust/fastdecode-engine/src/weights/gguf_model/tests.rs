@@ -1,6 +1,7 @@
 //! Matrices of GGUF files as they are packed, element by element.
 
 #[path = "../../../tests/gguf/builder.rs"]
+#[expect(dead_code, reason = "shared with tests of the container")]
 mod builder;
 
 use super::GgufModel;
