@@ -1,4 +1,4 @@
-"""Loss of quality with bfloat16 and int8 weights: perplexity, and agreement with float32.
+"""Loss of quality with weights in each format: perplexity, and agreement with float32.
 
 The first table has the perplexity of the demo model, measured as on its model card: on the parts of
 the books that were held out of training, each after BOS, in windows of 512 tokens. It needs the
@@ -6,7 +6,8 @@ folder of books that `tools/train_demo.py` was given, and is left out without it
 has the share of positions at which the likeliest next token is the same as in float32, on random
 tokens and a GPT-2 124M with random weights, whose logits lie closer together than a trained
 model's. With `--model`, the first table is that of another model, on the beginnings of the texts in
-the folder.
+the folder; for a GGUF file it has the file's own formats as well, and all weights converted to int8
+and int4.
 
     python benchmarks/quality.py --books folder/of/txt
     python benchmarks/quality.py --books folder/of/txt --model SmolLM2-135M-Instruct.Q4_1.gguf
@@ -23,9 +24,11 @@ import numpy as np
 import torch
 import transformers
 from fastdecode import Decoder, core
+from fastdecode.models.checkpoints import is_gguf
 from fastdecode.models.engines import NATIVE_DTYPES
 from fastdecode.models.engines.native import LoadedEngine
 from fastdecode.models.engines.transformers.engine import TorchEngine
+from fastdecode.models.placement import AS_IN_FILE, EARLIER
 from transformers import GPT2Config, GPT2LMHeadModel
 
 # The settings that the demo model was trained with; see its card.
@@ -59,7 +62,8 @@ def perplexities(model: str, text: list[list[int]], transformers_too: bool) -> N
     print("| weights | nats per token | perplexity | cost | top-1 of float32 | weights, bytes |")
     print("|---|---:|---:|---:|---:|---:|")
     base, best = 0.0, np.empty(0)
-    sides = [("native", dtype) for dtype in NATIVE_DTYPES]
+    formats = (*NATIVE_DTYPES, AS_IN_FILE, *EARLIER) if is_gguf(model) else NATIVE_DTYPES
+    sides = [("native", dtype) for dtype in formats]
     if transformers_too:
         sides.append(("transformers", "bfloat16"))
     for engine, dtype in sides:

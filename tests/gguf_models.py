@@ -59,12 +59,14 @@ OUTER = {
 }
 
 
-def make_model(kind: str, tied: bool = False, vocab_size: int = 40):
+def make_model(kind: str, tied: bool = False, vocab_size: int = 40, **other_sizes: int):
+    """A model of random weights. Of `other_sizes`, "gpt2" takes the width alone."""
     torch.manual_seed(0)
     config, model = CLASSES[kind]
-    sizes = SIZES | {"vocab_size": vocab_size}
+    sizes = SIZES | {"vocab_size": vocab_size} | other_sizes
     if kind == "gpt2":
-        sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+        width = sizes["hidden_size"]
+        sizes = {"n_embd": width, "n_layer": 2, "n_head": 4, "n_positions": 64}
         sizes["vocab_size"] = vocab_size
     made = getattr(transformers, config)(**sizes, tie_word_embeddings=tied)
     model = getattr(transformers, model)(made).eval()
@@ -96,13 +98,14 @@ def stored(
     return f"{new}.{suffix}", np.ascontiguousarray(values)
 
 
-def metadata_of(kind: str, **more) -> dict:
+def metadata_of(kind: str, width: int = 32, inner: int = 48, head: int = 8, **more) -> dict:
+    """The metadata of a model of `make_model`, of these widths: residual, MLP and heads."""
     found = {
         "general.architecture": kind,
         f"{kind}.block_count": 2,
         f"{kind}.context_length": 64,
-        f"{kind}.embedding_length": 32,
-        f"{kind}.feed_forward_length": 128 if kind == "gpt2" else 48,
+        f"{kind}.embedding_length": width,
+        f"{kind}.feed_forward_length": 4 * width if kind == "gpt2" else inner,
         f"{kind}.attention.head_count": 4,
     }
     if kind == "gpt2":
@@ -110,7 +113,7 @@ def metadata_of(kind: str, **more) -> dict:
     else:
         found |= {
             f"{kind}.attention.head_count_kv": 2,
-            f"{kind}.attention.key_length": 8,
+            f"{kind}.attention.key_length": head,
             f"{kind}.attention.layer_norm_rms_epsilon": 1e-6,
             f"{kind}.rope.freq_base": 10_000.0,
         }
@@ -125,6 +128,35 @@ def written(path, kind: str, model=None, metadata=None, tensors=None) -> Path:
     state = {name: value.numpy() for name, value in model.state_dict().items() if name in names}
     data = dict(stored(kind, name, value) for name, value in state.items())
     return write(path / "x.gguf", metadata or metadata_of(kind), data | (tensors or {}))
+
+
+# ggml's numbers of ways to store a tensor, and the elements and bytes of a block.
+ENCODINGS = {
+    "Q4_0": (2, 32, 18),
+    "Q4_1": (3, 32, 20),
+    "Q5_0": (6, 32, 22),
+    "Q5_1": (7, 32, 24),
+    "Q8_0": (8, 32, 34),
+    "BF16": (30, 1, 2),
+}
+
+
+def quantised(path, kind: str, model, encoding, metadata=None, name: str = "x.gguf") -> Path:
+    """A file of a model whose matrices are stored as `encoding(name)` says."""
+    from gguf import GGMLQuantizationType
+    from gguf.quants import quantize
+
+    names = {name for name, _ in model.named_parameters()}
+    state = {name: value.numpy() for name, value in model.state_dict().items() if name in names}
+    data, kinds = {}, {}
+    for parameter, value in state.items():
+        called, array = stored(kind, parameter, value)
+        asked = encoding(called) if array.ndim == 2 else "F32"
+        if asked != "F32":
+            array = quantize(array, GGMLQuantizationType[asked])
+            array, kinds[called] = np.ascontiguousarray(array).view(np.uint8), ENCODINGS[asked]
+        data[called] = array
+    return write(path / name, metadata or metadata_of(kind), data, kinds)
 
 
 ENDS = {"bos_token_id": 0, "eos_token_id": 1, "padding_token_id": 1}

@@ -18,7 +18,8 @@ REWORDED: list[tuple[str, str]] = [
     (
         'is unknown; give a torch dtype, or "float32", "float64", "bfloat16"',
         "is unknown; give one of these (there are "
-        '"float32", "float64", "bfloat16", "float16", "bfloat16_weights", "int8", "int4", "auto")',
+        '"float32", "float64", "bfloat16", "float16", "bfloat16_weights", "int8", "int4", "gguf", '
+        '"auto")',
     ),
     ("is no slice; give", "is not a slice; give"),
     ("a.jsonl: 1 texts, seed 1", "a.jsonl: 1 text, seed 1"),

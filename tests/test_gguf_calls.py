@@ -33,12 +33,12 @@ def message(model, **arguments) -> str:
 def test_every_architecture_generates(kind, tmp_path):
     path = complete(tmp_path, kind)
     decoder = Decoder.from_pretrained(path)
-    assert (decoder.engine.name, decoder.engine.dtype) == ("native", "float32")
-    for dtype in (None, "bfloat16", "int8", "int4"):
+    assert (decoder.engine.name, decoder.engine.dtype) == ("native", "gguf")
+    for dtype in (None, "float32", "bfloat16", "int8", "int4"):
         found = fastdecode.generate("in the", model=path, dtype=dtype, **CALL)
         again = fastdecode.generate(["a", "in the"], model=path, dtype=dtype, **CALL)
         assert len(found[0].token_ids) <= 6
-        assert again.environment["dtype"] == (dtype or "float32")
+        assert again.environment["dtype"] == (dtype or "gguf")
     (scored,) = fastdecode.score(["in the end"], model=path, bos=False, eos=False)
     assert scored.logprob < 0
     beams = fastdecode.generate("the", model=path, num_beams=4, max_new_tokens=5)
@@ -63,7 +63,7 @@ def test_saved_runs_replay_and_changes_are_noticed(path, tmp_path):
     runs = tmp_path / "run.json"
     fastdecode.generate(["the", "a"], model=path, **CALL).save(runs)
     saved = json.loads(runs.read_text("utf-8"))
-    assert saved["environment"]["dtype"] == "float32"
+    assert saved["environment"]["dtype"] == "gguf"
     assert saved["identity"]["weights"] == fastdecode.fingerprint(path).weights
     assert saved["identity"]["weights"].startswith("quick/1:bytes:")
     report = fastdecode.verify(runs)

@@ -130,8 +130,8 @@ def test_models_are_those_of_transformers(kind, first, tmp_path):
         single = model(torch.tensor([ids])).logits[0].numpy()
         double = model.double()(torch.tensor([ids])).logits[0].numpy()
     bound = max(np.abs(single - double).max(), 1e-4 * np.abs(double).max())
-    ours = NativeModel.from_gguf(file).all_logits(ids)
+    ours = NativeModel.from_gguf(file, "float32").all_logits(ids)
     assert np.abs(ours - double).max() <= bound
-    for dtype, most in (("bfloat16", 0.05), ("int8", 0.1)):
+    for dtype, most in (("bfloat16", 0.05), ("int8", 0.1), ("gguf", 0.1)):
         near = NativeModel.from_gguf(path, dtype).all_logits(ids)
         assert np.abs(near - double).max() <= most * np.abs(double).max(), dtype

@@ -48,7 +48,7 @@ def test_unknown_dtypes(unread, dtype, hint):
     message = (
         f"dtype={name!r} is unknown; {hint} (there are "
         '"float32", "float64", "bfloat16", "float16", "bfloat16_weights", '
-        '"int8", "int4", "auto")'
+        '"int8", "int4", "gguf", "auto")'
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Decoder.from_pretrained("demo", dtype=dtype)

@@ -137,12 +137,16 @@ class Decoder:
                 can run the model. Files on this machine that "native" can run are read by it,
                 without importing torch; `Decoder.model` is then None.
             device: a torch device; None is the CPU.
-            dtype: a torch dtype or its name; None is float32. With "bfloat16" the native engine
+            dtype: a torch dtype or its name; None is float32, and for a GGUF file "gguf". With
+                "bfloat16" the native engine
                 rounds the weights, and the activations that they are multiplied with, and computes
                 all else in float32; with engine="torch" everything is rounded. These need the
                 native engine: "bfloat16_weights" (the weights alone are rounded), "int8" (8-bit
-                weights with a scale for each output) and "int4" (4-bit weights with a scale for
-                each output and 32 inputs).
+                weights with a scale for each output), "int4" (4-bit weights with a scale for each
+                output and 32 inputs), and "gguf", which keeps weights as they are in a GGUF file:
+                Q4_0, Q4_1, Q5_0, IQ4_NL, Q8_0 and what is not quantised without loss, and other
+                quantisations rounded to 8 bits with a scale for each output and 32 inputs. Of such
+                a file, "int8" and "int4" convert the weights that are not stored with as few bits.
             revision: a hub revision.
             trust_remote_code: whether to run the Python code that the model's folder or repository
                 brings with it, for architectures that transformers does not have. That code can do

@@ -174,7 +174,10 @@ def _rerun(
     name, revision, rng = call.pop("model"), call.pop("revision"), call.pop("rng")
     # Files of earlier versions name no engine.
     by, kind = call.pop("engine", "auto"), call.pop("dtype")
-    kept = {"engine": by, "dtype": recorded_dtype(kind, by, saved.identity.get("definition"))}
+    source = name if model is None else model
+    of_gguf = isinstance(source, str | os.PathLike) and is_gguf(os.fspath(source))
+    definition = saved.identity.get("definition")
+    kept = {"engine": by, "dtype": recorded_dtype(kind, by, definition, of_gguf=of_gguf)}
     asked = {"engine": engine, "dtype": dtype}
     kept |= {key: value for key, value in asked.items() if value is not None}
     if rng != core.RNG_VERSION:

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 from fastdecode import forks
 from fastdecode.models.engines import check_name, open_engine, prefers_native
 from fastdecode.models.engines.base import Engine
-from fastdecode.models.placement import NATIVE_ONLY, device_name, dtype_name
+from fastdecode.models.placement import (
+    AS_IN_FILE,
+    EARLIER,
+    NATIVE_ONLY,
+    check_not_of_file,
+    device_name,
+    dtype_name,
+)
 
 if TYPE_CHECKING:
     from fastdecode._core import GgufFile, NativeModel
@@ -61,6 +68,7 @@ def open_pretrained(
     if is_gguf(name_or_path):
         return _gguf(name_or_path, engine, device, dtype, revision)
     refuse_folder_of_gguf(name_or_path)
+    check_not_of_file(dtype)
     native = prefers_native(engine, device, dtype)
     device = device_name(device)
     kept = (dtype or "float32") if native else None
@@ -106,6 +114,7 @@ def open_object(
     """
     check_name(engine)
     dtype = dtype_name(dtype)
+    check_not_of_file(dtype)
     if not callable(getattr(tokenizer, "decode", None)):
         raise TypeError(
             f"tokenizer must be a transformers tokenizer, not {type(tokenizer).__name__}; "
@@ -159,11 +168,13 @@ def _gguf(
     from fastdecode.models.engines.native import NativeEngine
     from fastdecode.models.gguf.tokenizer import GgufTokenizer
 
-    if not prefers_native(engine, device, dtype):
+    stored = dtype in (None, "auto", AS_IN_FILE, *EARLIER)
+    asked = None if stored else dtype
+    if not prefers_native(engine, device, asked):
         raise ValueError(
-            f"model={path!r} is a GGUF file, which the native engine runs, on the CPU, in float32, "
-            "bfloat16, bfloat16_weights, int8 or int4; "
-            f"{_asked(engine, device, dtype)} asks for something else"
+            f"model={path!r} is a GGUF file, which the native engine runs, on the CPU, as it is "
+            "stored or in float32, bfloat16, bfloat16_weights, int8 or int4; "
+            f"{_asked(engine, device, asked)} asks for something else"
         )
     _check_file(path, revision)
     try:
@@ -172,9 +183,8 @@ def _gguf(
         file = GgufFile(path)
         file.check()
         tokenizer = GgufTokenizer(file)
-        native = NativeEngine.from_gguf(
-            file, dtype or "float32", tokenizer.eos_ids, _gguf_through_cache
-        )
+        kept = AS_IN_FILE if dtype in (None, "auto") else dtype
+        native = NativeEngine.from_gguf(file, kept, tokenizer.eos_ids, _gguf_through_cache)
     except ValueError as error:
         raise ValueError(f"model={path!r} cannot be loaded: {error}") from error
     return LoadedModel(native, tokenizer)

@@ -11,8 +11,12 @@ from fastdecode.options import checks
 
 # Formats that only the native engine has.
 NATIVE_ONLY = ("bfloat16_weights", "int8", "int4")
+# The formats that a GGUF file has.
+AS_IN_FILE = "gguf"
+# Definitions of formats as versions before them read GGUF files; each is a dtype of such files.
+EARLIER = ("int8/1", "int4/1")
 # What `dtype` may say: formats of torch, the native engine's, and the checkpoint's own.
-DTYPES = ("float32", "float64", "bfloat16", "float16", *NATIVE_ONLY, "auto")
+DTYPES = ("float32", "float64", "bfloat16", "float16", *NATIVE_ONLY, AS_IN_FILE, "auto")
 # Names that torch has for the same formats.
 _SAME = {"float": "float32", "double": "float64", "half": "float16"}
 # Names that others have for them.
@@ -39,6 +43,9 @@ def dtype_name(dtype: Any) -> str | None:
     Args:
         dtype: a torch or NumPy dtype, its name, or None.
 
+    Returns:
+        One of `DTYPES` or `EARLIER`, or None for None.
+
     Raises:
         TypeError: for anything else.
         ValueError: for a name that is unknown, with the one that may be meant.
@@ -52,7 +59,7 @@ def dtype_name(dtype: Any) -> str | None:
         )
     name = str(dtype).removeprefix("torch.")
     name = _SAME.get(name, name)
-    if name in DTYPES:
+    if name in DTYPES or name in EARLIER:
         return name
     short = name.lower().replace(" ", "")
     if short in _SMALLER:
@@ -67,7 +74,7 @@ def dtype_name(dtype: Any) -> str | None:
     raise ValueError(f"dtype={checks.shown(name)} is unknown; {hint} (there are {known})")
 
 
-def recorded_dtype(dtype: Any, engine: Any, definition: Any) -> Any:
+def recorded_dtype(dtype: Any, engine: Any, definition: Any, *, of_gguf: bool = False) -> Any:
     """The dtype that now computes what a saved run recorded.
 
     Args:
@@ -75,10 +82,22 @@ def recorded_dtype(dtype: Any, engine: Any, definition: Any) -> Any:
         engine: its engine.
         definition: the definition of its number format; None where it recorded none, as the first
             versions did.
+        of_gguf: whether its model is a GGUF file.
     """
     if engine != "native":
         return dtype
+    if of_gguf and definition in EARLIER:
+        return definition
     return _RENAMED.get(definition or f"{dtype}/1", dtype)
+def check_not_of_file(dtype: str | None) -> None:
+    """Refuse the formats that only GGUF files have.
+
+    Raises:
+        ValueError: for one of them.
+    """
+    if dtype == AS_IN_FILE or dtype in EARLIER:
+        fix = "leave it out" if dtype == AS_IN_FILE else f'give "{dtype.split("/")[0]}"'
+        raise ValueError(f"dtype={dtype!r} goes with a GGUF file, and the model is none; {fix}")
 
 
 def check_device(device: Any) -> None:

@@ -22,7 +22,8 @@ DESCRIPTIONS = """
 model: a hub name, a folder, a GGUF file, "demo", a `Decoder`, or a transformers model.
 tokenizer: the tokenizer, with a transformers model.
 engine: "auto", "native", "torch" or "transformers"; see `Decoder.from_pretrained`.
-dtype: a torch dtype, its name, "int8" or "int4"; see `Decoder.from_pretrained`. None is float32.
+dtype: a torch dtype, its name, "int8" or "int4"; see `Decoder.from_pretrained`. None is float32, or
+    what a GGUF file has.
 device: a torch device, such as "cuda" or "cuda:1"; None is the CPU.
 revision: a hub revision: a branch, a tag or a commit; None is the newest.
 trust_remote_code: whether to run the Python code that some models bring with them; see

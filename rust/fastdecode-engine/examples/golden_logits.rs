@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("give a model's folder and a dtype".into());
     };
     let model = Arc::new(Model::from_folder(Path::new(folder), dtype.parse()?)?);
-    eprintln!("{}, {:?}", model.format().name(), model.level());
+    eprintln!("{}, {:?}", model.storage().name(), model.level());
     let vocabulary = model.config().vocab_size();
     let token = |row: usize, i: usize| ((row * 7919 + i * 104_729 + 1) % vocabulary) as u32;
     let length = |row: usize| LENGTHS[row % LENGTHS.len()];

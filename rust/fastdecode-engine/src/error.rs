@@ -89,7 +89,8 @@ pub enum Error {
     },
     /// An unknown number format.
     #[error(
-        "dtype={value:?}; give \"float32\", \"bfloat16\", \"bfloat16_weights\", \"int8\" or \"int4\""
+        "dtype={value:?}; give \"float32\", \"bfloat16\", \"bfloat16_weights\", \"int8\" or \"int4\", or \
+         for a GGUF file \"gguf\""
     )]
     UnknownDtype {
         /// The name given.

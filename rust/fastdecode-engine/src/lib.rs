@@ -28,6 +28,6 @@ pub use models::Config;
 pub use ops::bfloat16_instruction;
 pub use weights::{
     Checkpoint, Elements, Encoding, Format, GgufModel, LAYOUT, Packed, PackedError, PackedFile,
-    Tensor, Tensors, WeightsFile,
+    Storage, Tensor, Tensors, WeightsFile,
 };
 pub use workspace::Workspace;

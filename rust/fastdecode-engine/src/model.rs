@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::models::{Config, Network, Pass};
 use crate::ops::{Run, sweep};
 use crate::weights::{
-    Checkpoint, Format, GgufModel, Packed, PackedFile, Packing, Tensors, Weights,
+    Checkpoint, Format, GgufModel, Packed, PackedFile, Packing, Storage, Tensors, Weights,
 };
 use crate::workspace::{Idle, Workspace};
 use fastdecode_simd::{Level, Line, PerProcess, Pool, settings};
@@ -22,7 +22,7 @@ pub struct Model {
     config: Config,
     network: Box<dyn Network>,
     weights: Weights,
-    format: Format,
+    storage: Storage,
     layout: Arc<Layout>,
     level: Level,
     threads: usize,
@@ -58,21 +58,36 @@ impl Model {
         Self::new(config, &tensors, format).map_err(|error| error.within(checkpoint.path()))
     }
 
-    /// From a GGUF file, with its matrices stored in `format`. Quantised weights are widened to float32 first.
+    /// From a GGUF file. Where it is told to convert quantised weights, their values are those of the reference,
+    /// in float32.
     ///
     /// # Errors
     /// As [`Self::from_folder`].
-    pub fn from_gguf(path: &Path, format: Format) -> Result<Self> {
-        Self::from_open_gguf(&GgufModel::open(path)?, format)
+    pub fn from_gguf(path: &Path, storage: impl Into<Storage>) -> Result<Self> {
+        Self::from_open_gguf(&GgufModel::open(path)?, storage)
     }
 
     /// [`Self::from_gguf`] from a file that has been opened, if it has not been written to since.
     ///
     /// # Errors
     /// As [`Self::from_folder`].
-    pub fn from_open_gguf(file: &GgufModel, format: Format) -> Result<Self> {
+    pub fn from_open_gguf(file: &GgufModel, storage: impl Into<Storage>) -> Result<Self> {
+        let (level, threads) = (settings::level()?, settings::threads()?);
+        Self::from_open_gguf_with(file, storage, level, threads)
+    }
+
+    /// [`Self::from_open_gguf`] with this level and at most this number of threads.
+    ///
+    /// # Errors
+    /// As [`Self::from_folder`].
+    pub fn from_open_gguf_with(
+        file: &GgufModel,
+        storage: impl Into<Storage>,
+        level: Level,
+        threads: usize,
+    ) -> Result<Self> {
         let (config, weights) = (Config::of_gguf(file)?, file.weights()?);
-        let model = Self::new(config, &file.tensors(&weights), format);
+        let model = Self::with(config, &file.tensors(&weights), storage, level, threads);
         model.map_err(|error| error.within(file.path()))
     }
 
@@ -92,12 +107,13 @@ impl Model {
     pub fn with(
         config: Config,
         tensors: &Tensors<'_>,
-        format: Format,
+        storage: impl Into<Storage>,
         level: Level,
         threads: usize,
     ) -> Result<Self> {
-        let packing = Packing::new(tensors, config.0.prefix());
-        Self::of_packing(config, packing, format, level, threads)
+        let storage = storage.into();
+        let packing = Packing::new(tensors, config.0.prefix(), storage);
+        Self::of_packing(config, packing, storage, level, threads)
     }
 
     /// From a packed file, with the level and the number of threads that the environment chooses.
@@ -109,7 +125,7 @@ impl Model {
         let (level, threads) = (settings::level()?, settings::threads()?);
         let config = Config::from_json(&file.config()?, file.path());
         let model = config.and_then(|config| {
-            Self::of_packing(config, Packing::of_packed(file), file.format(), level, threads)
+            Self::of_packing(config, Packing::of_packed(file), file.storage(), level, threads)
         });
         model.map_err(|error| error.within(file.path()))
     }
@@ -125,7 +141,7 @@ impl Model {
     /// If there is no `config.json`, or a name cannot be that of a file in a folder.
     pub fn pack(&self, source: &str, files: &[(&str, &[u8])]) -> Result<Packed<'_>> {
         let (contents, lines) = (self.weights.contents(), self.weights.lines());
-        Packed::new(self.format, contents, lines, source, files)
+        Packed::new(self.storage, contents, lines, source, files)
     }
 
     /// Its weights as a packed file has them, after [`Packed::head`].
@@ -137,11 +153,12 @@ impl Model {
     fn of_packing(
         config: Config,
         mut packing: Packing<'_>,
-        format: Format,
+        storage: Storage,
         level: Level,
         threads: usize,
     ) -> Result<Self> {
-        let network = config.0.network(&mut packing, format).map_err(Error::of_weights)?;
+        let network =
+            config.0.network(&mut packing, storage.format()).map_err(Error::of_weights)?;
         let weights = packing.finish(&mut Pool::global().session(threads));
         let weights = weights.map_err(Error::of_weights)?;
         let layout = Arc::new(Layout::new(config.0.cache_shape(), &network.windows()));
@@ -149,7 +166,7 @@ impl Model {
             config,
             network,
             weights,
-            format,
+            storage,
             layout,
             level,
             threads,
@@ -165,10 +182,10 @@ impl Model {
         &self.config
     }
 
-    /// The format that its matrices are stored in.
+    /// How its matrices are stored.
     #[must_use]
-    pub fn format(&self) -> Format {
-        self.format
+    pub fn storage(&self) -> Storage {
+        self.storage
     }
 
     /// The instruction set that it runs on.

@@ -5,7 +5,7 @@ use crate::builder::{Builder, array, entry, string, tensor};
 use crate::running::{place, run};
 use crate::watched::took;
 use fastdecode_engine::gguf::{Gguf, Value};
-use fastdecode_engine::{Format, Model};
+use fastdecode_engine::{Format, Model, Storage};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -394,17 +394,24 @@ fn rows(all: &[f32], width: usize, read: impl Fn(usize, &mut [f32])) {
     }
 }
 
-/// Loads the model of a file in every format; one that loads is run.
+/// All ways to store the model of a file.
+pub fn storages() -> Vec<Storage> {
+    let mut all: Vec<Storage> = Format::ALL.map(Storage::from).into();
+    all.extend([Storage::AsInFile, Storage::Kept(Format::Int8), Storage::Kept(Format::Int4)]);
+    all
+}
+
+/// Loads the model of a file in every way; one that loads is run.
 fn load(bytes: &[u8]) -> usize {
     static PLACE: LazyLock<PathBuf> = LazyLock::new(|| place("gguf"));
     std::fs::write(&*PLACE, bytes).expect("a file for the model");
     let most = 64 * bytes.len().cast_signed() + (8 << 20);
-    let open = |format| {
-        let (model, took) = took(|| Model::from_gguf(&PLACE, format).ok());
+    let open = |storage| {
+        let (model, took) = took(|| Model::from_gguf(&PLACE, storage).ok());
         assert!(took.most < most, "{} for a file of {}", took.most, bytes.len());
         model
     };
-    let models = Format::ALL.into_iter().filter_map(open).inspect(|model| run(model, bytes.len()));
+    let models = storages().into_iter().filter_map(open).inspect(|model| run(model, bytes.len()));
     let count = models.count();
     std::fs::remove_file(&*PLACE).expect("the file is there");
     count

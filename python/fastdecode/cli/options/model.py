@@ -70,7 +70,7 @@ model_options = combined(
         help="A hub name, a folder, a GGUF file, or demo, which is part of the package.",
     ),
     engine_option("auto", "What runs the model."),
-    dtype_option("Number format of the weights: float32, bfloat16, int8, ..."),
+    dtype_option("Number format of the weights: float32, bfloat16, int8, int4, gguf, ..."),
     click.option(
         "--device",
         cls=SectionOption,

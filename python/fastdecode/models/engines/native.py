@@ -73,9 +73,9 @@ def refusal(model: Any) -> str:
 class NativeEngine:
     """A model on the CPU, run by the Rust engine.
 
-    Weights are kept in one of several formats, and all else is float32. A row's logits
-    depend on its tokens alone, to the last bit: not on the rest of the batch, the number of threads
-    (`FASTDECODE_THREADS`) or the instruction set (`FASTDECODE_LEVEL`).
+    Weights are kept as float32, bfloat16, int8 or int4, or as a GGUF file has them, and all else is
+    float32. A row's logits depend on its tokens alone, to the last bit: not on the rest of the
+    batch, the number of threads (`FASTDECODE_THREADS`) or the instruction set (`FASTDECODE_LEVEL`).
     """
 
     def __init__(self, model: NativeModel, eos_ids: tuple[int, ...] = ()) -> None:
@@ -128,17 +128,20 @@ class NativeEngine:
     def from_gguf(
         cls,
         file: GgufFile | Path,
-        dtype: str = "float32",
+        dtype: str = "gguf",
         eos_ids: tuple[int, ...] = (),
         read: Callable[[GgufFile | Path, str], NativeModel] = NativeModel.from_gguf,
     ) -> NativeEngine:
         """Read a GGUF file; neither torch nor llama.cpp is imported.
 
-        Quantised weights are widened to float32, exactly as the Python package `gguf` does it.
+        Quantised weights are kept as they are where the engine has a format for them. Others are
+        widened to float32, exactly as the Python package `gguf` does it, and then converted.
 
         Args:
             file: the file, or where it is.
-            dtype: the format of the weights in memory, one of `engines.NATIVE_DTYPES`.
+            dtype: the format of the weights in memory: "gguf", as they are stored; "float32" or
+                "bfloat16", which convert all weights; "int8" or "int4", which convert those that
+                are not stored with as few bits.
             eos_ids: the tokens that end a sequence.
             read: reads and packs the weights of a file in a format.
 

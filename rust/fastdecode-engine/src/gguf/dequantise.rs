@@ -65,7 +65,7 @@ macro_rules! fields {
 pub(super) use fields;
 
 /// The elements of 16 bytes with two elements each, without and with a fifth bit from `high`.
-fn nibbles(low: &[u8; 16], to: &mut [f32; 32], element: impl Fn(usize, u8) -> f32) {
+pub(super) fn nibbles<T>(low: &[u8; 16], to: &mut [T; 32], element: impl Fn(usize, u8) -> T) {
     for (i, byte) in low.iter().enumerate() {
         to[i] = element(i, byte & 15);
         to[i + 16] = element(i + 16, byte >> 4);
@@ -105,7 +105,7 @@ pub(super) fn q5_1(from: &[u8], to: &mut [f32]) {
     });
 }
 
-fn fifth_bit(high: u32, i: usize, q: u8) -> u8 {
+pub(super) fn fifth_bit(high: u32, i: usize, q: u8) -> u8 {
     q | ((high >> i & 1) << 4) as u8
 }
 
@@ -119,10 +119,11 @@ pub(super) fn q8_0(from: &[u8], to: &mut [f32]) {
     });
 }
 
+/// The values that four bits of `IQ4_NL` stand for.
+pub(super) const LEVELS: [i8; 16] =
+    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
 pub(super) fn iq4_nl(from: &[u8], to: &mut [f32]) {
-    /// The values that four bits stand for.
-    const LEVELS: [i8; 16] =
-        [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
     each::<18, 32>(from, to, |block, to| {
         fields!(block => scale: 2, low: 16);
         let scale = half(*scale);

@@ -1,6 +1,7 @@
 //! The tensors of a file under the names and in the order of transformers, which the engine reads.
 
 use super::config::Architecture;
+use super::encoding::Encoding;
 use super::error::{Error, Result};
 use super::file::{Gguf, TensorInfo};
 use fastdecode_simd::memory;
@@ -149,6 +150,41 @@ impl<'a> Weight<'a> {
         self.order == Order::Transposed
     }
 
+    /// How the file stores it.
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.info.encoding
+    }
+
+    /// The blocks of `count` elements from `first` on: whole rows of a matrix, in the order of transformers'
+    /// model except where the file has the matrix transposed. Both buffers are reused from call to call.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the elements are not whole blocks.
+    ///
+    /// # Panics
+    /// If there are no such elements.
+    pub(crate) fn blocks<'b>(
+        &self,
+        first: usize,
+        count: usize,
+        to: &'b mut Vec<u8>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<&'b [u8]> {
+        self.check_whole(first, count)?;
+        let Order::Interleaved(head) = self.order else {
+            return self.file.blocks(to, &self.info, first as u64, count);
+        };
+        let encoding = self.info.encoding;
+        let to = memory::room(to, count / encoding.block_elements() * encoding.block_bytes())?;
+        let mut rest = &mut *to;
+        self.interleaved(head, first, count, buffer, |row| {
+            let here;
+            (here, rest) = std::mem::take(&mut rest).split_at_mut(row.len());
+            here.copy_from_slice(row);
+        })?;
+        Ok(to)
+    }
+
     /// Elements from `first` on, in the order of transformers' model: whole rows of a matrix. `buffer` is
     /// reused from call to call.
     ///
@@ -179,14 +215,19 @@ impl<'a> Weight<'a> {
     /// # Panics
     /// If there are no such elements.
     pub fn read_stored(&self, first: usize, to: &mut [f32], buffer: &mut Vec<u8>) -> Result<()> {
-        let block = self.info.encoding.block_elements();
-        if !first.is_multiple_of(block) || !to.len().is_multiple_of(block) {
-            return Err(Error::Unsupported {
-                what: format!("the tensor {:?}", self.info.name),
-                reason: "its blocks extend over several of the parts that the engine packs",
-            });
-        }
+        self.check_whole(first, to.len())?;
         self.file.read_through(buffer, &self.info, first as u64, to)
+    }
+
+    fn check_whole(&self, first: usize, count: usize) -> Result<()> {
+        let block = self.info.encoding.block_elements();
+        if first.is_multiple_of(block) && count.is_multiple_of(block) {
+            return Ok(());
+        }
+        Err(Error::Unsupported {
+            what: format!("the tensor {:?}", self.info.name),
+            reason: "its blocks extend over several of the parts that the engine packs",
+        })
     }
 
     /// Rows of heads whose halves alternate in the file.
@@ -198,20 +239,37 @@ impl<'a> Weight<'a> {
         buffer: &mut Vec<u8>,
     ) -> Result<()> {
         let width = self.elements() / self.shape[0];
-        let (mut row, mut rest) = (first / width, to);
-        while !rest.is_empty() {
+        let (count, mut rows) = (to.len(), to.chunks_exact_mut(width));
+        self.interleaved(head, first, count, buffer, |row| {
+            if let Some(to) = rows.next() {
+                self.info.encoding.dequantise(row, to);
+            }
+        })
+    }
+
+    /// Calls `each` with the blocks of each row of `count` elements from `first` on, where the halves of heads
+    /// alternate in the file.
+    fn interleaved(
+        &self,
+        head: usize,
+        first: usize,
+        count: usize,
+        buffer: &mut Vec<u8>,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<()> {
+        let width = self.elements() / self.shape[0];
+        let (mut row, end) = (first / width, (first + count) / width);
+        while row < end {
             let (begun, within) = (row / head * head, row % head);
-            let count = (head - within).min(rest.len() / width);
-            let here;
-            (here, rest) = rest.split_at_mut(count * width);
             let whole =
                 self.file.blocks(buffer, &self.info, (begun * width) as u64, head * width)?;
             let size = whole.len() / head;
-            for (to, within) in here.chunks_exact_mut(width).zip(within..) {
+            let here = (head - within).min(end - row);
+            for within in within..within + here {
                 let stored = 2 * (within % (head / 2)) + within / (head / 2);
-                self.info.encoding.dequantise(&whole[stored * size..][..size], to);
+                each(&whole[stored * size..][..size]);
             }
-            row += count;
+            row += here;
         }
         Ok(())
     }

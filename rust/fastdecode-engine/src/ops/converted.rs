@@ -38,7 +38,7 @@ impl Converted {
         inputs: usize,
     ) {
         if format.quantises() {
-            self.quantised.fill(level, session, blocks, x, inputs);
+            self.quantised.fill(level, session, blocks, x, inputs, format);
         } else if format.rounds() {
             self.rounded.fill(level, session, blocks, x, inputs);
         }

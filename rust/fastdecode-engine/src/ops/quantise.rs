@@ -7,13 +7,13 @@
 use super::row_blocks::{BLOCK_ROWS, RowBlocks};
 use super::tile::with_rows;
 use crate::error::Result;
-use crate::weights::{CHAIN, GROUP, QUAD, ZERO, ZERO_OF_4, scale_of};
+use crate::weights::{CHAIN, Format, GROUP, QUAD, ZERO_OF_4, scale_of};
 use fastdecode_simd::{DisjointSlice, Lanes, Level, Line, ROUNDER, Session, kernel, memory};
 use std::ops::Range;
 
 /// Words of a stretch: inputs that share a scale.
 pub const WORDS: usize = CHAIN / QUAD;
-/// Words of a group of int4 weights.
+/// Words of a group of weights that share a scale.
 pub const WORDS_OF_GROUP: usize = GROUP / QUAD;
 /// Groups of a stretch.
 pub const GROUPS: usize = CHAIN / GROUP;
@@ -25,12 +25,12 @@ pub struct Quantised {
     pub words: Vec<i32>,
     /// A scale for each stretch: `stretch * height + row` of a row block.
     pub scales: Vec<f32>,
-    /// -128 times the sum of a stretch's integers, in the same places: weights are stored as bytes from 1
-    /// to 255, with 128 for zero.
+    /// `-ZERO_OF_4` times the sum of the integers of each span, `span * height + row` of a row block: weights
+    /// are stored as unsigned integers, with 8 or 128 for zero. A span is a group where the weights have
+    /// groups, and a stretch otherwise.
     pub offsets: Vec<i32>,
-    /// -8 times the sum of a group's integers, `group * height + row` of a row block: int4 weights are
-    /// stored as 0 to 15, with 8 for zero.
-    pub groups: Vec<i32>,
+    /// Spans of a row.
+    spans: usize,
     /// Words of a row.
     width: usize,
 }
@@ -40,7 +40,8 @@ struct Stretch<'a> {
     words: &'a mut [i32],
     scales: &'a mut [f32],
     offsets: &'a mut [i32],
-    groups: &'a mut [i32],
+    /// Whether offsets are those of groups.
+    groups: bool,
 }
 
 impl Quantised {
@@ -52,8 +53,7 @@ impl Quantised {
         let (words, stretches) = (inputs.div_ceil(QUAD), inputs.div_ceil(CHAIN));
         memory::room(&mut self.words, rows * words)?;
         memory::room(&mut self.scales, rows * stretches)?;
-        memory::room(&mut self.offsets, rows * stretches)?;
-        memory::room(&mut self.groups, rows * inputs.div_ceil(GROUP))?;
+        memory::room(&mut self.offsets, rows * inputs.div_ceil(GROUP))?;
         Ok(())
     }
 
@@ -63,7 +63,13 @@ impl Quantised {
         &self.words[rows.start * self.width..rows.end * self.width]
     }
 
-    /// Quantises the row blocks `x`, `inputs` wide.
+    /// The offsets of rows that make a row block.
+    #[inline(always)]
+    pub fn offsets_of(&self, rows: Range<usize>) -> &[i32] {
+        &self.offsets[rows.start * self.spans..rows.end * self.spans]
+    }
+
+    /// Quantises the row blocks `x`, `inputs` wide, for weights in `format`.
     ///
     /// # Panics
     /// If `x` has another size.
@@ -74,20 +80,21 @@ impl Quantised {
         blocks: RowBlocks,
         x: &[f32],
         inputs: usize,
+        format: Format,
     ) {
         assert_eq!(x.len(), blocks.rows() * inputs);
         let (words, stretches) = (inputs.div_ceil(QUAD), inputs.div_ceil(CHAIN));
-        let groups = inputs.div_ceil(GROUP);
-        self.width = words;
-        self.groups.resize(blocks.rows() * groups, 0);
+        let groups = format.has_groups();
+        let (spans, of_stretch) =
+            if groups { (inputs.div_ceil(GROUP), GROUPS) } else { (stretches, 1) };
+        (self.width, self.spans) = (words, spans);
         self.words.resize(blocks.rows() * words, 0);
         self.scales.resize(blocks.rows() * stretches, 0.0);
-        self.offsets.resize(blocks.rows() * stretches, 0);
-        let (to_words, to_scales, to_offsets, to_groups) = (
+        self.offsets.resize(blocks.rows() * spans, 0);
+        let (to_words, to_scales, to_offsets) = (
             DisjointSlice::new(&mut self.words),
             DisjointSlice::new(&mut self.scales),
             DisjointSlice::new(&mut self.offsets),
-            DisjointSlice::new(&mut self.groups),
         );
         // Quantising a single row takes less time than handing a part of it to another thread.
         let parts = if blocks.rows() < 2 { 1 } else { session.threads().min(stretches) };
@@ -101,15 +108,15 @@ impl Quantised {
                 let word = rows.start * words + stretch * WORDS * height;
                 let place = rows.start * stretches + stretch * height;
                 let count = (end - first).div_ceil(QUAD);
-                let group = rows.start * groups + stretch * GROUPS * height;
-                let groups = count.div_ceil(WORDS_OF_GROUP);
+                let span = rows.start * spans + stretch * of_stretch * height;
+                let here = of_stretch.min(count.div_ceil(WORDS_OF_GROUP));
                 // SAFETY: this stretch of this row block belongs to this task alone.
                 let to = unsafe {
                     Stretch {
                         words: to_words.part(word..word + count * height),
                         scales: to_scales.part(place..place + height),
-                        offsets: to_offsets.part(place..place + height),
-                        groups: to_groups.part(group..group + groups * height),
+                        offsets: to_offsets.part(span..span + here * height),
+                        groups,
                     }
                 };
                 quantise(level, from, height, to);
@@ -124,26 +131,35 @@ kernel! {
 
 #[inline(always)]
 fn quantise_body<L: Lanes>(l: L, x: &[f32], height: usize, to: Stretch<'_>) {
-    if height == 1 {
-        quantise_row(x, to);
+    if to.groups {
+        quantise_spans::<L, WORDS_OF_GROUP>(l, x, height, to);
     } else {
-        with_rows!(height, BLOCK_ROWS, quantise_rows::<L; R, 1>(l, x, to));
+        quantise_spans::<L, WORDS>(l, x, height, to);
+    }
+}
+
+/// With offsets of spans of `W` words.
+#[inline(always)]
+fn quantise_spans<L: Lanes, const W: usize>(l: L, x: &[f32], height: usize, to: Stretch<'_>) {
+    if height == 1 {
+        quantise_row::<W>(x, to);
+    } else {
+        with_rows!(height, BLOCK_ROWS, quantise_rows::<L; R, W>(l, x, to));
     }
 }
 
 /// One row, in plain loops, which the compiler vectorises well enough. Everything is exact or rounded by
 /// the same rule as in `quantise_rows`.
 #[inline(always)]
-fn quantise_row(x: &[f32], to: Stretch<'_>) {
-    let Stretch { words, scales, offsets, groups } = to;
+fn quantise_row<const W: usize>(x: &[f32], to: Stretch<'_>) {
+    let Stretch { words, scales, offsets, .. } = to;
     // Among floats without their signs the larger one has the larger bits, and NaN the largest.
     let largest = x.iter().fold(0, |largest, x| largest.max(x.to_bits() & 0x7FFF_FFFF));
     let (scale, inverse) = scale_of(f32::from_bits(largest));
-    let mut sum = 0;
-    for ((group, words), x) in
-        groups.iter_mut().zip(words.chunks_mut(WORDS_OF_GROUP)).zip(x.chunks(GROUP))
+    scales[0] = scale;
+    for ((offset, words), x) in offsets.iter_mut().zip(words.chunks_mut(W)).zip(x.chunks(W * QUAD))
     {
-        let before = sum;
+        let mut sum = 0;
         for (word, x) in words.iter_mut().zip(x.chunks(QUAD)) {
             *word = 0;
             for (i, x) in x.iter().enumerate() {
@@ -153,15 +169,14 @@ fn quantise_row(x: &[f32], to: Stretch<'_>) {
                 *word |= ((bits & 0xFF) << (8 * i)).cast_signed();
             }
         }
-        *group = -ZERO_OF_4 * (sum - before);
+        *offset = -ZERO_OF_4 * sum;
     }
-    (scales[0], offsets[0]) = (scale, -ZERO * sum);
 }
 
 /// Several rows: their elements of one input make a vector, some of whose lanes are unused.
 #[inline(always)]
-fn quantise_rows<L: Lanes, const R: usize, const N: usize>(l: L, x: &[f32], to: Stretch<'_>) {
-    let Stretch { words, scales, offsets, groups } = to;
+fn quantise_rows<L: Lanes, const R: usize, const W: usize>(l: L, x: &[f32], to: Stretch<'_>) {
+    let Stretch { words, scales, offsets, .. } = to;
     let rows = x.as_chunks::<R>().0;
     let mut largest = Line::ZERO;
     let mut sizes = l.splat(0.0);
@@ -174,10 +189,9 @@ fn quantise_rows<L: Lanes, const R: usize, const N: usize>(l: L, x: &[f32], to: 
         (*scale, *inverse) = scale_of(largest);
     }
     let (inverse, rounder) = (l.load(&inverse.0), l.splat(ROUNDER));
-    let words = words.as_chunks_mut::<R>().0.chunks_mut(WORDS_OF_GROUP);
-    let groups = groups.as_chunks_mut::<R>().0.iter_mut();
-    offsets.fill(0);
-    for ((groups, words), rows) in groups.zip(words).zip(rows.chunks(GROUP)) {
+    let words = words.as_chunks_mut::<R>().0.chunks_mut(W);
+    let offsets = offsets.as_chunks_mut::<R>().0.iter_mut();
+    for ((offsets, words), rows) in offsets.zip(words).zip(rows.chunks(W * QUAD)) {
         let mut sums = l.splat(0.0);
         for (words, rows) in words.iter_mut().zip(rows.chunks(QUAD)) {
             let mut rounded = [rounder; QUAD];
@@ -189,9 +203,8 @@ fn quantise_rows<L: Lanes, const R: usize, const N: usize>(l: L, x: &[f32], to: 
         }
         let mut exact = Line::ZERO;
         l.store(sums, &mut exact.0);
-        for ((group, offset), sum) in groups.iter_mut().zip(offsets.iter_mut()).zip(exact.0) {
-            *group = -ZERO_OF_4 * sum as i32;
-            *offset -= ZERO * sum as i32;
+        for (offset, sum) in offsets.iter_mut().zip(exact.0) {
+            *offset = -ZERO_OF_4 * sum as i32;
         }
     }
 }

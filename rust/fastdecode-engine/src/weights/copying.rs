@@ -2,9 +2,10 @@
 
 use super::elements::Elements;
 use super::file::WeightsFile;
-use super::format::{ACROSS, Format, PANEL, in_place, pack};
+use super::format::{ACROSS, Block, Format, PANEL, in_place, lines_of_group, pack, put};
 use super::store::Widest;
 use crate::error::{Error, Result};
+use crate::gguf;
 use fastdecode_simd::{DisjointSlice, LANES, Line, Session, memory};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -59,6 +60,7 @@ struct Strip {
 #[derive(Default)]
 struct Scratch {
     bytes: Vec<u8>,
+    blocks: Vec<u8>,
     unit: Vec<f32>,
     column: Vec<f32>,
 }
@@ -150,13 +152,22 @@ fn copy_units(
             }
             continue;
         };
-        let Scratch { bytes, unit, column } = scratch;
+        let kept = |source: &Source<'_>| source.kept_in(format).is_some();
+        if copy.sources.iter().all(|source| source.elements.is_none() || kept(source)) {
+            copy_blocks(copy, n, to, scratch)?;
+            continue;
+        }
+        let Scratch { bytes, unit, column, .. } = scratch;
         if let Some(panel) = in_place(format, to) {
             read_panel(copy, strided, n, panel, bytes, column)?;
         } else {
             let panel = memory::room(unit, inputs * PANEL)?;
             read_panel(copy, strided, n, panel.as_chunks_mut().0, bytes, column)?;
             pack(format, panel, to, scales.next().unwrap_or_default());
+        }
+        // Over what their values have been quantised to.
+        if copy.sources.iter().any(kept) {
+            copy_blocks(copy, n, to, scratch)?;
         }
     }
     Ok(())
@@ -261,6 +272,34 @@ fn read_panel(
     Ok(())
 }
 
+/// Puts the blocks of a GGUF file that the format holds without loss into panel `n`.
+fn copy_blocks(copy: &Copy<'_>, n: usize, to: &mut [Line], scratch: &mut Scratch) -> Result<()> {
+    let Form::Panels { format, inputs, outputs, .. } = copy.form else { return Ok(()) };
+    let first = n * PANEL;
+    let mut output = 0;
+    for (source, rows) in copy.rows(first, PANEL.min(outputs - first)) {
+        let places = output..output + rows.len();
+        output = places.end;
+        let Some((elements, encoding)) = source.kept_in(format) else { continue };
+        let elements = elements.part(rows.start * inputs..rows.end * inputs);
+        let found = elements.blocks(&mut scratch.blocks, &mut scratch.bytes)?;
+        let Some(found) = found.filter(|found| !found.is_empty()) else { continue };
+        for (row, place) in found.chunks_exact(found.len() / rows.len()).zip(places) {
+            let groups = to.chunks_exact_mut(lines_of_group(format));
+            for (block, group) in row.chunks_exact(encoding.block_bytes()).zip(groups) {
+                let Some(integers) = encoding.integers(block) else { continue };
+                if !integers.is_finite() {
+                    return Err(Error::NotFinite { name: source.name.clone() });
+                }
+                if let Some(block) = Block::of(format, &integers) {
+                    put(format, &block, place, group);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Writes the weights of some outputs, each with all its inputs, to a panel, from its output `first` on.
 fn put_columns(columns: &[f32], inputs: usize, first: usize, panel: &mut [[f32; PANEL]]) {
     /// Inputs and outputs of a square that is transposed in registers.
@@ -287,7 +326,14 @@ fn put_columns(columns: &[f32], inputs: usize, first: usize, panel: &mut [[f32; 
     }
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// The elements and how they are stored, if a format holds them without loss as they are stored.
+    fn kept_in(&self, format: Format) -> Option<(Elements<'a>, gguf::Encoding)> {
+        let elements = self.elements?;
+        let encoding = elements.in_gguf()?;
+        Block::keeps(format, encoding).then_some((elements, encoding))
+    }
+
     /// Elements from `start` on as float32, which are read into `bytes` if they are in a file.
     pub fn read(&self, start: usize, to: &mut [f32], bytes: &mut Vec<u8>) -> Result<()> {
         let Some(elements) = self.elements else {

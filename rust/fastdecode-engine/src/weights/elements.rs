@@ -2,7 +2,7 @@
 
 use super::file::WeightsFile;
 use crate::error::Result;
-use crate::gguf::{Weight, widen_halves};
+use crate::gguf::{self, Weight, widen_halves};
 use fastdecode_simd::{DisjointSlice, Session, memory};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -132,6 +132,27 @@ impl<'a> Elements<'a> {
             }
             _ => None,
         }
+    }
+
+    /// How a GGUF file stores them, if they are those of a matrix whose outputs lie one after the other there.
+    pub(super) fn in_gguf(self) -> Option<gguf::Encoding> {
+        match self {
+            Self::Gguf { weight, stored, .. } if stored || !weight.is_transposed() => {
+                Some(weight.encoding())
+            }
+            _ => None,
+        }
+    }
+
+    /// The blocks that the elements have in a GGUF file, if [`Elements::in_gguf`] says how they are stored:
+    /// whole outputs, in the engine's order.
+    pub(super) fn blocks<'b>(
+        self,
+        to: &'b mut Vec<u8>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Option<&'b [u8]>> {
+        let Self::Gguf { file, weight, start, count, .. } = self else { return Ok(None) };
+        weight.blocks(start, count, to, buffer).map(Some).map_err(|error| file.failed(error))
     }
 
     /// The elements as float32; those of a file are read by way of `buffer`, by this thread.

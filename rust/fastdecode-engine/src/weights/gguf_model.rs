@@ -66,3 +66,6 @@ impl GgufModel {
         tensors
     }
 }
+
+#[cfg(test)]
+mod tests;

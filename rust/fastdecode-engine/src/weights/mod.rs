@@ -9,6 +9,7 @@ mod gguf_model;
 mod packed;
 mod packing;
 mod places;
+mod storage;
 mod store;
 mod tensors;
 
@@ -18,13 +19,14 @@ pub use elements::{Elements, Encoding};
 pub use file::WeightsFile;
 pub use format::Format;
 pub(crate) use format::{
-    ACROSS, CHAIN, GROUP, GROUP_LINES, LEAST_OF_BFLOAT16, PAIR, PANEL, QUAD, ZERO, ZERO_OF_4,
-    element, rounded_bits, scale_of,
+    ACROSS, CHAIN, GROUP, LEAST_OF_BFLOAT16, LINES_OF_4, LINES_OF_8, PAIR, PANEL, QUAD, ZERO,
+    ZERO_OF_4, element, rounded_bits, scale_of,
 };
 #[cfg(test)]
-pub(crate) use format::{integer_and_scale, pack};
+pub(crate) use format::{pack, parts};
 pub use gguf_model::GgufModel;
 pub use packed::{LAYOUT, Packed, PackedError, PackedFile};
 pub(crate) use packing::{Packing, Part};
+pub use storage::Storage;
 pub(crate) use store::{Matrix, MatrixView, Table, Vector, Weights, Widest};
 pub use tensors::{Tensor, Tensors};

@@ -5,6 +5,7 @@ use super::elements::Elements;
 use super::format::{ACROSS, Format, PANEL};
 use super::packed::{PackedError, PackedFile};
 use super::places::{Contents, Kind, Place, size};
+use super::storage::Storage;
 use super::store::{Matrix, Table, Vector, Weights, Widest};
 use super::tensors::Tensors;
 use crate::arena::Arena;
@@ -23,6 +24,7 @@ use std::ops::Range;
 pub(crate) struct Packing<'a> {
     origin: Origin<'a>,
     prefix: &'static str,
+    storage: Storage,
     lines: usize,
     copies: Vec<Copy<'a>>,
     contents: Contents,
@@ -71,18 +73,18 @@ const ELEMENTS_OF_LINE: u64 = 512;
 
 impl<'a> Packing<'a> {
     /// A packing of tensors whose names may have `prefix`.
-    pub fn new(tensors: &'a Tensors<'a>, prefix: &'static str) -> Self {
-        Self::of(Origin::Tensors(tensors), prefix)
+    pub fn new(tensors: &'a Tensors<'a>, prefix: &'static str, storage: Storage) -> Self {
+        Self::of(Origin::Tensors(tensors), prefix, storage)
     }
 
     /// A packing of a model that is packed already.
     pub fn of_packed(file: &'a PackedFile) -> Self {
-        Self::of(Origin::Packed(file), "")
+        Self::of(Origin::Packed(file), "", file.storage())
     }
 
-    fn of(origin: Origin<'a>, prefix: &'static str) -> Self {
+    fn of(origin: Origin<'a>, prefix: &'static str, storage: Storage) -> Self {
         let contents = Contents::default();
-        Self { origin, prefix, lines: 0, copies: Vec::new(), contents, mismatch: None }
+        Self { origin, prefix, storage, lines: 0, copies: Vec::new(), contents, mismatch: None }
     }
 
     /// A vector of `width` floats.
@@ -137,7 +139,7 @@ impl<'a> Packing<'a> {
         Ok(Table { lines, width })
     }
 
-    /// The matrix of a linear layer, in this format.
+    /// The matrix of a linear layer, in this format, unless the storage says otherwise.
     ///
     /// # Errors
     /// As [`Packing::vector`].
@@ -165,7 +167,7 @@ impl<'a> Packing<'a> {
     }
 
     /// The matrix of a linear layer whose outputs several tensors provide, one part after the other, each
-    /// of shape (outputs, inputs).
+    /// of shape (outputs, inputs), in the format that [`Packing::matrix`] gives.
     ///
     /// # Errors
     /// As [`Packing::vector`].
@@ -225,7 +227,10 @@ impl<'a> Packing<'a> {
         [inputs, outputs]: [usize; 2],
         format: Format,
     ) -> Matrix {
-        let format = self.format_here(format);
+        let rows = orientation == Orientation::OutputsByInputs;
+        let elements = sources.iter().filter_map(|source| source.elements);
+        let encodings = elements.map(|elements| elements.in_gguf().filter(|_| rows));
+        let format = self.format_here(self.storage.format_of(format, encodings));
         let panels = outputs.div_ceil(PANEL);
         let lines = panels.saturating_mul(format.panel_lines(inputs));
         let form = Form::Panels { format, orientation, inputs, outputs };

@@ -59,5 +59,6 @@ fn to_name<S: Serializer>(format: &Format, to: S) -> Result<S::Ok, S::Error> {
 
 fn from_name<'de, D: Deserializer<'de>>(from: D) -> Result<Format, D::Error> {
     let name = Cow::<str>::deserialize(from)?;
-    name.parse().map_err(|_| de::Error::custom(format!("unknown number format {name:?}")))
+    let found = Format::ALL.into_iter().chain(Format::OF_FILES).find(|x| x.name() == name);
+    found.ok_or_else(|| de::Error::custom(format!("unknown number format {name:?}")))
 }

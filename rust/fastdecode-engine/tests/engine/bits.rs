@@ -26,6 +26,8 @@ fn golden_digests_on_every_level_and_number_of_threads() {
         (Format::BFloat16Weights, "bfloat16/1", 0xfb1a_dfa3_1db2_dbe2),
         (Format::Int8, "int8/1", 0x9213_83c5_7561_6f31),
         (Format::Int4, "int4/1", 0x4578_a3c4_b9d9_cfe8),
+        (Format::Int4Offsets, "int4_offsets/1", 0x5e3e_8990_de58_ab69),
+        (Format::Int8Groups, "int8_groups/1", 0x0871_0722_af5d_dc62),
     ] {
         assert_eq!(format.definition(), definition);
         for level in Level::available() {
@@ -59,7 +61,8 @@ fn bfloat16_weights_are_float32_with_rounded_weights() {
 
 #[test]
 fn integers_in_any_batch_and_token_by_token() {
-    for format in [Format::BFloat16, Format::Int8, Format::Int4] {
+    let formats = Format::ALL.into_iter().chain(Format::OF_FILES);
+    for format in formats.filter(|format| *format != Format::Float32) {
         let model = Arc::new(model_of(format, Level::detect(), 2));
         let rows: Vec<Vec<u32>> = (0..15).map(|row| tokens(row, 3 + 4 * row)).collect();
         let mut batch = Batch::new(Arc::clone(&model));

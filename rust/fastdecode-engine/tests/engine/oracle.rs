@@ -111,8 +111,8 @@ fn stored(format: Format) -> Named {
         }
         let columns = shape[1];
         match format {
-            // The quantiser of int4 has tests of its own, in `weights::four_bits`.
-            Format::Float32 | Format::Int4 => {}
+            // The quantisers of the formats in groups have tests of their own, in `weights::format`.
+            Format::Float32 | Format::Int4 | Format::Int4Offsets | Format::Int8Groups => {}
             Format::BFloat16 | Format::BFloat16Weights => {
                 for x in x {
                     *x = half::bf16::from_f32(*x).to_f32();

@@ -38,7 +38,7 @@ fn a_packed_model_is_the_same_model() {
     for format in Format::ALL {
         let model = model_of(format, Level::detect(), 2);
         let again = scratch.again(&model, &config_json());
-        assert_eq!(again.format(), format);
+        assert_eq!(again.storage(), format.into());
         assert_eq!(again.weights_as_bytes(), model.weights_as_bytes());
         let row = tokens(1, CONTEXT);
         assert_eq!(logits(&again, &row), logits(&model, &row));

@@ -37,7 +37,7 @@ fn every_byte_before_the_weights_changed() {
             // Only the padding before the weights belongs to nothing.
             if let Ok(model) = scratch.load() {
                 assert_eq!(whole[at], 0, "byte {at}");
-                assert_eq!(model.format(), Format::Int8);
+                assert_eq!(model.storage(), Format::Int8.into());
             }
         }
     }

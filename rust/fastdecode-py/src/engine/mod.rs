@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fastdecode_engine::{
-    Batch, Config, Elements, Error, Format, Model, Result, Sequence, Tensor, Tensors, Wanted,
-    Workspace,
+    Batch, Config, Elements, Error, Format, Model, Result, Sequence, Storage, Tensor, Tensors,
+    Wanted, Workspace,
 };
 use fastdecode_simd::memory;
 use half::f16;
@@ -74,8 +74,9 @@ impl NativeModel {
     /// file : GgufFile, str or path
     ///     The file, or where it is.
     /// dtype : str
-    ///     The number format of the weights in memory, as for `from_folder`. Quantised
-    ///     weights are widened to float32 first.
+    ///     The number format of the weights in memory. "gguf" keeps them as they are in the file where the
+    ///     engine has a format for them. "float32" and "bfloat16" convert all weights; "int8" and "int4" those
+    ///     that are not in the file with as few bits.
     ///
     /// Raises
     /// ------
@@ -87,15 +88,16 @@ impl NativeModel {
     /// MemoryError
     ///     If the system refuses memory for the weights.
     #[staticmethod]
-    #[pyo3(signature = (file, dtype=Given::DEFAULT), text_signature = "(file, dtype='float32')")]
+    #[pyo3(signature = (file, dtype=Given::DEFAULT), text_signature = "(file, dtype='gguf')")]
     fn from_gguf(py: Python<'_>, file: &Bound<'_, PyAny>, dtype: Given<'_, '_>) -> PyResult<Self> {
-        let format = format_of(dtype)?;
+        let name = cut(dtype.or("dtype", Storage::AsInFile.name().to_owned())?);
+        let storage = Storage::of_gguf(&name).map_err(exception)?;
         let model = if let Ok(file) = file.cast::<GgufFile>() {
             let file = file.get();
-            detached(py, || Model::from_open_gguf(file.model(), format))?
+            detached(py, || Model::from_open_gguf(file.model(), storage))?
         } else {
             let path: PathBuf = arguments::read(file, "file")?;
-            detached(py, || Model::from_gguf(&path, format))?
+            detached(py, || Model::from_gguf(&path, storage))?
         };
         Ok(Self { model: Arc::new(model) })
     }
@@ -267,17 +269,18 @@ impl NativeModel {
         self.model.bytes()
     }
 
-    /// The number format of the weights in memory; see `from_folder`.
+    /// The number format of the weights in memory, one of those of `from_folder`, or "gguf" where they are
+    /// stored as in the GGUF file.
     #[getter]
     fn dtype(&self) -> &'static str {
-        self.model.format().name()
+        self.model.storage().name()
     }
 
     /// The number of the format's definition, "int8/1". Where it is the same, so are the logits of the
     /// same weights and tokens, to the last bit.
     #[getter]
     fn definition(&self) -> &'static str {
-        self.model.format().definition()
+        self.model.storage().definition()
     }
 
     /// The most threads that it runs on.

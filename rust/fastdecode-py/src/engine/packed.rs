@@ -57,16 +57,16 @@ impl PackedFile {
         self.file.length()
     }
 
-    /// The number format of its weights: "float32", "bfloat16", "int8" or "int4".
+    /// The number format of its weights; see `NativeModel.dtype`.
     #[getter]
     fn dtype(&self) -> &'static str {
-        self.file.format().name()
+        self.file.storage().name()
     }
 
     /// The number of the format's definition, "int8/1".
     #[getter]
     fn definition(&self) -> &'static str {
-        self.file.format().definition()
+        self.file.storage().definition()
     }
 
     /// What the model was packed from, as whoever packed it has put it.

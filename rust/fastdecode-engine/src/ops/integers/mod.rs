@@ -16,7 +16,7 @@ trait Dots: Copy {
     type L: Lanes;
     /// Sixteen sums of 32 bits.
     type I: Copy;
-    /// A line of weights, prepared for the products.
+    /// A line of weights of eight bits, prepared for the products.
     type W: Copy;
     /// A line of weights of four bits, half of it prepared for the products.
     type Nibbles: Copy;
@@ -25,20 +25,23 @@ trait Dots: Copy {
     /// Rows in a register tile.
     const ROWS: usize;
     /// Rows in a register tile that has twice as many sums.
-    const ROWS_OF_4: usize;
+    const ROWS_OF_GROUPS: usize;
 
     fn lanes(self) -> Self::L;
-    /// The initial sums of a row with this offset.
+    /// Sums of zero.
+    fn zeros(self) -> Self::I;
+    /// The initial sums of a row of which this is `-ZERO` times the sum of the integers.
     fn start(self, offset: i32) -> Self::I;
+    /// Bytes of which `ZERO` stands for zero.
     fn weights(self, line: &Line) -> Self::W;
     /// Adds four products to each sum.
     fn dot(self, sums: Self::I, weights: Self::W, word: i32) -> Self::I;
-    /// The initial sums of a row with this offset, for weights of four bits.
+    /// The initial sums of a row of which this is `-ZERO_OF_4` times the sum of the integers.
     fn start_of_4(self, offset: i32) -> Self::I;
-    /// The low four bits of the bytes of a line, and the high ones.
+    /// The low four bits of the bytes of a line, and the high ones, of which `ZERO_OF_4` stands for zero.
     fn nibbles(self, line: &Line) -> [Self::Nibbles; 2];
-    /// A line of bytes below 16.
-    fn wide_nibbles(self, line: &Line) -> Self::Nibbles;
+    /// The same where 0 stands for zero.
+    fn plain_nibbles(self, line: &Line) -> [Self::Nibbles; 2];
     /// Adds four products to each sum.
     fn dot_of_4(self, sums: Self::I, weights: Self::Nibbles, word: i32) -> Self::I;
     fn floats(self, sums: Self::I) -> <Self::L as Lanes>::V;
@@ -47,15 +50,19 @@ trait Dots: Copy {
 impl Dots for Portable {
     type L = Self;
     type I = [i32; LANES];
-    type W = [u8; 4 * LANES];
-    type Nibbles = [u8; 4 * LANES];
+    type W = [i8; 4 * LANES];
+    type Nibbles = [i8; 4 * LANES];
     const ACROSS: usize = 1;
     const ROWS: usize = 4;
-    const ROWS_OF_4: usize = 2;
+    const ROWS_OF_GROUPS: usize = 2;
 
     #[inline(always)]
     fn lanes(self) -> Self {
         self
+    }
+    #[inline(always)]
+    fn zeros(self) -> Self::I {
+        [0; LANES]
     }
     #[inline(always)]
     fn start(self, _offset: i32) -> Self::I {
@@ -63,11 +70,16 @@ impl Dots for Portable {
     }
     #[inline(always)]
     fn weights(self, line: &Line) -> Self::W {
-        *line.bytes()
+        line.bytes().map(|byte| byte.wrapping_sub(ZERO as u8).cast_signed())
     }
     #[inline(always)]
-    fn dot(self, sums: Self::I, weights: Self::W, word: i32) -> Self::I {
-        dot_of::<ZERO>(sums, &weights, word)
+    fn dot(self, mut sums: Self::I, weights: Self::W, word: i32) -> Self::I {
+        for (sum, weights) in sums.iter_mut().zip(weights.as_chunks::<4>().0) {
+            for (j, weight) in weights.iter().enumerate() {
+                *sum += i32::from(*weight) * (word << (24 - 8 * j) >> 24);
+            }
+        }
+        sums
     }
     #[inline(always)]
     fn start_of_4(self, _offset: i32) -> Self::I {
@@ -75,16 +87,18 @@ impl Dots for Portable {
     }
     #[inline(always)]
     fn nibbles(self, line: &Line) -> [Self::Nibbles; 2] {
-        let bytes = *line.bytes();
-        [bytes.map(|byte| byte & 0xF), bytes.map(|byte| byte >> 4)]
+        let less = |nibbles: Self::Nibbles| nibbles.map(|nibble| nibble - ZERO_OF_4 as i8);
+        self.plain_nibbles(line).map(less)
     }
     #[inline(always)]
-    fn wide_nibbles(self, line: &Line) -> Self::Nibbles {
-        *line.bytes()
+    fn plain_nibbles(self, line: &Line) -> [Self::Nibbles; 2] {
+        let bytes = *line.bytes();
+        let signed = u8::cast_signed;
+        [bytes.map(|byte| signed(byte & 0xF)), bytes.map(|byte| signed(byte >> 4))]
     }
     #[inline(always)]
     fn dot_of_4(self, sums: Self::I, weights: Self::Nibbles, word: i32) -> Self::I {
-        dot_of::<ZERO_OF_4>(sums, &weights, word)
+        self.dot(sums, weights, word)
     }
     #[inline(always)]
     fn floats(self, sums: Self::I) -> [f32; LANES] {
@@ -92,32 +106,21 @@ impl Dots for Portable {
     }
 }
 
-/// Adds the products of four bytes less `Z` with the four of a word to each sum.
-#[inline(always)]
-fn dot_of<const Z: i32>(
-    mut sums: [i32; LANES],
-    weights: &[u8; 4 * LANES],
-    word: i32,
-) -> [i32; LANES] {
-    for (sum, bytes) in sums.iter_mut().zip(weights.as_chunks::<4>().0) {
-        for (j, byte) in bytes.iter().enumerate() {
-            *sum += (i32::from(*byte) - Z) * (word << (24 - 8 * j) >> 24);
-        }
-    }
-    sums
-}
-
-mod int4;
+mod groups;
 mod int8;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod stretch;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+
+use groups::{Int4, Int4Offsets, Int8Groups};
+use int8::Int8;
 
 /// A kernel's body, compiled with these features.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! compiled {
-    ($features:literal, fn $name:ident with $dots:ty, $body:path) => {
+    ($features:literal, fn $name:ident with $dots:ty, $products:ty) => {
         #[target_feature(enable = $features)]
         fn $name(
             panel: Panel<'_>,
@@ -127,14 +130,15 @@ macro_rules! compiled {
             sums: &mut [Sums],
         ) {
             // SAFETY: this function is compiled for the type's features, and called where they exist.
-            $body(unsafe { <$dots>::new() }, panel, blocks, group, x, sums);
+            let dots = unsafe { <$dots>::new() };
+            stretch::body::<_, $products>(dots, panel, blocks, group, x, sums);
         }
     };
 }
 
 /// A kernel that multiplies a panel with several row blocks, for each instruction set.
 macro_rules! dots {
-    ($(#[$doc:meta])* fn $name:ident = $body:path) => {
+    ($(#[$doc:meta])* fn $name:ident = $products:ty) => {
         $(#[$doc])*
         pub(crate) fn $name(
             level: Level,
@@ -146,11 +150,11 @@ macro_rules! dots {
         ) {
             #[cfg(target_arch = "x86_64")]
             {
-                compiled!("avx2,fma,bmi1,bmi2,lzcnt,popcnt", fn avx2 with fastdecode_simd::Avx2, $body);
+                compiled!("avx2,fma,bmi1,bmi2,lzcnt,popcnt", fn avx2 with fastdecode_simd::Avx2, $products);
                 compiled!(
                     "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt",
                     fn vnni with x86::Vnni,
-                        $body
+                        $products
                 );
                 match level.kind() {
                     LevelKind::Avx512 if is_x86_feature_detected!("avx512vnni") => {
@@ -159,25 +163,25 @@ macro_rules! dots {
                     }
                     // SAFETY: as above; a machine with AVX-512 has AVX2 and FMA.
                     LevelKind::Avx2 | LevelKind::Avx512 => unsafe { avx2(panel, blocks, group, x, sums) },
-                    LevelKind::Portable => $body(Portable, panel, blocks, group, x, sums),
+                    LevelKind::Portable => stretch::body::<_, $products>(Portable, panel, blocks, group, x, sums),
                 }
             }
             #[cfg(target_arch = "aarch64")]
             {
-                compiled!("dotprod", fn sdot with neon::Sdot, $body);
+                compiled!("dotprod", fn sdot with neon::Sdot, $products);
                 match level.kind() {
                     LevelKind::Neon if std::arch::is_aarch64_feature_detected!("dotprod") => {
                         // SAFETY: the dot products were found.
                         unsafe { sdot(panel, blocks, group, x, sums) }
                     }
-                    LevelKind::Neon => $body(fastdecode_simd::Neon, panel, blocks, group, x, sums),
-                    LevelKind::Portable => $body(Portable, panel, blocks, group, x, sums),
+                    LevelKind::Neon => stretch::body::<_, $products>(fastdecode_simd::Neon, panel, blocks, group, x, sums),
+                    LevelKind::Portable => stretch::body::<_, $products>(Portable, panel, blocks, group, x, sums),
                 }
             }
             #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
             {
                 let LevelKind::Portable = level.kind();
-                $body(Portable, panel, blocks, group, x, sums);
+                stretch::body::<_, $products>(Portable, panel, blocks, group, x, sums);
             }
         }
     };
@@ -185,10 +189,20 @@ macro_rules! dots {
 
 dots! {
     /// Multiplies a panel of int8 weights with several row blocks.
-    fn int8 = int8::body
+    fn int8 = Int8
 }
 
 dots! {
     /// Multiplies a panel of int4 weights with several row blocks.
-    fn int4 = int4::body
+    fn int4 = Int4
+}
+
+dots! {
+    /// Multiplies a panel of int4 weights with offsets with several row blocks.
+    fn int4_offsets = Int4Offsets
+}
+
+dots! {
+    /// Multiplies a panel of int8 weights in groups with several row blocks.
+    fn int8_groups = Int8Groups
 }

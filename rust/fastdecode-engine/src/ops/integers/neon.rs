@@ -1,12 +1,13 @@
 //! NEON, with the dot products of Armv8.2 and without.
 //!
 //! Both multiply signed bytes by signed ones. A byte of the weights with its highest bit flipped is the
-//! weight itself as a signed byte: at least -127, so that the sum of two products fits in 16 bits.
+//! weight itself as a signed byte. The sum of two products fits in 16 bits, since the other factors are at least
+//! -127.
 
 // SAFETY of every block in this module: the intrinsics need nothing but NEON, which the target has, and a
 // `Sdot` is made only by `new`, whose caller has made sure of the dot products. Loads are unaligned ones over
 // references to 64 bytes.
-use super::{Dots, Line};
+use super::{Dots, Line, ZERO_OF_4};
 use fastdecode_simd::Neon;
 use std::arch::aarch64::{
     float32x4_t, int8x16_t, int32x4_t, vandq_u8, vcvtq_f32_s32, vdupq_n_s8, vdupq_n_s32,
@@ -28,26 +29,15 @@ impl Sdot {
     }
 }
 
-/// Bytes less 8, as signed ones.
+/// Nibbles less `zero`, as signed bytes.
 #[inline(always)]
-fn signed_bytes(line: &Line) -> [int8x16_t; 4] {
-    let from = line.bytes().as_ptr();
-    // SAFETY: see the head of the module.
-    let one = |i: usize| unsafe {
-        vsubq_s8(vreinterpretq_s8_u8(vld1q_u8(from.add(16 * i))), vdupq_n_s8(8))
-    };
-    [one(0), one(1), one(2), one(3)]
-}
-
-/// Nibbles less 8, as signed bytes.
-#[inline(always)]
-fn signed_nibbles(line: &Line) -> [[int8x16_t; 4]; 2] {
+fn signed_nibbles(line: &Line, zero: i8) -> [[int8x16_t; 4]; 2] {
     let from = line.bytes().as_ptr();
     // SAFETY: see the head of the module.
     let one = |i: usize, high: bool| unsafe {
         let bytes = vld1q_u8(from.add(16 * i));
         let bytes = if high { vshrq_n_u8::<4>(bytes) } else { vandq_u8(bytes, vdupq_n_u8(0xF)) };
-        vsubq_s8(vreinterpretq_s8_u8(bytes), vdupq_n_s8(8))
+        vsubq_s8(vreinterpretq_s8_u8(bytes), vdupq_n_s8(zero))
     };
     let all = |high| [one(0, high), one(1, high), one(2, high), one(3, high)];
     [all(false), all(true)]
@@ -91,7 +81,7 @@ fn in_pairs(_: Neon, sum: int32x4_t, weights: int8x16_t, word: i32) -> int32x4_t
 }
 
 macro_rules! dots {
-    ($name:ident, $dot:ident, $rows:literal, $rows_of_4:literal) => {
+    ($name:ident, $dot:ident, $rows:literal, $rows_of_groups:literal) => {
         impl Dots for $name {
             type L = Neon;
             type I = [int32x4_t; 4];
@@ -99,16 +89,20 @@ macro_rules! dots {
             type Nibbles = [int8x16_t; 4];
             const ACROSS: usize = 1;
             const ROWS: usize = $rows;
-            const ROWS_OF_4: usize = $rows_of_4;
+            const ROWS_OF_GROUPS: usize = $rows_of_groups;
 
             #[inline(always)]
             fn lanes(self) -> Neon {
                 Neon
             }
             #[inline(always)]
-            fn start(self, _offset: i32) -> Self::I {
+            fn zeros(self) -> Self::I {
                 // SAFETY: see the head of the module.
                 unsafe { [vdupq_n_s32(0); 4] }
+            }
+            #[inline(always)]
+            fn start(self, _offset: i32) -> Self::I {
+                self.zeros()
             }
             #[inline(always)]
             fn weights(self, line: &Line) -> Self::W {
@@ -130,11 +124,11 @@ macro_rules! dots {
             }
             #[inline(always)]
             fn nibbles(self, line: &Line) -> [Self::Nibbles; 2] {
-                signed_nibbles(line)
+                signed_nibbles(line, ZERO_OF_4 as i8)
             }
             #[inline(always)]
-            fn wide_nibbles(self, line: &Line) -> Self::Nibbles {
-                signed_bytes(line)
+            fn plain_nibbles(self, line: &Line) -> [Self::Nibbles; 2] {
+                signed_nibbles(line, 0)
             }
             #[inline(always)]
             fn dot_of_4(self, sums: Self::I, weights: Self::Nibbles, word: i32) -> Self::I {

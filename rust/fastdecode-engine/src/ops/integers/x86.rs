@@ -34,11 +34,15 @@ impl Dots for Vnni {
     type Nibbles = __m512i;
     const ACROSS: usize = 2;
     const ROWS: usize = 12;
-    const ROWS_OF_4: usize = 6;
+    const ROWS_OF_GROUPS: usize = 6;
 
     #[inline(always)]
     fn lanes(self) -> Avx512 {
         self.0
+    }
+    #[inline(always)]
+    fn zeros(self) -> __m512i {
+        self.start(0)
     }
     #[inline(always)]
     fn start(self, offset: i32) -> __m512i {
@@ -69,8 +73,8 @@ impl Dots for Vnni {
         }
     }
     #[inline(always)]
-    fn wide_nibbles(self, line: &Line) -> __m512i {
-        self.weights(line)
+    fn plain_nibbles(self, line: &Line) -> [__m512i; 2] {
+        self.nibbles(line)
     }
     #[inline(always)]
     fn dot_of_4(self, sums: __m512i, weights: __m512i, word: i32) -> __m512i {
@@ -87,22 +91,26 @@ impl Dots for Avx2 {
     type L = Self;
     type I = [__m256i; 2];
     /// The absolute values, and the signed ones: the instruction multiplies unsigned bytes by signed ones,
-    /// and twice 127 * 127 fits in its 16 bits.
+    /// and twice 128 * 127 fits in its 16 bits.
     type W = [[__m256i; 2]; 2];
     /// Unsigned bytes: twice 15 * 127 fits in the 16 bits as well.
     type Nibbles = [__m256i; 2];
     const ACROSS: usize = 1;
     const ROWS: usize = 4;
-    const ROWS_OF_4: usize = 2;
+    const ROWS_OF_GROUPS: usize = 2;
 
     #[inline(always)]
     fn lanes(self) -> Self {
         self
     }
     #[inline(always)]
-    fn start(self, _offset: i32) -> Self::I {
+    fn zeros(self) -> Self::I {
         // SAFETY: see the head of the module.
         [unsafe { _mm256_setzero_si256() }; 2]
+    }
+    #[inline(always)]
+    fn start(self, _offset: i32) -> Self::I {
+        self.zeros()
     }
     #[inline(always)]
     fn weights(self, line: &Line) -> Self::W {
@@ -151,15 +159,8 @@ impl Dots for Avx2 {
         }
     }
     #[inline(always)]
-    fn wide_nibbles(self, line: &Line) -> Self::Nibbles {
-        let bytes = line.bytes();
-        // SAFETY: see the head of the module.
-        unsafe {
-            [
-                _mm256_loadu_si256(bytes.as_ptr().cast()),
-                _mm256_loadu_si256(bytes[32..].as_ptr().cast()),
-            ]
-        }
+    fn plain_nibbles(self, line: &Line) -> [Self::Nibbles; 2] {
+        self.nibbles(line)
     }
     #[inline(always)]
     fn dot_of_4(self, sums: Self::I, weights: Self::Nibbles, word: i32) -> Self::I {

@@ -153,6 +153,12 @@ fn through<const MOST: usize>(
             }
             Format::Int8 => integers::int8(level, panel, blocks, of, &converted.quantised, sums),
             Format::Int4 => integers::int4(level, panel, blocks, of, &converted.quantised, sums),
+            Format::Int4Offsets => {
+                integers::int4_offsets(level, panel, blocks, of, &converted.quantised, sums);
+            }
+            Format::Int8Groups => {
+                integers::int8_groups(level, panel, blocks, of, &converted.quantised, sums);
+            }
         }
         for (block, sums) in group.zip(sums) {
             finish(level, panel, blocks.range(block), sums, target);

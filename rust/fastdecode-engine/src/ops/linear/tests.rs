@@ -3,8 +3,7 @@ use crate::ops::converted::Converted;
 use crate::ops::panel::Operands;
 use crate::ops::row_blocks::RowBlocks;
 use crate::weights::{
-    ACROSS, CHAIN, Format, GROUP, MatrixView, PANEL, element, integer_and_scale, pack,
-    rounded_bits, scale_of,
+    ACROSS, CHAIN, Format, GROUP, MatrixView, PANEL, element, pack, parts, rounded_bits, scale_of,
 };
 use fastdecode_core::philox::philox4x32;
 use fastdecode_simd::{Level, Line, Pool};
@@ -81,17 +80,21 @@ impl Layer {
             let first = stretch * CHAIN;
             let largest = x.iter().fold(0.0f32, |a, x| a.max(x.abs()));
             let (scale, inverse) = scale_of(largest);
-            if self.format == Format::Int4 {
+            if self.format.has_groups() {
                 let mut total = 0.0f32;
                 for (group, x) in x.chunks(GROUP).enumerate() {
-                    let (mut dot, mut of_weights) = (0, 0.0);
+                    let (mut dot, mut sum) = (0, 0);
+                    let at = first + group * GROUP;
                     for (i, x) in x.iter().enumerate() {
-                        let integer;
-                        (integer, of_weights) =
-                            integer_and_scale(lines, first + group * GROUP + i, lane);
-                        dot += integer * (x * inverse).round_ties_even() as i32;
+                        let x = (x * inverse).round_ties_even() as i32;
+                        dot += parts(self.format, lines, at + i, lane).0 * x;
+                        sum += x;
                     }
+                    let (_, of_weights, offset) = parts(self.format, lines, at, lane);
                     total = (dot as f32).mul_add(of_weights, total);
+                    if self.format == Format::Int4Offsets {
+                        total = (sum as f32).mul_add(offset, total);
+                    }
                 }
                 sum = total.mul_add(scale, sum);
             } else if self.format == Format::Int8 {
@@ -129,7 +132,7 @@ proptest! {
         rows in 1usize..64,
         inputs in 1usize..400,
         outputs in 1usize..80,
-        format in prop::sample::select(Format::ALL.to_vec()),
+        format in prop::sample::select([&Format::ALL[..], &Format::OF_FILES].concat()),
     ) {
         let layer = Layer::new(format, inputs, outputs);
         let x: Vec<f32> = (0..rows * inputs).map(|i| noise(i, 2000) * 3.0).collect();
@@ -150,8 +153,8 @@ proptest! {
 #[test]
 fn integers_at_their_ends_do_not_overflow() {
     for level in Level::available() {
-        for (format, sign) in
-            [(Format::Int8, 1.0), (Format::Int8, -1.0), (Format::Int4, 1.0), (Format::Int4, -1.0)]
+        let formats = [Format::Int8, Format::Int4, Format::Int4Offsets, Format::Int8Groups];
+        for (format, sign) in formats.into_iter().flat_map(|format| [(format, 1.0), (format, -1.0)])
         {
             let (inputs, outputs) = (3072, 32);
             let mut layer = Layer::new(format, inputs, outputs);
@@ -163,10 +166,39 @@ fn integers_at_their_ends_do_not_overflow() {
     }
 }
 
+/// Bytes and nibbles of all ones or zeros, which a file may have, and which no quantiser gives.
+#[test]
+fn every_integer_of_a_file_is_multiplied_exactly() {
+    let (inputs, outputs) = (416, 32);
+    let x: Vec<f32> = (0..inputs).map(|i| if i % 3 == 0 { -127.0 } else { 127.0 }).collect();
+    for format in [Format::Int4, Format::Int4Offsets, Format::Int8Groups] {
+        for (byte, half) in [(0x00, 0x3C00u32), (0xFF, 0x3C00), (0x80, 0xBC00), (0x7F, 0x4000)] {
+            let mut layer = Layer::new(format, inputs, outputs);
+            let size = format.panel_lines(GROUP);
+            let integers = size - 1 - usize::from(format == Format::Int4Offsets);
+            for group in layer.weights.chunks_mut(size) {
+                let (bytes, halves) = group.split_at_mut(integers);
+                for line in bytes {
+                    line.bytes_mut().fill(byte);
+                }
+                for line in halves {
+                    line.words_mut().fill(half << 16 | half);
+                }
+            }
+            let expected: Vec<f32> = (0..outputs).map(|output| layer.plain(&x, output)).collect();
+            for level in Level::available() {
+                assert_eq!(layer.run(level, 1, &x, 1), expected, "{format:?} {byte} {level:?}");
+                let (rows, together) = (7, x.repeat(7));
+                assert_eq!(layer.run(level, 1, &together, rows), expected.repeat(7), "{format:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_not_finite_shows_in_its_own_row() {
     for level in Level::available() {
-        for format in Format::ALL {
+        for format in Format::ALL.into_iter().chain(Format::OF_FILES) {
             for bad in [f32::NAN, f32::INFINITY] {
                 let (rows, inputs) = (14, 130);
                 let layer = Layer::new(format, inputs, 40);

@@ -1,11 +1,7 @@
-//! Panels of int4 weights.
-//!
-//! A group is 32 inputs of a panel's 32 outputs. Line `ACROSS * i + vector` has the inputs 8i to 8i + 3 of
-//! sixteen outputs in the low four bits of its bytes, four inputs of an output after each other, and the
-//! inputs 8i + 4 to 8i + 7 in the high ones. The last line has the scales, in float16: those of the first
-//! sixteen outputs in the low halves of its words.
+//! The quantiser of int4 weights.
 
-use super::{ACROSS, GROUP, GROUP_LINES, PANEL, QUAD, ZERO_OF_4};
+use super::groups::{LARGEST, LINES_OF_4};
+use super::{ACROSS, GROUP, PANEL, QUAD, ZERO_OF_4};
 use fastdecode_simd::{LANES, Line, ROUNDER};
 use half::f16;
 
@@ -15,6 +11,9 @@ const MOST: f32 = 7.0;
 /// The values, in units of the scale, that the weight of the largest size is mapped to in the candidates. They
 /// are negative, whatever its sign, because there is one more negative integer than positive ones.
 const TRIED: [f32; 7] = [-8.75, -8.35, -8.0, -7.7, -7.4, -7.1, -6.8];
+
+/// Lines of a group.
+const GROUP_LINES: usize = LINES_OF_4 + 1;
 
 /// Packs the panel `rows`, which has 32 outputs for each input.
 ///
@@ -92,35 +91,21 @@ fn scales_of(rows: &[[f32; PANEL]]) -> [f16; PANEL] {
     best.map(|best| f16::from_f32(best.clamp(-LARGEST, LARGEST)))
 }
 
-/// The largest scale.
-const LARGEST: f32 = 65504.0;
-
-/// One weight of a packed panel, widened.
-pub(super) fn element(lines: &[Line], k: usize, output: usize) -> f32 {
-    let (integer, scale) = integer_and_scale(lines, k, output);
-    integer as f32 * scale
-}
-
-/// The integer of a weight of a packed panel, and the scale of its group.
-pub(crate) fn integer_and_scale(lines: &[Line], k: usize, output: usize) -> (i32, f32) {
-    let group = &lines[k / GROUP * GROUP_LINES..][..GROUP_LINES];
-    let (vector, lane, k) = (output / LANES, output % LANES, k % GROUP);
-    let byte = group[k / (2 * QUAD) * ACROSS + vector].bytes()[lane * QUAD + k % QUAD];
-    let nibble = if (k / QUAD).is_multiple_of(2) { byte & 0xF } else { byte >> 4 };
-    let word = group[GROUP_LINES - 1].words()[lane];
-    let scale = f16::from_bits((word >> (16 * vector)) as u16).to_f32();
-    (i32::from(nibble) - ZERO_OF_4, scale)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{GROUP, GROUP_LINES, PANEL, integer_and_scale, pack};
+    use super::{GROUP, GROUP_LINES, PANEL, pack};
+    use crate::weights::format::{Format, groups};
     use fastdecode_core::philox::philox4x32;
     use fastdecode_simd::Line;
 
     fn noise(i: usize) -> f32 {
         let uniform = |word: u32| (word >> 8) as f32 / (1 << 24) as f32 - 0.5;
         philox4x32([i as u32, 0, 0, 0], [7, 9]).into_iter().map(uniform).sum()
+    }
+
+    fn integer_and_scale(lines: &[Line], k: usize, output: usize) -> (i32, f32) {
+        let (integer, scale, _) = groups::parts(Format::Int4, lines, k, output);
+        (integer, scale)
     }
 
     fn packed(rows: &[[f32; PANEL]]) -> Vec<Line> {

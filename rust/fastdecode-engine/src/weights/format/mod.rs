@@ -5,10 +5,12 @@
 
 mod bfloat16;
 mod four_bits;
+mod groups;
 
 pub use bfloat16::{LEAST as LEAST_OF_BFLOAT16, rounded_bits};
 #[cfg(test)]
-pub(crate) use four_bits::integer_and_scale;
+pub(crate) use groups::parts;
+pub(crate) use groups::{Block, LINES_OF_4, LINES_OF_8, lines_of_group, put};
 
 use crate::error::{Error, Result};
 use fastdecode_simd::{Line, ROUNDER};
@@ -25,10 +27,8 @@ pub const CHAIN: usize = 128;
 pub const QUAD: usize = 4;
 /// Inputs in one word of bfloat16.
 pub const PAIR: usize = 2;
-/// Inputs of a group of int4 weights, which share a scale.
+/// Inputs of a group: weights that share a scale.
 pub const GROUP: usize = 32;
-/// Lines of a group of a panel: four bits for each weight, and then the scales.
-pub const GROUP_LINES: usize = GROUP * PANEL / 128 + 1;
 
 /// The number format of a weight matrix in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -49,14 +49,22 @@ pub enum Format {
     /// for int8. The head and the token embedding are stored in int8, because errors of the head change the
     /// order of tokens directly, and a tied model has one matrix for both.
     Int4,
+    /// Integers in 0..=15 with one float16 scale and one float16 offset for each output and 32 inputs.
+    /// Activations are quantised as for int8.
+    Int4Offsets,
+    /// Integers in -128..=127 with one float16 scale for each output and 32 inputs. Activations are quantised
+    /// as for int8.
+    Int8Groups,
 }
 
 impl Format {
-    /// All formats.
+    /// The formats that a model can be converted to by their names.
     pub const ALL: [Self; 5] =
         [Self::Float32, Self::BFloat16, Self::BFloat16Weights, Self::Int8, Self::Int4];
+    /// The other formats, in which quantised weights of files are kept.
+    pub const OF_FILES: [Self; 2] = [Self::Int4Offsets, Self::Int8Groups];
 
-    /// Its name, "float32" for instance.
+    /// Its name, such as "float32" or "int8".
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -65,6 +73,8 @@ impl Format {
             Self::BFloat16Weights => "bfloat16_weights",
             Self::Int8 => "int8",
             Self::Int4 => "int4",
+            Self::Int4Offsets => "int4_offsets",
+            Self::Int8Groups => "int8_groups",
         }
     }
 
@@ -81,6 +91,8 @@ impl Format {
             Self::BFloat16Weights => "bfloat16/1",
             Self::Int8 => "int8/1",
             Self::Int4 => "int4/1",
+            Self::Int4Offsets => "int4_offsets/1",
+            Self::Int8Groups => "int8_groups/1",
         }
     }
 
@@ -91,7 +103,12 @@ impl Format {
 
     /// Whether activations are quantised.
     pub(crate) fn quantises(self) -> bool {
-        matches!(self, Self::Int8 | Self::Int4)
+        self == Self::Int8 || self.has_groups()
+    }
+
+    /// Whether 32 inputs of an output share a scale.
+    pub(crate) fn has_groups(self) -> bool {
+        matches!(self, Self::Int4 | Self::Int4Offsets | Self::Int8Groups)
     }
 
     /// The format of the head of a model in this format.
@@ -112,7 +129,9 @@ impl Format {
             Self::BFloat16 | Self::BFloat16Weights => ACROSS.saturating_mul(inputs.div_ceil(PAIR)),
             // Two lines hold four inputs of the 32 outputs.
             Self::Int8 => ACROSS * inputs.div_ceil(QUAD),
-            Self::Int4 => GROUP_LINES.saturating_mul(inputs.div_ceil(GROUP)),
+            Self::Int4 | Self::Int4Offsets | Self::Int8Groups => {
+                lines_of_group(self).saturating_mul(inputs.div_ceil(GROUP))
+            }
         }
     }
 }
@@ -147,6 +166,7 @@ pub(crate) fn pack(format: Format, x: &[f32], lines: &mut [Line], scales: &mut [
         Format::BFloat16 => bfloat16::pack(rows, lines, rounded_bits),
         Format::BFloat16Weights => bfloat16::pack(rows, lines, bfloat16::nearest_bits),
         Format::Int4 => four_bits::pack(rows, lines),
+        Format::Int4Offsets | Format::Int8Groups => groups::pack(format, rows, lines),
         Format::Int8 => {
             let mut largest = [0.0f32; PANEL];
             for row in rows {
@@ -214,7 +234,9 @@ pub(crate) fn element(
             let byte = lines[k / QUAD * ACROSS + vector].bytes()[lane * QUAD + k % QUAD];
             (i32::from(byte) - ZERO) as f32 * scales[vector].0[lane]
         }
-        Format::Int4 => four_bits::element(lines, k, output),
+        Format::Int4 | Format::Int4Offsets | Format::Int8Groups => {
+            groups::element(format, lines, k, output)
+        }
     }
 }
 
@@ -225,6 +247,10 @@ mod tests {
 
     #[test]
     fn names_are_read_back() {
+        for format in Format::OF_FILES {
+            assert!(format.definition().starts_with(&format!("{}/", format.name())));
+            assert!(format.name().parse::<Format>().is_err());
+        }
         for format in Format::ALL {
             assert_eq!(format.name().parse::<Format>().unwrap(), format);
             let (name, number) = format.definition().split_once('/').unwrap();
@@ -233,8 +259,8 @@ mod tests {
         let message = "float8".parse::<Format>().unwrap_err().to_string();
         assert_eq!(
             message,
-            "dtype=\"float8\"; give \"float32\", \"bfloat16\", \"bfloat16_weights\", \"int8\" or \
-             \"int4\""
+            "dtype=\"float8\"; give \"float32\", \"bfloat16\", \"bfloat16_weights\", \"int8\" or \"int4\", or \
+             for a GGUF file \"gguf\""
         );
     }
 
@@ -244,7 +270,7 @@ mod tests {
             let x: Vec<f32> = (0..inputs * PANEL)
                 .map(|i| if i % PANEL == 7 { 0.0 } else { ((i * 7919) % 1013) as f32 - 506.0 })
                 .collect();
-            for format in Format::ALL {
+            for format in Format::ALL.into_iter().chain(Format::OF_FILES) {
                 let mut lines = vec![Line::ZERO; format.panel_lines(inputs)];
                 let mut scales = [Line::ZERO; 2];
                 pack(format, &x, &mut lines, &mut scales);
@@ -256,6 +282,9 @@ mod tests {
                         Format::Int8 => 506.0 / 127.0 / 2.0 * 1.0001,
                         // Between two steps, or beyond the last one.
                         Format::Int4 => 506.0 / 7.0,
+                        // Steps are 506 * 2 / 15 and 506 / 127, before they are rounded to float16.
+                        Format::Int4Offsets => 506.0 / 15.0 * 1.01,
+                        Format::Int8Groups => 506.0 / 127.0 / 2.0 * 1.2,
                     };
                     assert!((found - x).abs() <= most, "{format:?} {i}: {found} {x}");
                 }

@@ -5,8 +5,8 @@ use super::header::{Checksum, Header};
 use super::{BEFORE, CONFIG, LAYOUT, MAGIC, beginning};
 use crate::error::{Error, Result};
 use crate::weights::file::WeightsFile;
-use crate::weights::format::Format;
 use crate::weights::places::Contents;
+use crate::weights::storage::Storage;
 use fastdecode_simd::{DisjointSlice, Line, Session, memory};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Debug)]
 pub struct PackedFile {
     file: WeightsFile,
-    format: Format,
+    storage: Storage,
     header: Header,
 }
 
@@ -30,17 +30,20 @@ impl PackedFile {
     pub fn open(path: &Path) -> Result<Self> {
         let file = WeightsFile::open(path)?;
         let header = read_header(&file).map_err(|error| error.within(path))?;
-        let format: Format = header.dtype.parse().map_err(|_| {
+        let named: Vec<_> =
+            Storage::all().filter(|storage| storage.name() == &*header.dtype).collect();
+        let Some(newest) = named.last() else {
             let what = format!("it has the unknown number format {:?}", header.dtype);
-            Error::from(PackedError::header(what)).within(path)
-        })?;
-        if *header.definition != *format.definition() {
-            let (dtype, known) = (format.name(), format.definition());
+            return Err(Error::from(PackedError::header(what)).within(path));
+        };
+        let found = named.iter().find(|storage| storage.definition() == &*header.definition);
+        let Some(storage) = found.copied() else {
+            let (dtype, known) = (newest.name(), newest.definition());
             let found = header.definition.into();
             let error = PackedError::Definition { dtype, found, known };
             return Err(Error::from(error).within(path));
-        }
-        Ok(Self { file, format, header })
+        };
+        Ok(Self { file, storage, header })
     }
 
     /// Where it is.
@@ -55,10 +58,10 @@ impl PackedFile {
         self.file.length()
     }
 
-    /// The number format of its model.
+    /// How the matrices of its model are stored.
     #[must_use]
-    pub fn format(&self) -> Format {
-        self.format
+    pub fn storage(&self) -> Storage {
+        self.storage
     }
 
     /// What the model was packed from, as whoever packed it has put it.

@@ -4,8 +4,8 @@ use super::error::PackedError;
 use super::header::{Checksum, Header, Inner, WeightsPlace, is_name};
 use super::{ALIGNMENT, BEFORE, CONFIG, beginning};
 use crate::error::Result;
-use crate::weights::format::Format;
 use crate::weights::places::Contents;
+use crate::weights::storage::Storage;
 use fastdecode_simd::{Line, memory};
 use std::io;
 
@@ -21,7 +21,7 @@ pub struct Packed<'a> {
 impl<'a> Packed<'a> {
     /// The file of some packed weights.
     pub(crate) fn new(
-        format: Format,
+        storage: Storage,
         contents: &Contents,
         lines: &'a [Line],
         source: &str,
@@ -41,8 +41,8 @@ impl<'a> Packed<'a> {
             return Err(PackedError::Missing { name: CONFIG.into() }.into());
         }
         let mut header = Header {
-            dtype: format.name().into(),
-            definition: format.definition().into(),
+            dtype: storage.name().into(),
+            definition: storage.definition().into(),
             source: source.into(),
             files: Vec::new(),
             weights: WeightsPlace {

@@ -31,9 +31,9 @@ fn the_engine_is_close_to_the_plain_forward_pass() {
     }
 }
 
-/// Digests of the logits in each of `Format::ALL`. They belong to the definitions of the formats: where
-/// one changes, its number is raised.
-const GOLDEN: &[(&str, [u64; 5])] = &[
+/// Digests of the logits in each of `Format::ALL` and `Format::OF_FILES`. They belong to the definitions of the
+/// formats: where one changes, its number is raised.
+const GOLDEN: &[(&str, [u64; 7])] = &[
     (
         "llama",
         [
@@ -42,6 +42,8 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
             0xcd99_b821_e8ee_bc34,
             0x607c_0677_3e17_6532,
             0xe739_20b4_3c01_2b73,
+            0xb9e8_02ac_9adb_4ed2,
+            0x13c0_5992_e568_229d,
         ],
     ),
     (
@@ -52,6 +54,8 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
             0x4d95_575a_cdfb_0010,
             0xe8f7_6e68_90aa_cf29,
             0xc135_fa87_085b_de7f,
+            0xb91a_2c0a_2e7b_faf0,
+            0xf499_ebc8_c3fb_2078,
         ],
     ),
     (
@@ -62,6 +66,8 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
             0x2c0a_5ae1_778e_1dc4,
             0x42b0_81c1_2524_3bf1,
             0xe644_2e19_41d5_d3ff,
+            0xf7e1_866c_a429_b636,
+            0xc230_c544_e145_f444,
         ],
     ),
     (
@@ -72,6 +78,8 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
             0x8d9a_8365_79ac_dac4,
             0x30c0_e6c4_56a4_e908,
             0x2245_56bd_4193_6217,
+            0x6463_0add_ed0c_957a,
+            0xe2ed_e2b3_822e_6cf0,
         ],
     ),
     (
@@ -82,6 +90,8 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
             0xcf75_f7c6_b12f_84b8,
             0x49fb_7b92_d87f_cffc,
             0x92d5_fb53_c1c9_6d8c,
+            0x43bf_f1e0_1c45_8a02,
+            0xcc3a_8c3a_5265_08fe,
         ],
     ),
     (
@@ -92,6 +102,8 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
             0x0564_d1b1_b40a_5dfe,
             0x6848_9c90_6a05_830d,
             0x377f_da34_ab4f_a7f1,
+            0x25c3_d908_6163_1148,
+            0xaa2a_2243_5647_8a67,
         ],
     ),
     (
@@ -102,6 +114,8 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
             0x2366_d307_4a44_267d,
             0x0a91_667c_0b42_b6d5,
             0xe675_fd37_f5cb_7e33,
+            0x60b3_5578_60ed_ac6a,
+            0x4568_1514_27a6_3b91,
         ],
     ),
     (
@@ -112,6 +126,8 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
             0xc86c_7447_5868_bec0,
             0x45b0_7ca8_3d85_f7bb,
             0x680c_2480_a10a_58d2,
+            0xf4a3_6acd_3f59_f3ca,
+            0x3248_1c5f_e14c_a642,
         ],
     ),
     (
@@ -122,6 +138,8 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
             0x34d5_4809_273c_de29,
             0x0343_00b2_54b7_a437,
             0xf542_9ecd_1230_c7de,
+            0xe661_3d09_32b6_0f52,
+            0xf660_ba45_ef78_ce59,
         ],
     ),
     (
@@ -132,6 +150,8 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
             0x7174_0fb9_c1ba_bde0,
             0x409e_d5b0_ee13_b222,
             0x56f7_dee5_5425_1682,
+            0x7a04_ba87_1060_18a0,
+            0x4896_abb0_8e4d_2995,
         ],
     ),
     (
@@ -142,6 +162,8 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
             0x9d54_c76d_8891_eb6c,
             0x8571_007a_9b17_4b4f,
             0x6b34_e5e7_b84c_5936,
+            0x549c_7f1b_77ac_c033,
+            0x8090_6b2c_a19d_5b21,
         ],
     ),
     (
@@ -152,6 +174,8 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
             0xf802_2316_9e64_bcda,
             0x861e_ec07_98c2_e95c,
             0x3433_012f_135f_d0ec,
+            0x9197_b979_88aa_3dcb,
+            0x2d78_3c74_bc0f_ce9f,
         ],
     ),
     (
@@ -162,16 +186,22 @@ const GOLDEN: &[(&str, [u64; 5])] = &[
             0x557e_a146_af22_1aa1,
             0x0cfe_4e8b_0f11_2e5b,
             0xe0e0_b213_fcbc_fd76,
+            0x9012_c6ad_751e_8ab0,
+            0x624a_25ba_4e21_cc66,
         ],
     ),
 ];
+
+fn formats() -> impl Iterator<Item = Format> {
+    Format::ALL.into_iter().chain(Format::OF_FILES)
+}
 
 #[test]
 fn golden_digests_on_every_level_and_number_of_threads() {
     let mut wrong = Vec::new();
     for small in all() {
         let golden = GOLDEN.iter().find(|(name, _)| *name == small.name);
-        for (i, format) in Format::ALL.into_iter().enumerate() {
+        for (i, format) in formats().enumerate() {
             let expected = golden.map(|(_, digests)| digests[i]);
             for level in Level::available() {
                 for threads in [1, 3] {
@@ -196,7 +226,7 @@ fn golden_digests_on_every_level_and_number_of_threads() {
 fn the_same_bits_in_any_company() {
     for small in all() {
         // As many threads as heads of keys and values, and more, which share the rows of a head.
-        for (format, threads) in Format::ALL.into_iter().zip([2, 3, 5, 4]) {
+        for (format, threads) in formats().zip([2, 3, 5, 4, 3, 5]) {
             in_any_company(&small, format, threads);
         }
     }
