@@ -122,12 +122,12 @@ class Decoder:
         trust_remote_code: bool = False,
         probe: bool = True,
     ) -> Decoder:
-        """Load "demo" (the model in the package), a folder, a GGUF file, or a model of the hub.
+        """Load "demo" (the model in the package), a folder, a GGUF or packed file, or a hub model.
 
         Args:
-            name_or_path: "demo", the path of a folder or of a file whose name ends in ".gguf", or a
-                hub name. A model in the local cache is not looked up on the hub. GGUF files need
-                the native engine.
+            name_or_path: "demo", the path of a folder, of a GGUF file or of a packed file, which
+                `fastdecode pack` makes, or a hub name. A model in the local cache is not looked up
+                on the hub. GGUF and packed files need the native engine.
             engine: "native" is the Rust engine, for the families that it knows, on the CPU;
                 "torch" a lean GPT-2 step in torch where that applies, else the model's own
                 forward pass; "transformers" always the latter. "auto" is the first of them that
@@ -138,7 +138,8 @@ class Decoder:
                 keeps its weights as "float32", "bfloat16", "int8" or "int4" and computes in
                 float32, so that "bfloat16" rounds the weights alone; with engine="torch" it rounds
                 everything. "int8" (8-bit weights with a scale for each output) and "int4" (4-bit
-                weights with a scale for each output and 32 inputs) need the native engine.
+                weights with a scale for each output and 32 inputs) need the native engine. None is
+                a packed file's own format, the only one that it has.
             revision: a hub revision.
             trust_remote_code: whether to run the Python code that the model's folder or repository
                 brings with it, for architectures that transformers does not have. That code can do
