@@ -55,7 +55,7 @@ def cached(
     if not folder or key is None:
         return read()
     name = hashlib.sha256(key.encode()).hexdigest()[:32] + _SUFFIX
-    entry = Path(os.path.abspath(folder)) / name
+    entry = Path(os.path.abspath(os.path.expanduser(folder))) / name
     found = _kept(entry, key, dtype)
     if found is None:
         found = read()
@@ -117,7 +117,7 @@ def _keep(entry: Path, model: NativeModel, config: bytes, key: str) -> None:
         ValueError: where the entry would be none.
     """
     folder = entry.parent
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = open_for_lock(folder / _LOCK, "a+")
     try:
         if not lock(file) or entry.exists():

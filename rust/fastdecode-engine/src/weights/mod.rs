@@ -23,7 +23,7 @@ pub(crate) use format::{
 #[cfg(test)]
 pub(crate) use format::{integer_and_scale, pack};
 pub use gguf_model::GgufModel;
-pub use packed::{LAYOUT, Packed, PackedError, PackedFile};
+pub use packed::{LAYOUT, Packed, PackedFile};
 pub(crate) use packing::{Packing, Part};
 pub(crate) use store::{Matrix, MatrixView, Table, Vector, Weights};
 pub use tensors::{Tensor, Tensors};
