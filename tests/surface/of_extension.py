@@ -50,7 +50,6 @@ def enter() -> None:
         model.pack,
         {"files": {"config.json": config.encode()}, "source": ""},
         of=native,
-        files=lambda value: isinstance(value, dict),
         source=text,
         shown={"files": ("files", "config.json")},
     )
