@@ -16,6 +16,7 @@ from fastdecode import Decoder
 from fastdecode._core import NativeModel, PackedFile
 from fastdecode.files.inner import InnerPath
 from fastdecode.models.engines import NATIVE_DTYPES
+from fastdecode.models.identity.packed import PackedSource
 from fastdecode.models.packed.writing import pack
 from folders import copy_of_demo
 from gguf_models import complete
@@ -178,6 +179,24 @@ def test_what_cannot_be_packed_is_said(packed, tmp_path):
     assert pack("demo", target, dtype="int8").dtype == "int8"
     assert pack("demo", target, dtype="int4").dtype == "int4"
     assert [path.name for path in tmp_path.glob("*.fastdecode")] == ["x.fastdecode"]
+
+
+def test_a_model_of_the_hub(tmp_path, monkeypatch):
+    """Downloaded where it is not on this machine; the file knows its name there."""
+    asked = []
+
+    def download(name, revision):
+        asked.append((name, revision))
+        return copy_of_demo(tmp_path / "downloaded")
+
+    monkeypatch.setattr("fastdecode.models.packed.writing.download", download)
+    monkeypatch.chdir(tmp_path)
+    file = pack("somebody/model", dtype="int8", revision="v2")
+    assert asked == [("somebody/model", "v2")]
+    assert str(file.path) == "model-int8.fastdecode"
+    source = PackedSource.of(file)
+    assert (source.name, source.revision) == ("somebody/model", "v2")
+    assert source.quick == fastdecode.fingerprint("demo")
 
 
 def test_a_changed_file_is_loaded_again(tmp_path):

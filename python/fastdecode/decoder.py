@@ -125,23 +125,23 @@ class Decoder:
         trust_remote_code: bool = False,
         probe: bool = True,
     ) -> Decoder:
-        """Load "demo" (the model in the package), a folder, a GGUF file, or a model of the hub.
+        """Load "demo" (the model in the package), a folder, a GGUF or packed file, or a hub model.
 
         Args:
-            name_or_path: "demo", the path of a folder or of a file whose name ends in ".gguf", or a
-                hub name. A model in the local cache is not looked up on the hub. GGUF files need
-                the native engine.
+            name_or_path: "demo", the path of a folder, of a GGUF file or of a packed file, which
+                `fastdecode pack` makes, or a hub name. A model in the local cache is not looked up
+                on the hub. GGUF and packed files need the native engine.
             engine: "native" is the Rust engine, for the families that it knows, on the CPU;
                 "torch" a lean GPT-2 step in torch where that applies, else the model's own
                 forward pass; "transformers" always the latter. "auto" is the first of them that
                 can run the model. Files on this machine that "native" can run are read by it,
                 without importing torch; `Decoder.model` is then None.
             device: a torch device; None is the CPU.
-            dtype: a torch dtype or its name; None is float32, and for a GGUF file "gguf". With
-                "bfloat16" the native engine
-                rounds the weights, and the activations that they are multiplied with, and computes
-                all else in float32; with engine="torch" everything is rounded. These need the
-                native engine: "bfloat16_weights" (the weights alone are rounded), "int8" (8-bit
+            dtype: a torch dtype or its name; None is float32, "gguf" for a GGUF file, and for a
+                packed file its own format, the only one that it has. With "bfloat16" the native
+                engine rounds the weights, and the activations that they are multiplied with, and
+                computes all else in float32; with engine="torch" everything is rounded. These need
+                the native engine: "bfloat16_weights" (the weights alone are rounded), "int8" (8-bit
                 weights with a scale for each output), "int4" (4-bit weights with a scale for each
                 output and 32 inputs), and "gguf", which keeps weights as they are in a GGUF file:
                 Q4_0, Q4_1, Q5_0, IQ4_NL, Q8_0 and what is not quantised without loss, and other

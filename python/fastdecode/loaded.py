@@ -108,7 +108,8 @@ def resolve(
     call this; each waits for the model that it needs, not for the loading of others.
 
     Args:
-        model: a `Decoder`, a hub name, a folder, a GGUF file, "demo", or a transformers model.
+        model: a `Decoder`, a hub name, a folder, a GGUF or packed file, "demo", or a transformers
+            model.
         tokenizer: the tokenizer of a transformers model; not for the others.
         engine: as for `Decoder`; a `Decoder` has its own.
         dtype: as for `Decoder`; a `Decoder` has its own.

@@ -81,6 +81,7 @@ NAMES: dict[str, Kind] = {
     "eos_token_ids": optional(several(integer)),
     "exact": flag,
     "false_alarm": number,
+    "files": lambda value: isinstance(value, dict),
     "histories": optional(several(several(integer))),
     "k": integer,
     "labels": several(text),

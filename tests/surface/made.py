@@ -106,5 +106,13 @@ def beam_state(**given: Any) -> core.BeamState:
 
 
 @cache
+def packed() -> _core.PackedFile:
+    path = saved().with_name("a.fastdecode")
+    config = (DEMO / "config.json").read_bytes()
+    path.write_bytes(b"".join(native().pack({"config.json": config}, "")))
+    return _core.PackedFile(path)
+
+
+@cache
 def gguf() -> _core.GgufFile:
     return _core.GgufFile(str(gguf_files.write(saved().with_name("a.gguf"), {"a": 1}, {})))

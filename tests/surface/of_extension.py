@@ -7,7 +7,7 @@ from fastdecode import _core
 from hostile import anything, either, path, several, text
 
 from surface.kinds import IDS
-from surface.made import DEMO, gguf, native, native_rows
+from surface.made import DEMO, gguf, native, native_rows, packed
 from surface.target import target
 
 
@@ -36,6 +36,24 @@ def enter() -> None:
         shown={"tensors": ("tensors", "tensor")},
         **dtype,
     )
+    target(
+        "_core.NativeModel.from_packed",
+        model.from_packed,
+        {"file": "no.gguf"},
+        files=("file",),
+        # A path is named as PackedFile names it.
+        shown={"file": ("file", "path")},
+        file=either(path, lambda value: isinstance(value, _core.PackedFile)),
+    )
+    target(
+        "_core.NativeModel.pack",
+        model.pack,
+        {"files": {"config.json": config.encode()}, "source": ""},
+        of=native,
+        source=text,
+        shown={"files": ("files", "config.json")},
+    )
+    target("_core.NativeModel.definition_of", model.definition_of, {}, **dtype)
     target("_core.NativeModel.check", model.check, {"config": config}, config=text)
     target("_core.NativeModel.all_logits", model.all_logits, {"tokens": [1]}, of=native, tokens=IDS)
     rows = _core.NativeRows
@@ -87,6 +105,15 @@ def enter() -> None:
         by_position=1,
         key=text,
         default=anything,
+    )
+    target("_core.PackedFile", _core.PackedFile, {"path": "no.gguf"}, files=("path",))
+    target(
+        "_core.PackedFile.read",
+        _core.PackedFile.read,
+        {"name": "config.json"},
+        of=packed,
+        name=text,
+        shown={"name": ("name", "contains no")},
     )
     for method in (_core.GgufFile.tensor, _core.GgufFile.weight):
         target(

@@ -10,7 +10,11 @@ from fastdecode.cli.output import emit, json_option
 
 @click.command(cls=Command)
 @click.argument("model", metavar="MODEL", required=False)
-@click.option("--dtype", metavar="NAME", help="Number format of the weights.  [default: float32]")
+@click.option(
+    "--dtype",
+    metavar="NAME",
+    help="Number format of the weights.  [default: that of a GGUF file, else float32]",
+)
 @click.option("--output", "-o", metavar="FILE", help="The file.  [default: NAME-DTYPE.fastdecode]")
 @click.option("--revision", metavar="NAME", help="Branch, tag or commit of a model of the hub.")
 @click.option("--check", metavar="FILE", help="Check all of a packed file instead.")
@@ -46,8 +50,9 @@ def pack(
         raise ValueError("give MODEL, the model to pack, or --check FILE")
     else:
         target = None if output is None else checks.path("--output", output)
-        kept = dtype_name(dtype) or "float32"
-        file = writing.pack(checks.path("MODEL", model), target, dtype=kept, revision=revision)
+        file = writing.pack(
+            checks.path("MODEL", model), target, dtype=dtype_name(dtype), revision=revision
+        )
         done = "made"
     if as_json:
         record = {"path": str(file.path), "dtype": file.dtype, "definition": file.definition}

@@ -235,7 +235,7 @@ def _folder_through_cache(folder: Path, dtype: str) -> NativeModel:
 
     config = (folder / "config.json").read_bytes
     read = partial(NativeModel.from_folder, folder, dtype)
-    return cached(ModelFiles.of(folder), dtype, config, read)
+    return cached(ModelFiles.of(folder), NativeModel.definition_of(dtype), config, read)
 
 
 def _gguf_through_cache(file: GgufFile | Path, dtype: str) -> NativeModel:
@@ -246,7 +246,8 @@ def _gguf_through_cache(file: GgufFile | Path, dtype: str) -> NativeModel:
 
     opened = file if isinstance(file, GgufFile) else GgufFile(file)
     read = partial(NativeModel.from_gguf, opened, dtype)
-    return cached(ModelFiles.of(opened.path), dtype, lambda: opened.config.encode(), read)
+    definition = NativeModel.definition_of(dtype, gguf=True)
+    return cached(ModelFiles.of(opened.path), definition, opened.config.encode, read)
 
 
 def _asked(engine: str, device: Any, dtype: str | None) -> str:

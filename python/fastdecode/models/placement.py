@@ -89,6 +89,8 @@ def recorded_dtype(dtype: Any, engine: Any, definition: Any, *, of_gguf: bool = 
     if of_gguf and definition in EARLIER:
         return definition
     return _RENAMED.get(definition or f"{dtype}/1", dtype)
+
+
 def check_not_of_file(dtype: str | None) -> None:
     """Refuse the formats that only GGUF files have.
 

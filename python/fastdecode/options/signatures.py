@@ -19,7 +19,8 @@ from fastdecode.options.keyword_types import (
 
 # Of each argument of a model and of a run, as docstrings have it.
 DESCRIPTIONS = """
-model: a hub name, a folder, a GGUF file, "demo", a `Decoder`, or a transformers model.
+model: a hub name, a folder, a GGUF or packed file, "demo", a `Decoder`, or a transformers
+    model.
 tokenizer: the tokenizer, with a transformers model.
 engine: "auto", "native", "torch" or "transformers"; see `Decoder.from_pretrained`.
 dtype: a torch dtype, its name, "int8" or "int4"; see `Decoder.from_pretrained`. None is float32, or

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::gguf;
-use crate::weights::PackedError;
+use crate::packed_error::PackedError;
 use thiserror::Error;
 
 /// Why the engine refuses a call, before any work is done or memory taken.

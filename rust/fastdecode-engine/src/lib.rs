@@ -16,6 +16,7 @@ pub mod gguf;
 mod model;
 mod models;
 mod ops;
+mod packed_error;
 mod weights;
 mod workspace;
 
@@ -26,8 +27,9 @@ pub use fastdecode_simd::Level;
 pub use model::{Model, Wanted};
 pub use models::Config;
 pub use ops::bfloat16_instruction;
+pub use packed_error::PackedError;
 pub use weights::{
-    Checkpoint, Elements, Encoding, Format, GgufModel, LAYOUT, Packed, PackedError, PackedFile,
-    Storage, Tensor, Tensors, WeightsFile,
+    Checkpoint, Elements, Encoding, Format, GgufModel, LAYOUT, Packed, PackedFile, Storage, Tensor,
+    Tensors, WeightsFile,
 };
 pub use workspace::Workspace;

@@ -67,7 +67,7 @@ model_options = combined(
         section=_SECTION,
         metavar="NAME",
         default=DEFAULT_MODEL,
-        help="A hub name, a folder, a GGUF file, or demo, which is part of the package.",
+        help="A hub name, a folder, a GGUF or packed file, or demo, which is part of the package.",
     ),
     engine_option("auto", "What runs the model."),
     dtype_option("Number format of the weights: float32, bfloat16, int8, int4, gguf, ..."),

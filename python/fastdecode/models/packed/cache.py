@@ -37,13 +37,16 @@ _HEAD = 16 * 2**20
 
 
 def cached(
-    files: ModelFiles, dtype: str, config: Callable[[], bytes], read: Callable[[], NativeModel]
+    files: ModelFiles,
+    definition: str,
+    config: Callable[[], bytes],
+    read: Callable[[], NativeModel],
 ) -> NativeModel:
     """A model from the cache, or from its source, of which the cache then has it.
 
     Args:
         files: the files of the source.
-        dtype: the number format of the weights.
+        definition: that of the number format of the weights.
         config: reads the text of `config.json`.
         read: reads the source.
 
@@ -51,24 +54,24 @@ def cached(
         ValueError: as `read` does; OSError and MemoryError, too.
     """
     folder = os.environ.get(VARIABLE)
-    key = _key(files, dtype) if folder else None
+    key = _key(files, definition) if folder else None
     if not folder or key is None:
         return read()
     name = hashlib.sha256(key.encode()).hexdigest()[:32] + _SUFFIX
-    entry = Path(os.path.abspath(folder)) / name
-    found = _kept(entry, key, dtype)
+    entry = Path(os.path.abspath(os.path.expanduser(folder))) / name
+    found = _kept(entry, key, definition)
     if found is None:
         found = read()
         # Without memory or room for it there is no entry, and files that were changed meanwhile are
         # not those of the key.
         with suppress(OSError, ValueError, MemoryError):
             text = config()
-            if _key(files, dtype) == key:
+            if _key(files, definition) == key:
                 _keep(entry, found, text, key)
     return found
 
 
-def _key(files: ModelFiles, dtype: str) -> str | None:
+def _key(files: ModelFiles, definition: str) -> str | None:
     """Everything that an entry depends on; None where the files cannot be read."""
     try:
         # Before the contents, so that a change while they are read is noticed.
@@ -82,19 +85,18 @@ def _key(files: ModelFiles, dtype: str) -> str | None:
         "weights": source.weights,
         "config": source.config,
         "files": stamp,
-        "dtype": dtype,
-        "definition": NativeModel.definition_of(dtype),
+        "definition": definition,
         "layout": PackedFile.LAYOUT,
         "fastdecode": __version__,
     }
     return json.dumps(parts, sort_keys=True)
 
 
-def _kept(entry: Path, key: str, dtype: str) -> NativeModel | None:
+def _kept(entry: Path, key: str, definition: str) -> NativeModel | None:
     """The model of an entry; one that is not what it should be is removed."""
     try:
         file = PackedFile(entry)
-        if file.source != key or file.dtype != dtype:
+        if file.source != key or file.definition != definition:
             raise ValueError("it is the entry of another model")
         found = NativeModel.from_packed(file)
     except FileNotFoundError:
@@ -117,7 +119,7 @@ def _keep(entry: Path, model: NativeModel, config: bytes, key: str) -> None:
         ValueError: where the entry would be none.
     """
     folder = entry.parent
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = open_for_lock(folder / _LOCK, "a+")
     try:
         if not lock(file) or entry.exists():

@@ -22,6 +22,7 @@ from fastdecode.models.identity.files import ModelFiles
 from fastdecode.models.identity.fingerprint import of_files
 from fastdecode.models.identity.packed import PackedSource
 from fastdecode.models.packed import contents
+from fastdecode.models.placement import AS_IN_FILE, check_not_of_file
 from fastdecode.models.tokenizer import read_tokenizer
 
 SUFFIX = ".fastdecode"
@@ -31,7 +32,7 @@ def pack(
     model: str,
     output: str | os.PathLike[str] | None = None,
     *,
-    dtype: str = "float32",
+    dtype: str | None = None,
     revision: str | None = None,
 ) -> PackedFile:
     """Make a packed file of a model, which runs wherever the name of a model is given.
@@ -40,7 +41,8 @@ def pack(
         model: "demo", a folder, a GGUF file, or a name of the hub.
         output: the file; None is NAME-DTYPE.fastdecode in the working directory. An earlier packed
             file of that name is replaced, another file is not.
-        dtype: the number format of the weights: one of the native engine's.
+        dtype: the number format of the weights: one of the native engine's. None is "gguf" for a
+            GGUF file, whose weights are then kept as they are, and float32 for other models.
         revision: a revision of the hub.
 
     Raises:
@@ -50,7 +52,10 @@ def pack(
     """
     if is_packed(model):
         raise ValueError(f"model={model!r} is a packed file; give the model that it was made of")
-    target = Path(_default(model, dtype) if output is None else output)
+    kept = dtype or (AS_IN_FILE if is_gguf(model) else "float32")
+    if not is_gguf(model):
+        check_not_of_file(kept)
+    target = Path(_default(model, kept) if output is None else output)
     if os.path.lexists(target) and not (target.is_file() and is_packed(str(target))):
         raise ValueError(
             f"{target} exists, and is not a packed file; give another name, or remove it first"
@@ -59,7 +64,7 @@ def pack(
         try:
             files = ModelFiles.of(path)
             stamp = files.stamp()
-            native, inner = (_of_folder if path.is_dir() else _of_gguf)(path, dtype)
+            native, inner = (_of_folder if path.is_dir() else _of_gguf)(path, kept)
             quick, exact = of_files(files), of_files(files, exact=True)
             if files.stamp() != stamp:
                 raise ValueError("its files were written to meanwhile; try again")
@@ -108,4 +113,4 @@ def _name(model: str) -> str:
 def _default(model: str, dtype: str) -> str:
     name = _name(model).rpartition("/")[2]
     stem = name[: -len(".gguf")] if name.lower().endswith(".gguf") else name
-    return f"{stem}-{dtype}{SUFFIX}"
+    return f"{stem}-{dtype.replace('/', '.')}{SUFFIX}"

@@ -25,7 +25,7 @@ pub(crate) use format::{
 #[cfg(test)]
 pub(crate) use format::{pack, parts};
 pub use gguf_model::GgufModel;
-pub use packed::{LAYOUT, Packed, PackedError, PackedFile};
+pub use packed::{LAYOUT, Packed, PackedFile};
 pub(crate) use packing::{Packing, Part};
 pub use storage::Storage;
 pub(crate) use store::{Matrix, MatrixView, Table, Vector, Weights, Widest};

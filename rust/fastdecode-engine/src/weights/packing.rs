@@ -3,13 +3,14 @@
 use super::copying::{Copy, Form, Orientation, Source, copy_all};
 use super::elements::Elements;
 use super::format::{ACROSS, Format, PANEL};
-use super::packed::{PackedError, PackedFile};
+use super::packed::PackedFile;
 use super::places::{Contents, Kind, Place, size};
 use super::storage::Storage;
 use super::store::{Matrix, Table, Vector, Weights, Widest};
 use super::tensors::Tensors;
 use crate::arena::Arena;
 use crate::error::Result;
+use crate::packed_error::PackedError;
 use fastdecode_simd::{LANES, Session, memory};
 use std::ops::Range;
 

@@ -208,14 +208,23 @@ impl NativeModel {
     /// Parameters
     /// ----------
     /// dtype : str
+    /// gguf : bool
+    ///     Whether it is that of a model in a GGUF file.
     ///
     /// Raises
     /// ------
     /// ValueError
     ///     If `dtype` is unknown.
     #[staticmethod]
-    #[pyo3(signature = (dtype=Given::DEFAULT), text_signature = "(dtype='float32')")]
-    fn definition_of(dtype: Given<'_, '_>) -> PyResult<&'static str> {
+    #[pyo3(
+        signature = (dtype=Given::DEFAULT, gguf=Given::DEFAULT),
+        text_signature = "(dtype='float32', gguf=False)"
+    )]
+    fn definition_of(dtype: Given<'_, '_>, gguf: Given<'_, '_>) -> PyResult<&'static str> {
+        if gguf.or("gguf", false)? {
+            let name = cut(dtype.or("dtype", "float32".to_owned())?);
+            return Ok(Storage::of_gguf(&name).map_err(exception)?.definition());
+        }
         Ok(format_of(dtype)?.definition())
     }
 

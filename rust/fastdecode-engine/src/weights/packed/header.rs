@@ -1,7 +1,7 @@
 //! The header of a packed file.
 
-use super::error::PackedError;
 use super::{ALIGNMENT, BEFORE};
+use crate::packed_error::PackedError;
 use crate::weights::places::Contents;
 use fastdecode_simd::Line;
 use serde::de::{Error as _, SeqAccess, Visitor};

@@ -21,12 +21,10 @@
 //! architecture decides again what lies where, and a file that says something else is refused. It is read,
 //! never mapped: another process may cut it at any time, which is then an error and no signal.
 
-mod error;
 mod header;
 mod reading;
 mod writing;
 
-pub use error::PackedError;
 pub use reading::PackedFile;
 pub use writing::Packed;
 

@@ -1,9 +1,9 @@
 //! Reads packed files.
 
-use super::error::PackedError;
 use super::header::{Checksum, Header};
 use super::{BEFORE, CONFIG, LAYOUT, MAGIC, beginning};
 use crate::error::{Error, Result};
+use crate::packed_error::PackedError;
 use crate::weights::file::WeightsFile;
 use crate::weights::places::Contents;
 use crate::weights::storage::Storage;
@@ -178,7 +178,7 @@ fn read_header(file: &WeightsFile) -> Result<Header> {
     let [.., a, b, c, d] = *line.first_chunk::<12>().unwrap_or(&[0; 12]);
     let layout = u32::from_le_bytes([a, b, c, d]);
     if layout != LAYOUT && present >= 12 {
-        return Err(PackedError::Layout { found: layout }.into());
+        return Err(PackedError::Layout { found: layout, known: LAYOUT }.into());
     }
     let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| line[at + i]));
     let (expected, length) = (number(16), number(24));

@@ -1,9 +1,9 @@
 //! Writes packed files.
 
-use super::error::PackedError;
 use super::header::{Checksum, Header, Inner, WeightsPlace, is_name};
 use super::{ALIGNMENT, BEFORE, CONFIG, beginning};
 use crate::error::Result;
+use crate::packed_error::PackedError;
 use crate::weights::places::Contents;
 use crate::weights::storage::Storage;
 use fastdecode_simd::{Line, memory};

@@ -1,6 +1,5 @@
 //! What is wrong with a packed file.
 
-use super::LAYOUT;
 use thiserror::Error;
 
 /// How every message ends that a new file helps against.
@@ -14,11 +13,13 @@ pub enum PackedError {
     Foreign,
     /// It has another layout.
     #[error(
-        "its layout has version {found}, and this version of fastdecode reads version {LAYOUT}; {AGAIN}"
+        "its layout has version {found}, and this version of fastdecode reads version {known}; {AGAIN}"
     )]
     Layout {
         /// The version of its layout.
         found: u32,
+        /// The version that is read.
+        known: u32,
     },
     /// It has another length than it says.
     #[error(
@@ -106,7 +107,7 @@ pub enum PackedError {
 
 impl PackedError {
     /// A damaged header.
-    pub(super) fn header(what: impl Into<String>) -> Self {
+    pub(crate) fn header(what: impl Into<String>) -> Self {
         Self::Header { what: what.into() }
     }
 }
