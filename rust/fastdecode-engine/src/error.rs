@@ -225,6 +225,10 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind<'_> {
         match self {
+            // A file's length decides how much memory reading it takes.
+            Self::File { source, .. } if source.kind() == io::ErrorKind::OutOfMemory => {
+                ErrorKind::Memory
+            }
             Self::File { path, source } => ErrorKind::File { path, source },
             Self::In { source, .. } => source.kind(),
             Self::Memory(_) => ErrorKind::Memory,
@@ -306,6 +310,7 @@ mod tests {
     use super::{Error, ErrorKind};
     use crate::gguf;
     use fastdecode_simd::memory::Refused;
+    use std::io;
     use std::path::Path;
 
     #[test]
@@ -327,6 +332,12 @@ mod tests {
         let refused = gguf::Error::Memory(Refused::by_the_system(1_000));
         let message = Error::gguf(refused, Path::new("x.gguf")).to_string();
         assert_eq!(message, Refused::by_the_system(1_000).for_weights().to_string());
+        for (source, memory) in
+            [(io::ErrorKind::OutOfMemory, true), (io::ErrorKind::NotFound, false)]
+        {
+            let error = Error::file(Path::new("config.json"), source.into());
+            assert_eq!(matches!(error.kind(), ErrorKind::Memory), memory, "{source}");
+        }
     }
 
     #[test]
