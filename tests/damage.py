@@ -8,6 +8,7 @@ import os
 import random
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 # How often each kind of file is damaged; CONTRIBUTING has the command for more.
@@ -181,3 +182,35 @@ def mutated_weights(rng: random.Random, raw: bytes) -> bytes:
 
 
 Mutation = Callable[[random.Random, bytes], bytes]
+
+
+def refusals(
+    path: Path, mutation: Mutation, attempt: Callable[[], str | None], count: int, seed: str
+) -> list[tuple[bytes, str]]:
+    """Damages a file in many ways, each time from what it contains now.
+
+    Args:
+        path: the file.
+        mutation: makes the damage.
+        attempt: reads the file, and returns the message of a refusal, or None for a result.
+        count: the number of ways.
+        seed: what the damage depends on.
+
+    Returns:
+        The beginning of the damaged file and the message, for each refusal.
+
+    Raises:
+        AssertionError: where the attempt raises an error.
+    """
+    rng, good, found = random.Random(seed), path.read_bytes(), []
+    for _ in range(count):
+        raw = mutation(rng, good)
+        path.write_bytes(raw)
+        try:
+            message = attempt()
+        except Exception as error:
+            raise AssertionError(f"{raw[:3000]!r}: {type(error).__name__}: {error}") from error
+        if message is not None:
+            found.append((raw[:3000], message))
+    print(f"{path.name}: {len(found)} of {count} refused")
+    return found

@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 from fastdecode import cli
 from fastdecode.cli.main import app
+from findings import report
 
 # What a shell passes by mistake; bytes that are no UTF-8 arrive as surrogates.
 VALUES = {
@@ -153,16 +154,5 @@ def findings(commands: Sequence[str], values: Sequence[str]) -> Iterator[str]:
                 os.chdir(Path(tempfile.gettempdir()))
 
 
-def main() -> None:
-    commands = sys.argv[1:] or list(RUNS)
-    count = 0
-    for finding in findings(commands, list(VALUES)):
-        # The streams of this process are another's while a command runs.
-        print(finding, flush=True)
-        count += 1
-    print(f"{count} findings")
-    sys.exit(count > 0)
-
-
 if __name__ == "__main__":
-    main()
+    report(findings(sys.argv[1:] or list(RUNS), list(VALUES)))

@@ -85,6 +85,11 @@ def _limited(code: str, gigabytes: float) -> subprocess.CompletedProcess[str]:
             "batch_size=10**18)",
             r"this needs \d+\.\d GB of memory, and .* or a smaller n",
         ),
+        (
+            # What does not fit are the results: the batches are small.
+            "fastdecode.generate('Once', model='demo', do_sample=True, seed=1, n=2**31)",
+            r"this needs 549\.8 GB of memory, and .* or a smaller n",
+        ),
     ],
 )
 def test_more_than_a_process_may_have_is_refused_before_it_begins(code, message):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import shutil
 import warnings
@@ -11,7 +10,7 @@ import warnings
 import pytest
 import torch
 from conftest import TEXT, make_tokenizer
-from damage import DAMAGES, mutated_lines
+from damage import DAMAGES, mutated_lines, refusals
 from fastdecode import Decoder, fingerprint
 from fastdecode.cli.inputs.texts import read
 from odd_json import any_json, any_json_lines, any_weights
@@ -109,20 +108,11 @@ def test_a_result_or_an_error_that_names_the_file(folder, whole, name, engine, r
     if prepare is not None:
         prepare(folder, whole)
     assert tried(folder, engine) is None
-    rng, good, refused = random.Random(name), (folder / name).read_bytes(), 0
-    for _ in range(COUNT):
-        raw = mutation(rng, good)
-        (folder / name).write_bytes(raw)
-        try:
-            message = tried(folder, engine)
-        except Exception as error:
-            raise AssertionError(f"{raw[:3000]!r}: {type(error).__name__}: {error}") from error
-        if message is not None:
-            refused += 1
-            assert any(words in message for words in (name, *BETWEEN)), (raw[:3000], message)
-    record_property("refused", refused)
-    print(f"{name}, {engine}: {refused} of {COUNT} refused")
-    assert refused > COUNT / 4 or name in ("chat_template.jinja", "merges.txt")
+    found = refusals(folder / name, mutation, lambda: tried(folder, engine), COUNT, name)
+    for raw, message in found:
+        assert any(words in message for words in (name, *BETWEEN)), (raw, message)
+    record_property("refused", len(found))
+    assert len(found) > COUNT / 4 or name in ("chat_template.jinja", "merges.txt")
 
 
 def changed(path, change):
@@ -209,21 +199,18 @@ def test_a_fingerprint_or_an_error_that_names_the_file(folder, whole, name):
     mutation, prepare = FILES[name]
     if prepare is not None:
         prepare(folder, whole)
-    rng, good, refused = random.Random(name), (folder / name).read_bytes(), 0
-    for _ in range(COUNT):
-        raw = mutation(rng, good)
-        (folder / name).write_bytes(raw)
+
+    def attempt():
         try:
             fingerprint(folder)
             fingerprint(folder, exact=True)
-            continue
         except (ValueError, FileNotFoundError) as error:
-            message = str(error)
-        refused += 1
-        # A file that the index names may be missing.
-        shards = [str(folder)] if name == INDEX else []
-        assert any(words in message for words in (name, *shards, *BETWEEN)), (raw[:3000], message)
-    print(f"{name}, fingerprint: {refused} of {COUNT} refused")
+            return str(error)
+
+    # A file that the index names may be missing.
+    shards = [str(folder)] if name == INDEX else []
+    for raw, message in refusals(folder / name, mutation, attempt, COUNT, name):
+        assert any(words in message for words in (name, *shards, *BETWEEN)), (raw, message)
 
 
 PROMPTS = {
@@ -239,19 +226,22 @@ PROMPTS = {
 @pytest.mark.parametrize("name", PROMPTS)
 def test_texts_or_an_error_that_names_the_line(tmp_path, name, what):
     mutation, good = PROMPTS[name]
-    rng, path, refused = random.Random(name), tmp_path / name, 0
-    for _ in range(4 * COUNT):
-        path.write_bytes(mutation(rng, good))
+    path = tmp_path / name
+    path.write_bytes(good)
+
+    def attempt():
         try:
             found = read([], str(path), what)
-            assert all(isinstance(text.encode(), bytes) for text in found.texts)
-            for index in range(len(found.texts)):
-                json.dumps(found.record(index, {"text": ""})).encode()
         except ValueError as error:
-            refused += 1
-            message = str(error)
-            assert message.startswith(str(path)), message
-            about_all = ("looks like", "has no", "is JSON, but")
-            assert re.search(r"line \d", message) or any(w in message for w in about_all), message
-    print(f"{name}, {what}: {refused} of {4 * COUNT} refused")
-    assert refused > COUNT / 4
+            return str(error)
+        assert all(isinstance(text.encode(), bytes) for text in found.texts)
+        for index in range(len(found.texts)):
+            json.dumps(found.record(index, {"text": ""})).encode()
+        return None
+
+    found = refusals(path, mutation, attempt, 4 * COUNT, name)
+    for raw, message in found:
+        assert message.startswith(str(path)), (raw, message)
+        about_all = ("looks like", "has no", "is JSON, but")
+        assert re.search(r"line \d", message) or any(w in message for w in about_all), message
+    assert len(found) > COUNT / 4

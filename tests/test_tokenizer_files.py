@@ -20,8 +20,16 @@ from fastdecode.models.detokenizer import Detokenizer
 from fastdecode.models.tokenizer import FileTokenizer
 from fastdecode.models.tokenizer_files.refusal import NeedsTransformers
 from small_tokenizers import byte_level
-from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 STRINGS = int(os.environ.get("FASTDECODE_STRINGS", "30"))
 TEXTS = [
@@ -283,6 +291,24 @@ def test_streams_of_the_families(kind, tmp_path):
                 assert whole == both[len(before) :]
                 compared += 1
     assert compared > 3 * len(texts)
+
+
+@pytest.mark.parametrize("fallback", [True, False])
+@pytest.mark.parametrize("normalized", [True, False])
+def test_a_special_token_that_the_normalizer_changes_is_text(normalized, fallback):
+    """What is written for it is then no special token, and decoders do not leave it out."""
+    vocabulary = {name: token for token, name in enumerate(["<unk>", "<s>", "\u2581", "a"])}
+    backend = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=fallback))
+    backend.normalizer = normalizers.Prepend("\u2581")
+    steps = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
+    backend.decoder = decoders.Sequence(steps if fallback else [steps[0], steps[2]])
+    backend.add_special_tokens([AddedToken("<s>", normalized=normalized)])
+    text = Detokenizer(PreTrainedTokenizerFast(tokenizer_object=backend))
+    whole = "a <s>a" if normalized else "aa"
+    assert text.decode([3, 1, 3]) == continuation(text, [], [3, 1, 3]) == whole
+    assert continuation(text, [3], [1, 3]) == whole[1:]
+    cursor = text_cursor(text, [])
+    assert "".join([cursor.feed(token) for token in (3, 1, 3)]) + cursor.finish() == whole
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "gemma"])

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 
 import hostile
+from findings import report
 
 from surface import findings, place, targets
 
 
-def main() -> None:
-    words = sys.argv[1:]
+def attacked(words: Sequence[str]) -> Iterator[str]:
+    """What is found in the callables whose names contain one of the words, or in all."""
     values = hostile.VALUES | hostile.torch_values()
-    count = 0
     for one in targets().values():
         if words and not any(word in one.name for word in words):
             continue
         with place():
-            for finding in findings(one, values):
-                print(finding, flush=True)
-                count += 1
-    print(f"{count} findings")
-    sys.exit(count > 0)
+            yield from findings(one, values)
 
 
 if __name__ == "__main__":
-    main()
+    report(attacked(sys.argv[1:]))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from time import perf_counter
 
+from fastdecode._core import check_memory
 from fastdecode.decoding.arguments import CheckedCall
 from fastdecode.decoding.beam_search import BeamSearch, SettledText
 from fastdecode.decoding.loop import Decoding
@@ -18,6 +20,9 @@ from fastdecode.options import checks
 from fastdecode.options.strategies import Beam
 from fastdecode.results.generations import Generation, Generations, Identify, Stats
 from fastdecode.results.step import Step
+
+# The least that a generation takes in memory.
+_BYTES_OF_GENERATION = 256
 
 
 def generate(
@@ -33,8 +38,11 @@ def generate(
 
     Raises:
         Interrupted: at Ctrl-C, within one step, with the generations so far.
+        MemoryError: at once, where the results could never be held at the same time.
     """
     request = call.request
+    total = len(request.prompts) * request.n
+    check_memory(min(total * _BYTES_OF_GENERATION, sys.maxsize))
     timer, begun = Timer(), perf_counter()
     done: list[TokenSequence] = []
     interrupted = False

@@ -144,8 +144,12 @@ class Detokenizer:
 def _special_tokens(tokenizer: Any, backend: Any) -> dict[int, str]:
     """The tokens that `skip_special_tokens` leaves out, and what is written for them."""
     if backend is not None:
+        probe_memory(ROOM)
         added = backend.get_added_tokens_decoder()
-        return {token: one.content for token, one in added.items() if one.special}
+        names = {one.content for one in added.values() if one.special}
+        # The backend goes by what is written for a token, which its normalizer may have changed.
+        written = {token: backend.id_to_token(token) for token in added}
+        return {token: name for token, name in written.items() if name in names}
     ids = list(getattr(tokenizer, "all_special_ids", None) or ())
     names = tokenizer.convert_ids_to_tokens(ids) if ids else []
     return {token: str(name) for token, name in zip(ids, names, strict=True)}

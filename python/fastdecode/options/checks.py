@@ -357,6 +357,7 @@ def path(name: str, value: Any) -> str:
     if "\0" in found:
         raise ValueError(f"{name}={shown(found)} has a NUL character, which no path can have")
     try:
+        # Only for its length, which no other program changes: who opens the file finds all else.
         os.stat(found)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:

@@ -232,6 +232,10 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind<'_> {
         match self {
+            // A file's length decides how much memory reading it takes.
+            Self::File { source, .. } if source.kind() == io::ErrorKind::OutOfMemory => {
+                ErrorKind::Memory
+            }
             Self::File { path, source } => ErrorKind::File { path, source },
             Self::In { source, .. } => source.kind(),
             Self::Memory(_) => ErrorKind::Memory,
@@ -263,12 +267,12 @@ impl Error {
         Self::File { path: path.to_owned(), source }
     }
 
-    /// An error of the GGUF file at `path`.
+    /// An error of the GGUF file at `path`. Memory for its contents is memory for the weights of a model.
     #[must_use]
     pub fn gguf(error: gguf::Error, path: &Path) -> Self {
         match error {
             gguf::Error::Read { source, .. } => Self::File { path: path.to_owned(), source },
-            gguf::Error::Memory(refused) => refused.into(),
+            gguf::Error::Memory(refused) => refused.for_weights().into(),
             error => Self::Gguf(error).within(path),
         }
     }
@@ -313,6 +317,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[cfg(test)]
 mod tests {
     use super::{Error, ErrorKind};
+    use crate::gguf;
+    use fastdecode_simd::memory::Refused;
+    use std::io;
     use std::path::Path;
 
     #[test]
@@ -327,6 +334,19 @@ mod tests {
             Error::Empty { index: 0 }.within(path).to_string(),
             Error::Empty { index: 0 }.to_string()
         );
+    }
+
+    #[test]
+    fn memory_for_a_file_is_that_of_a_model() {
+        let refused = gguf::Error::Memory(Refused::by_the_system(1_000));
+        let message = Error::gguf(refused, Path::new("x.gguf")).to_string();
+        assert_eq!(message, Refused::by_the_system(1_000).for_weights().to_string());
+        for (source, memory) in
+            [(io::ErrorKind::OutOfMemory, true), (io::ErrorKind::NotFound, false)]
+        {
+            let error = Error::file(Path::new("config.json"), source.into());
+            assert_eq!(matches!(error.kind(), ErrorKind::Memory), memory, "{source}");
+        }
     }
 
     #[test]
