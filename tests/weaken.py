@@ -54,7 +54,7 @@ PLANTED = {
         "shared.data.store(job.data.cast_mut(), Ordering::Relaxed);",
         "if number < 2 { shared.data.store(job.data.cast_mut(), Ordering::Relaxed); }",
     ),
-    "two sessions have the workers": ("&& self\n", "&& !self\n"),
+    "two sessions have the workers": ("&& self\n", "|| self\n"),
     "workers are not told to end": ("self.shared.quit.store(true, Ordering::Relaxed);", ""),
 }
 # What the models do not detect, by the beginning of its name, and why it does no harm.
