@@ -341,17 +341,28 @@ class Draws:
 @final
 class NativeModel:
     @staticmethod
-    def from_folder(path: str | PathLike[str], dtype: str = "float32") -> NativeModel: ...
+    def from_folder(
+        path: str | PathLike[str], dtype: str = "float32", kv_cache_dtype: str = "float32"
+    ) -> NativeModel: ...
     @staticmethod
-    def from_gguf(file: GgufFile | str | PathLike[str], dtype: str = "float32") -> NativeModel: ...
+    def from_gguf(
+        file: GgufFile | str | PathLike[str],
+        dtype: str = "float32",
+        kv_cache_dtype: str = "float32",
+    ) -> NativeModel: ...
     @staticmethod
     def from_arrays(
-        config: str, tensors: dict[str, NDArray[Any]], dtype: str = "float32"
+        config: str,
+        tensors: dict[str, NDArray[Any]],
+        dtype: str = "float32",
+        kv_cache_dtype: str = "float32",
     ) -> NativeModel: ...
     @staticmethod
     def check(config: str) -> None: ...
     @property
     def dtype(self) -> str: ...
+    @property
+    def kv_cache_dtype(self) -> str: ...
     @property
     def definition(self) -> str: ...
     @property

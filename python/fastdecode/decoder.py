@@ -14,7 +14,7 @@ from fastdecode.models.engines.base import ClosedEngine, Engine
 from fastdecode.models.identity.source import Source
 from fastdecode.models.loading import open_object, open_pretrained, release_memory
 from fastdecode.models.pieces import Pieces
-from fastdecode.models.placement import device_name, dtype_name
+from fastdecode.models.placement import cache_dtype_name, device_name, dtype_name
 from fastdecode.options import checks, misspelt
 from fastdecode.options.keyword_types import (
     ChatArguments,
@@ -50,7 +50,7 @@ class Decoder:
     """A causal language model and its tokenizer, ready to decode.
 
     A decoder pickles: one that was loaded by name as what it was loaded from (name, engine, dtype,
-    device, revision, trust_remote_code), so that it is loaded again where it is unpickled; one that
+    kv_cache_dtype, device, revision, trust_remote_code), so that it is loaded again where it is unpickled; one that
     was made of objects with its model and tokenizer. `copy.copy` shares the weights. As a context
     manager it closes itself.
 
@@ -73,6 +73,7 @@ class Decoder:
         *,
         engine: str = "auto",
         dtype: Any = None,
+        kv_cache_dtype: Any = None,
         probe: bool = True,
     ) -> None:
         """Use a transformers model and its tokenizer; the model is put in evaluation mode.
@@ -85,6 +86,7 @@ class Decoder:
             dtype: "float32", "bfloat16", "int8" or "int4": the format in which the native engine
                 keeps the weights. None is the model's own dtype, and then a model that is not in
                 float32 runs in torch unless engine="native".
+            kv_cache_dtype: as for `from_pretrained`.
             probe: whether a model that runs through its own forward pass first computes a few fixed
                 tokens in several ways, to find out whether padding, caches and reordered rows
                 leave its logits as they are; where they do not, it runs in a slower way that does.
@@ -96,7 +98,14 @@ class Decoder:
                 that is not a causal language model, such as an encoder-decoder.
         """
         checks.boolean("probe", probe)
-        loaded = open_object(model, tokenizer, engine=engine, dtype=dtype, probe=probe)
+        loaded = open_object(
+            model,
+            tokenizer,
+            engine=engine,
+            dtype=dtype,
+            kv_cache_dtype=kv_cache_dtype,
+            probe=probe,
+        )
         self.engine: Engine = loaded.engine
         self.tokenizer: Any = loaded.tokenizer
         self.model: Any = loaded.model
@@ -106,6 +115,7 @@ class Decoder:
         self._opened_with: dict[str, Any] = {
             "engine": engine,
             "dtype": dtype_name(dtype),
+            "kv_cache_dtype": cache_dtype_name(kv_cache_dtype),
             "probe": probe,
         }
         self._source = Source().loaded(loaded.model, loaded.tokenizer)
@@ -118,6 +128,7 @@ class Decoder:
         engine: str = "auto",
         device: Any = None,
         dtype: Any = None,
+        kv_cache_dtype: Any = None,
         revision: str | None = None,
         trust_remote_code: bool = False,
         probe: bool = True,
@@ -139,6 +150,10 @@ class Decoder:
                 float32, so that "bfloat16" rounds the weights alone; with engine="torch" it rounds
                 everything. "int8" (8-bit weights with a scale for each output) and "int4" (4-bit
                 weights with a scale for each output and 32 inputs) need the native engine.
+            kv_cache_dtype: the format in which the native engine keeps the keys and values of the
+                tokens so far: "float32", "bfloat16" (half the memory) or "int8" (about a quarter,
+                with a scale for each head and token). None is float32. The smaller formats make
+                steps faster where texts are long or many, and change the logits a little.
             revision: a hub revision.
             trust_remote_code: whether to run the Python code that the model's folder or repository
                 brings with it, for architectures that transformers does not have. That code can do
@@ -171,6 +186,7 @@ class Decoder:
             engine=engine,
             device=device,
             dtype=dtype,
+            kv_cache_dtype=kv_cache_dtype,
             revision=revision,
             trust_remote_code=trusted,
             probe=probe,
@@ -184,6 +200,7 @@ class Decoder:
             "engine": engine,
             "device": device_name(device),
             "dtype": dtype_name(dtype),
+            "kv_cache_dtype": cache_dtype_name(kv_cache_dtype),
             "revision": revision,
             "trust_remote_code": trusted,
             "probe": probe,

@@ -12,7 +12,12 @@ from typing import Any
 from fastdecode import forks
 from fastdecode.models.engines import check_name, open_engine, prefers_native
 from fastdecode.models.engines.base import Engine
-from fastdecode.models.placement import NATIVE_ONLY, device_name, dtype_name
+from fastdecode.models.placement import (
+    NATIVE_ONLY,
+    cache_dtype_name,
+    device_name,
+    dtype_name,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ def open_pretrained(
     engine: str = "auto",
     device: Any = None,
     dtype: Any = None,
+    kv_cache_dtype: Any = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
     probe: bool = True,
@@ -45,11 +51,11 @@ def open_pretrained(
     from fastdecode.models import settings
     from fastdecode.models.checkpoints import files_of, is_gguf, load, refuse_folder_of_gguf
 
-    dtype = dtype_name(dtype)
+    dtype, cache = dtype_name(dtype), cache_dtype_name(kv_cache_dtype)
     if is_gguf(name_or_path):
-        return _gguf(name_or_path, engine, device, dtype, revision)
+        return _gguf(name_or_path, engine, device, dtype, cache, revision)
     refuse_folder_of_gguf(name_or_path)
-    native = prefers_native(engine, device, dtype)
+    native = prefers_native(engine, device, dtype, cache)
     device = device_name(device)
     kept = (dtype or "float32") if native else None
     # Files on this machine are checked before weights are read, for all engines alike.
@@ -60,7 +66,7 @@ def open_pretrained(
             # The native engine would leave out what the model's own code does.
             own_code = trust_remote_code and settings.brings_code(folder)
     if kept is not None and not (own_code and engine == "auto"):
-        found = _native(name_or_path, revision, kept, required=engine == "native")
+        found = _native(name_or_path, revision, kept, cache, required=engine == "native")
         if found is not None:
             return found
     if kept in NATIVE_ONLY:
@@ -73,7 +79,9 @@ def open_pretrained(
         revision=revision,
         trust_remote_code=trust_remote_code,
     )
-    return open_object(model, tokenizer, engine=engine, dtype=kept, probe=probe)
+    return open_object(
+        model, tokenizer, engine=engine, dtype=kept, kv_cache_dtype=cache, probe=probe
+    )
 
 
 @forks.undivided
@@ -83,36 +91,41 @@ def open_object(
     *,
     engine: str = "auto",
     dtype: Any = None,
+    kv_cache_dtype: Any = None,
     probe: bool = True,
 ) -> LoadedModel:
     """Open a transformers model, or an `Engine`, with its tokenizer; see `Decoder`.
 
     Raises:
-        TypeError: for anything else, and where `engine` or `dtype` is given beside an `Engine`.
+        TypeError: for anything else, and where `engine` or a format is given beside an `Engine`.
         ValueError: for an engine or a dtype that the model cannot run with, and for what is no
             causal language model.
     """
     check_name(engine)
-    dtype = dtype_name(dtype)
+    dtype, cache = dtype_name(dtype), cache_dtype_name(kv_cache_dtype)
     if not callable(getattr(tokenizer, "decode", None)):
         raise TypeError(
             f"tokenizer must be a transformers tokenizer, not {type(tokenizer).__name__}; "
             "a model object needs tokenizer=... beside it"
         )
     if hasattr(model, "all_logits") and hasattr(model, "start"):
-        if engine != "auto" or dtype is not None:
-            raise TypeError(f"engine= and dtype= go with a model; {type(model).__name__} is one")
+        if engine != "auto" or dtype is not None or cache is not None:
+            raise TypeError(
+                "engine=, dtype= and kv_cache_dtype= go with a model; "
+                f"{type(model).__name__} is an engine"
+            )
         return LoadedModel(model, tokenizer)
     if not hasattr(model, "get_output_embeddings") or model.get_output_embeddings() is None:
         raise TypeError(
             f"model must be a transformers causal language model, not {type(model).__name__}"
         )
     forks.uses_torch()
-    return LoadedModel(open_engine(model, engine, dtype, probe=probe), tokenizer, model)
+    opened = open_engine(model, engine, dtype, kv_cache_dtype=cache, probe=probe)
+    return LoadedModel(opened, tokenizer, model)
 
 
 def _native(
-    name_or_path: str, revision: str | None, dtype: str, *, required: bool
+    name_or_path: str, revision: str | None, dtype: str, cache: str | None, *, required: bool
 ) -> LoadedModel | None:
     """From files that the native engine can run; None, or its refusal if `required`."""
     from fastdecode.models.checkpoints import files_of
@@ -124,7 +137,7 @@ def _native(
         try:
             # The tokenizer is read first: if it is refused, the weights need not be loaded.
             tokenizer = None if required else _tokenizer(folder)
-            found = NativeEngine.from_folder(folder, dtype)
+            found = NativeEngine.from_folder(folder, dtype, cache or "float32")
             return LoadedModel(found, tokenizer or _tokenizer(folder))
         except ValueError as error:
             # Unless the engine is required, transformers tries next: it may read these files, or
@@ -139,7 +152,12 @@ def _native(
 
 
 def _gguf(
-    path: str, engine: str, device: Any, dtype: str | None, revision: str | None
+    path: str,
+    engine: str,
+    device: Any,
+    dtype: str | None,
+    cache: str | None,
+    revision: str | None,
 ) -> LoadedModel:
     """From a GGUF file, which the native engine alone reads."""
     from fastdecode._core import GgufFile
@@ -167,7 +185,9 @@ def _gguf(
         file = GgufFile(path)
         file.check()
         tokenizer = GgufTokenizer(file)
-        native = NativeEngine.from_gguf(file, dtype or "float32", tokenizer.eos_ids)
+        native = NativeEngine.from_gguf(
+            file, dtype or "float32", tokenizer.eos_ids, cache or "float32"
+        )
     except ValueError as error:
         raise ValueError(f"model={path!r} cannot be loaded: {error}") from error
     return LoadedModel(native, tokenizer)

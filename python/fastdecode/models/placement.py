@@ -1,4 +1,7 @@
-"""Where a model runs and in which number format: `device` and `dtype`, checked before it loads."""
+"""Where a model runs and in which number formats, checked before it loads.
+
+That is, `device`, `dtype` and `kv_cache_dtype`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from fastdecode.options import checks
 NATIVE_ONLY = ("int8", "int4")
 # What `dtype` may say: formats of torch, the native engine's, and the checkpoint's own.
 DTYPES = ("float32", "float64", "bfloat16", "float16", *NATIVE_ONLY, "auto")
+# What `kv_cache_dtype` may say.
+CACHE_DTYPES = ("float32", "bfloat16", "int8")
 # Names that torch has for the same formats.
 _SAME = {"float": "float32", "double": "float64", "half": "float16"}
 # Names that others have for them.
@@ -63,6 +68,35 @@ def dtype_name(dtype: Any) -> str | None:
         hint = f'did you mean "{meant}"?' if meant else "give one of these"
     known = ", ".join(f'"{one}"' for one in DTYPES)
     raise ValueError(f"dtype={checks.shown(name)} is unknown; {hint} (there are {known})")
+
+
+def cache_dtype_name(kv_cache_dtype: Any) -> str | None:
+    """The name of a number format of the KV cache, one of `CACHE_DTYPES`, or None.
+
+    Args:
+        kv_cache_dtype: a torch or NumPy dtype, its name, or None; "auto" is None.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for a name that is unknown, with the one that may be meant.
+    """
+    if kv_cache_dtype is None:
+        return None
+    if not isinstance(kv_cache_dtype, str | np.dtype) and not _is_of_torch(kv_cache_dtype, "dtype"):
+        raise TypeError(
+            "kv_cache_dtype must be a torch dtype or its name, "
+            f"not {type(kv_cache_dtype).__name__} ({checks.shown(kv_cache_dtype)})"
+        )
+    name = str(kv_cache_dtype).removeprefix("torch.")
+    name = _SAME.get(name, name)
+    if name == "auto":
+        return None
+    if name in CACHE_DTYPES:
+        return name
+    meant = _MEANT.get(name.lower().replace(" ", ""))
+    hint = f'did you mean "{meant}"?' if meant in CACHE_DTYPES else "give one of these"
+    known = ", ".join(f'"{one}"' for one in CACHE_DTYPES)
+    raise ValueError(f"kv_cache_dtype={checks.shown(name)} is unknown; {hint} (there are {known})")
 
 
 def check_device(device: Any) -> None:

@@ -83,7 +83,9 @@ class NativeEngine:
         self._eos_ids = eos_ids
 
     @classmethod
-    def from_folder(cls, folder: Path, dtype: str = "float32") -> NativeEngine:
+    def from_folder(
+        cls, folder: Path, dtype: str = "float32", kv_cache_dtype: str = "float32"
+    ) -> NativeEngine:
         """Read a folder with `config.json` and safetensors; torch is not imported.
 
         The weights are read once and packed for the kernels.
@@ -91,6 +93,7 @@ class NativeEngine:
         Args:
             folder: where the files are.
             dtype: the format of the weights: "float32", "bfloat16", "int8" or "int4".
+            kv_cache_dtype: the format of the KV cache: "float32", "bfloat16" or "int8".
 
         Raises:
             FileNotFoundError: where a file is missing; another OSError where it cannot be read.
@@ -102,12 +105,16 @@ class NativeEngine:
                 f"{folder / _ADAPTER}: the native engine does not apply adapters; merge the "
                 'adapter into the weights, or use engine="transformers"'
             )
-        native = NativeModel.from_folder(folder, dtype)
+        native = NativeModel.from_folder(folder, dtype, kv_cache_dtype)
         return cls(native, settings.end_tokens(folder, native.vocab_size))
 
     @classmethod
     def from_gguf(
-        cls, file: GgufFile | Path, dtype: str = "float32", eos_ids: tuple[int, ...] = ()
+        cls,
+        file: GgufFile | Path,
+        dtype: str = "float32",
+        eos_ids: tuple[int, ...] = (),
+        kv_cache_dtype: str = "float32",
     ) -> NativeEngine:
         """Read a GGUF file; neither torch nor llama.cpp is imported.
 
@@ -117,12 +124,13 @@ class NativeEngine:
             file: the file, or where it is.
             dtype: the format of the weights in memory: "float32", "bfloat16", "int8" or "int4".
             eos_ids: the tokens that end a sequence.
+            kv_cache_dtype: the format of the KV cache: "float32", "bfloat16" or "int8".
 
         Raises:
             FileNotFoundError: where there is no such file; another OSError where it cannot be read.
             ValueError: where it is damaged, or has a model that the engine does not run.
         """
-        native = NativeModel.from_gguf(file, dtype)
+        native = NativeModel.from_gguf(file, dtype, kv_cache_dtype)
         return cls(native, tuple(token for token in eos_ids if token < native.vocab_size))
 
     @property
@@ -156,8 +164,16 @@ class NativeEngine:
         return self.packed().dtype
 
     @property
+    def kv_cache_dtype(self) -> str:
+        """The format of keys and values in the KV cache."""
+        return self.packed().kv_cache_dtype
+
+    @property
     def definition(self) -> str:
-        """The number of the definition of `dtype`, "int8/1", raised whenever its bits change."""
+        """The number of the definition of `dtype`, "int8/1", raised whenever its bits change.
+
+        Where the KV cache is not in float32, it goes on with the number of that format.
+        """
         return self._native.definition
 
     @property
@@ -199,15 +215,19 @@ class LoadedEngine(NativeEngine):
     The weights are copied once, packed for the kernels; the model keeps its own.
     """
 
-    def __init__(self, model: Any, dtype: str = "float32") -> None:
+    def __init__(
+        self, model: Any, dtype: str = "float32", kv_cache_dtype: str = "float32"
+    ) -> None:
         """Use a model for which `runs_natively` holds; it is put in evaluation mode.
 
         Args:
             model: the model.
             dtype: the format of the weights: "float32", "bfloat16", "int8" or "int4".
+            kv_cache_dtype: the format of the KV cache: "float32", "bfloat16" or "int8".
         """
         self._model = model.eval()
         self._dtype = dtype
+        self._kv_cache_dtype = kv_cache_dtype
         self._version: list[tuple[int, int]] = []
         super().__init__(self.packed())
         self._ends = settings.EndTokens(model, self.vocab_size)
@@ -227,6 +247,7 @@ class LoadedEngine(NativeEngine):
                 self._model.config.to_json_string(use_diff=False),
                 {name: _array(parameter) for name, parameter in self._model.named_parameters()},
                 self._dtype,
+                self._kv_cache_dtype,
             )
             self._version = version
         return self._native

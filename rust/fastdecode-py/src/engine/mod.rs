@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fastdecode_engine::{
-    Batch, Config, Elements, Error, Format, Model, Result, Sequence, Tensor, Tensors, Wanted,
+    Batch, CacheFormat, Config, Elements, Error, Format, Model, Result, Sequence, Tensor, Tensors, Wanted,
     Workspace,
 };
 use fastdecode_simd::memory;
@@ -42,26 +42,32 @@ impl NativeModel {
     /// path : str or path
     /// dtype : str
     ///     The number format of the weights in memory: "float32", "bfloat16", "int8" or "int4".
+    /// kv_cache_dtype : str
+    ///     The number format of keys and values in the KV cache: "float32", "bfloat16" or "int8".
     ///
     /// Raises
     /// ------
     /// FileNotFoundError
     ///     If a file is missing; another OSError if it cannot be read.
     /// ValueError
-    ///     If a file is damaged or of another kind of model, or `dtype` is unknown.
+    ///     If a file is damaged or of another kind of model, or a format is unknown.
     /// MemoryError
     ///     If the system refuses memory for the weights.
     #[staticmethod]
-    #[pyo3(signature = (path, dtype=Given::DEFAULT), text_signature = "(path, dtype='float32')")]
+    #[pyo3(
+        signature = (path, dtype=Given::DEFAULT, kv_cache_dtype=Given::DEFAULT),
+        text_signature = "(path, dtype='float32', kv_cache_dtype='float32')",
+    )]
     fn from_folder(
         py: Python<'_>,
         path: &Bound<'_, PyAny>,
         dtype: Given<'_, '_>,
+        kv_cache_dtype: Given<'_, '_>,
     ) -> PyResult<Self> {
         let path: PathBuf = arguments::read(path, "path")?;
-        let format = format_of(dtype)?;
+        let (format, cache) = (format_of(dtype)?, cache_format_of(kv_cache_dtype)?);
         let model = detached(py, || Model::from_folder(&path, format))?;
-        Ok(Self { model: Arc::new(model) })
+        Ok(Self { model: Arc::new(model.with_cache(cache)) })
     }
 
     /// From a GGUF file.
@@ -73,20 +79,30 @@ impl NativeModel {
     /// dtype : str
     ///     The number format of the weights in memory: "float32", "bfloat16", "int8" or "int4". Quantised
     ///     weights are widened to float32 first.
+    /// kv_cache_dtype : str
+    ///     The number format of keys and values in the KV cache: "float32", "bfloat16" or "int8".
     ///
     /// Raises
     /// ------
     /// FileNotFoundError
     ///     If there is no such file; another OSError if it cannot be read.
     /// ValueError
-    ///     If the file is damaged, its model is none that the engine runs, or `dtype` is unknown; or if
+    ///     If the file is damaged, its model is none that the engine runs, or a format is unknown; or if
     ///     an open file has been written to since.
     /// MemoryError
     ///     If the system refuses memory for the weights.
     #[staticmethod]
-    #[pyo3(signature = (file, dtype=Given::DEFAULT), text_signature = "(file, dtype='float32')")]
-    fn from_gguf(py: Python<'_>, file: &Bound<'_, PyAny>, dtype: Given<'_, '_>) -> PyResult<Self> {
-        let format = format_of(dtype)?;
+    #[pyo3(
+        signature = (file, dtype=Given::DEFAULT, kv_cache_dtype=Given::DEFAULT),
+        text_signature = "(file, dtype='float32', kv_cache_dtype='float32')",
+    )]
+    fn from_gguf(
+        py: Python<'_>,
+        file: &Bound<'_, PyAny>,
+        dtype: Given<'_, '_>,
+        kv_cache_dtype: Given<'_, '_>,
+    ) -> PyResult<Self> {
+        let (format, cache) = (format_of(dtype)?, cache_format_of(kv_cache_dtype)?);
         let model = if let Ok(file) = file.cast::<GgufFile>() {
             let file = file.get();
             detached(py, || Model::from_open_gguf(file.model(), format))?
@@ -94,7 +110,7 @@ impl NativeModel {
             let path: PathBuf = arguments::read(file, "file")?;
             detached(py, || Model::from_gguf(&path, format))?
         };
-        Ok(Self { model: Arc::new(model) })
+        Ok(Self { model: Arc::new(model.with_cache(cache)) })
     }
 
     /// From arrays by name. Their values are copied once, into the layout that the engine reads.
@@ -107,27 +123,30 @@ impl NativeModel {
     ///     C-contiguous; float32, float16, or uint16 for the bits of bfloat16.
     /// dtype : str
     ///     The number format of the weights in memory: "float32", "bfloat16", "int8" or "int4".
+    /// kv_cache_dtype : str
+    ///     The number format of keys and values in the KV cache: "float32", "bfloat16" or "int8".
     ///
     /// Raises
     /// ------
     /// ValueError
     ///     If tensors are missing, have another shape or are not C-contiguous, the configuration is of
-    ///     another kind of model, or `dtype` is unknown.
+    ///     another kind of model, or a format is unknown.
     /// MemoryError
     ///     If the system refuses memory for the weights.
     #[staticmethod]
     #[pyo3(
-        signature = (config, tensors, dtype=Given::DEFAULT),
-        text_signature = "(config, tensors, dtype='float32')",
+        signature = (config, tensors, dtype=Given::DEFAULT, kv_cache_dtype=Given::DEFAULT),
+        text_signature = "(config, tensors, dtype='float32', kv_cache_dtype='float32')",
     )]
     fn from_arrays(
         py: Python<'_>,
         config: &Bound<'_, PyAny>,
         tensors: &Bound<'_, PyAny>,
         dtype: Given<'_, '_>,
+        kv_cache_dtype: Given<'_, '_>,
     ) -> PyResult<Self> {
         let config: String = arguments::read(config, "config")?;
-        let format = format_of(dtype)?;
+        let (format, cache) = (format_of(dtype)?, cache_format_of(kv_cache_dtype)?);
         let config =
             Config::from_json(config.as_bytes(), Path::new("config")).map_err(exception)?;
         let tensors = tensors
@@ -146,7 +165,7 @@ impl NativeModel {
             tensors.insert(name, array.tensor()?);
         }
         let model = detached(py, || Model::new(config, &tensors, format))?;
-        Ok(Self { model: Arc::new(model) })
+        Ok(Self { model: Arc::new(model.with_cache(cache)) })
     }
 
     /// Check whether the engine runs the models of a configuration.
@@ -205,11 +224,18 @@ impl NativeModel {
         self.model.format().name()
     }
 
-    /// The number of the format's definition, "int8/1". Where it is the same, so are the logits of the
-    /// same weights and tokens, to the last bit.
+    /// The number format of keys and values in the KV cache: "float32", "bfloat16" or "int8".
     #[getter]
-    fn definition(&self) -> &'static str {
-        self.model.format().definition()
+    fn kv_cache_dtype(&self) -> &'static str {
+        self.model.cache_format().name()
+    }
+
+    /// The number of the format's definition, "int8/1", and that of the KV cache's where that is not float32,
+    /// "int8/1, KV cache int8/1". Where it is the same, so are the logits of the same weights and tokens, to
+    /// the last bit.
+    #[getter]
+    fn definition(&self) -> String {
+        self.model.definition()
     }
 
     /// The most threads that it runs on.
@@ -419,6 +445,11 @@ impl NativeRows {
 fn format_of(dtype: Given<'_, '_>) -> PyResult<Format> {
     // No format has a name that is cut, and the message has it.
     cut(dtype.or("dtype", "float32".to_owned())?).parse().map_err(exception)
+}
+
+/// The format of the KV cache that an argument names.
+fn cache_format_of(dtype: Given<'_, '_>) -> PyResult<CacheFormat> {
+    cut(dtype.or("kv_cache_dtype", "float32".to_owned())?).parse().map_err(exception)
 }
 
 /// An array of zeros. NumPy's own function raises `MemoryError` where the binding's would panic.
