@@ -50,9 +50,9 @@ class Decoder:
     """A causal language model and its tokenizer, ready to decode.
 
     A decoder pickles: one that was loaded by name as what it was loaded from (name, engine, dtype,
-    kv_cache_dtype, device, revision, trust_remote_code), so that it is loaded again where it is unpickled; one that
-    was made of objects with its model and tokenizer. `copy.copy` shares the weights. As a context
-    manager it closes itself.
+    kv_cache_dtype, device, revision, trust_remote_code), so that it is loaded again where it is
+    unpickled; one that was made of objects with its model and tokenizer. `copy.copy` shares the
+    weights. As a context manager it closes itself.
 
     Attributes:
         engine: computes logits from tokens.

@@ -83,6 +83,9 @@ NAMES: dict[str, Kind] = {
     "false_alarm": number,
     "histories": optional(several(several(integer))),
     "k": integer,
+    "kv_cache_dtype": optional(
+        text, lambda v: isinstance(v, np.dtype) or type(v).__module__ == "torch"
+    ),
     "labels": several(text),
     "ledger": flag,
     "length_penalty": optional(number),

@@ -15,8 +15,9 @@ def environment(engine: Engine) -> dict[str, Any]:
     """Everything that might change a bit of a run on `engine`, as plain data.
 
     `fastdecode` and `python` are versions, `machine` names the system and processor family,
-    `engine` is the engine's name, `kv_cache_dtype` the format of a KV cache that is not in float32, `threads` and `level` are its threads and instruction set; for an
-    engine in torch, `torch`, `transformers` and `device` are added.
+    `engine` is the engine's name, `kv_cache_dtype` the format of a KV cache that is not in float32,
+    `threads` and `level` are its threads and instruction set; for an engine in torch, `torch`,
+    `transformers` and `device` are added.
     """
     found: dict[str, Any] = {
         "fastdecode": __version__,

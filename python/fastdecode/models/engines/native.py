@@ -215,9 +215,7 @@ class LoadedEngine(NativeEngine):
     The weights are copied once, packed for the kernels; the model keeps its own.
     """
 
-    def __init__(
-        self, model: Any, dtype: str = "float32", kv_cache_dtype: str = "float32"
-    ) -> None:
+    def __init__(self, model: Any, dtype: str = "float32", kv_cache_dtype: str = "float32") -> None:
         """Use a model for which `runs_natively` holds; it is put in evaluation mode.
 
         Args:

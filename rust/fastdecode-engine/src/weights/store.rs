@@ -51,6 +51,12 @@ impl Weights {
         Self { arena, widest }
     }
 
+    /// No weights.
+    #[cfg(test)]
+    pub fn empty() -> Self {
+        Self { arena: Arena::new(1).expect("a line of memory"), widest: 0 }
+    }
+
     /// The most inputs of a matrix whose activations are quantised; 0 where none is.
     pub fn widest(&self) -> usize {
         self.widest

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fastdecode_engine::{
-    Batch, CacheFormat, Config, Elements, Error, Format, Model, Result, Sequence, Tensor, Tensors, Wanted,
-    Workspace,
+    Batch, CacheFormat, Config, Elements, Error, Format, Model, Result, Sequence, Tensor, Tensors,
+    Wanted, Workspace,
 };
 use fastdecode_simd::memory;
 use half::f16;

@@ -19,13 +19,7 @@ pub struct Prepared {
 impl Task<'_> {
     /// Appends one head of the keys and values of a segment to its cache.
     #[inline(always)]
-    pub fn append<L: Lanes>(
-        self,
-        l: L,
-        segment: &Segment,
-        head: usize,
-        prepared: &mut Prepared,
-    ) {
+    pub fn append<L: Lanes>(self, l: L, segment: &Segment, head: usize, prepared: &mut Prepared) {
         let Attention { heads, shape, .. } = *self.attention;
         let (strip, place) = (self.strip(segment.sequence), self.place(head));
         for i in 0..segment.count {

@@ -9,7 +9,7 @@
 
 use super::part::{Attend, Share, Workspace, attend_share};
 use super::query_tile::{Extent, QueryTile, room};
-use super::rounding::{FINE, bytes, largest, split};
+use super::rounding::{FINE, bytes, largest, split, sums};
 use super::softmax::{fill_others, softmax};
 use crate::cache::{POSITIONS, integers::scales};
 use crate::ops::integers::{Dots, with_dots};
@@ -24,8 +24,8 @@ const WORDS: usize = POSITIONS / QUAD;
 /// The terms of a query in a chunk.
 #[derive(Clone, Copy, Default)]
 pub struct Term {
-    /// The first and second integers of four positions in each word.
-    words: [[i32; 2]; WORDS],
+    /// The first integers, of four positions in each word, and the second ones.
+    words: [[i32; WORDS]; 2],
     /// -128 times the sums of the first and of the second integers.
     offsets: [i32; 2],
     scale: f32,
@@ -96,7 +96,12 @@ impl<D: Dots<L: Tile>> Attend for OnIntegers<D> {
                     // A place that was never written may have any scale, NaN among them.
                     let start = reach.start.saturating_sub(first).min(POSITIONS);
                     let end = reach.end.saturating_sub(first).min(POSITIONS);
-                    fill_others(std::array::from_mut(std::array::from_mut(score)), 0, &(start..end), 0.0);
+                    fill_others(
+                        std::array::from_mut(std::array::from_mut(score)),
+                        0,
+                        &(start..end),
+                        0.0,
+                    );
                 }
                 *term = round_terms(l, score);
             }
@@ -174,22 +179,21 @@ fn scores_of<D: Dots, const R: usize, const C: usize>(
     let l = d.lanes();
     let heads: [_; C] = std::array::from_fn(|i| tile.head(chunk + i));
     let mut sums = [[[d.start(0); 2]; C]; R];
-    for r in 0..R {
-        for c in 0..C {
-            for i in 0..2 {
-                sums[r][c][i] = d.start(queries.offsets[r][i]);
-            }
-        }
+    for (sums, offsets) in sums.iter_mut().zip(&queries.offsets) {
+        *sums = [[d.start(offsets[0]), d.start(offsets[1])]; C];
     }
     for (quad, words) in queries.words.iter().enumerate() {
+        let mut keys = [d.weights(&heads[0].keys[quad]); C];
         for c in 0..C {
-            let keys = d.weights(&heads[c].keys[quad]);
+            keys[c] = d.weights(&heads[c].keys[quad]);
             if let Some(line) = heads[c].values.get(quad) {
                 l.prefetch_l2(line);
             }
-            for r in 0..R {
-                for i in 0..2 {
-                    sums[r][c][i] = d.dot(sums[r][c][i], keys, words[r][i]);
+        }
+        for r in 0..R {
+            for i in 0..2 {
+                for c in 0..C {
+                    sums[r][c][i] = d.dot(sums[r][c][i], keys[c], words[r][i]);
                 }
             }
         }
@@ -225,14 +229,10 @@ fn round_terms<L: Lanes>(l: L, terms: &Line) -> Term {
     let (scale, inverse) = scale_of(largest(l, l.larger_size(l.splat(0.0), x)));
     let split = split(l, x, l.splat(inverse));
     let mut term = Term { scale, ..Term::default() };
-    for (i, x) in [split.high, split.low].into_iter().enumerate() {
+    for (i, (x, sum)) in [split.high, split.low].into_iter().zip(sums(l, split)).enumerate() {
         let bytes = bytes(l, x);
-        let mut sum = 0;
-        for (words, bytes) in term.words.iter_mut().zip(bytes.as_chunks::<QUAD>().0) {
-            words[i] = word(*bytes);
-        }
-        for byte in bytes {
-            sum += i32::from(byte);
+        for (word_of, bytes) in term.words[i].iter_mut().zip(bytes.as_chunks::<QUAD>().0) {
+            *word_of = word(*bytes);
         }
         term.offsets[i] = -ZERO * sum;
     }
@@ -258,24 +258,19 @@ fn mix<D: Dots, const R: usize, const N: usize>(
         let chunk = begin + chunk;
         let values = tile.head(chunk).values;
         let next = if vector == 0 { tile.next_keys(chunk) } else { &[] };
+        for line in next {
+            l.prefetch_l2(line);
+        }
         for n in 0..N {
-            let mut line = n;
-            while line < next.len() {
-                l.prefetch_l2(&next[line]);
-                line += N;
-            }
             let mut sums = [[d.start(0); 2]; R];
-            for r in 0..R {
-                for i in 0..2 {
-                    sums[r][i] = d.start(terms[r].offsets[i]);
-                }
+            for (sum, term) in sums.iter_mut().zip(terms) {
+                *sum = [d.start(term.offsets[0]), d.start(term.offsets[1])];
             }
             for quad in 0..WORDS {
                 let values = d.weights(&values[quad * vectors + vector + n]);
-                for r in 0..R {
-                    for i in 0..2 {
-                        sums[r][i] = d.dot(sums[r][i], values, terms[r].words[quad][i]);
-                    }
+                for (sum, term) in sums.iter_mut().zip(terms) {
+                    let [high, low] = term.words;
+                    *sum = [d.dot(sum[0], values, high[quad]), d.dot(sum[1], values, low[quad])];
                 }
             }
             for r in 0..R {

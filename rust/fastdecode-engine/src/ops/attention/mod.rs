@@ -227,3 +227,6 @@ impl<'a> Task<'a> {
 fn within_a_block(segment: &Segment, blocks: RowBlocks) -> bool {
     blocks.of(segment.first) == blocks.of(segment.first + segment.count - 1)
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,17 +34,24 @@ pub fn split<L: Lanes>(l: L, x: L::V, inverse: L::V) -> Split<L::V> {
     Split { high, low: l.sub(l.add(rest, rounder), rounder) }
 }
 
-/// Integers in -128..=127 that are given as floats.
+/// Integers in -127..=127 that are given as floats. NaN, in a vector whose scale is NaN, may give anything.
 #[inline(always)]
 pub fn bytes<L: Lanes>(l: L, x: L::V) -> [i8; LANES] {
-    let mut words = [0; LANES];
-    l.store_int(l.bits(l.add(x, l.splat(ROUNDER))), &mut words);
     let mut bytes = [0; LANES];
-    for (byte, word) in bytes.iter_mut().zip(words) {
-        // NaN, in a vector whose scale is NaN, may leave anything.
-        *byte = word as u8 as i8;
+    for (to, byte) in bytes.iter_mut().zip(l.lowest_bytes(l.add(x, l.splat(ROUNDER)))) {
+        *to = byte.cast_signed();
     }
     bytes
+}
+
+/// The sums of the first integers and of the second ones, exactly.
+#[inline(always)]
+pub fn sums<L: Lanes>(l: L, x: Split<L::V>) -> [i32; 2] {
+    // Both sums are below half of this, and so together a whole number that a float holds.
+    const APART: f32 = 4096.0;
+    let both = l.sum(l.fma(x.high, l.splat(APART), x.low)) as i32;
+    let low = (both << 20) >> 20;
+    [(both - low) >> 12, low]
 }
 
 /// The largest lane of sizes that `larger_size` has found. NaN is larger than every number.
@@ -110,8 +117,16 @@ impl Rounded {
 
 #[cfg(test)]
 mod tests {
-    use super::{FINE, Rounded};
+    use super::{FINE, Rounded, Split, sums};
     use fastdecode_simd::Portable;
+
+    #[test]
+    fn sums_are_exact() {
+        for [high, low] in [[127, 127], [127, -127], [-127, 127], [-127, -127], [1, 0], [0, -1]] {
+            let split = Split { high: [high as f32; 16], low: [low as f32; 16] };
+            assert_eq!(sums(Portable, split), [16 * high, 16 * low]);
+        }
+    }
 
     #[test]
     fn two_integers_are_within_their_step() {

@@ -32,8 +32,7 @@ fn error(found: &[u32], exact: &[f64]) -> f64 {
     assert_eq!(found.len(), exact.len());
     let square = |x: f64| x * x;
     let differences = found.iter().zip(exact);
-    let error: f64 =
-        differences.map(|(x, y)| square(f64::from(f32::from_bits(*x)) - y)).sum();
+    let error: f64 = differences.map(|(x, y)| square(f64::from(f32::from_bits(*x)) - y)).sum();
     (error / exact.iter().copied().map(square).sum::<f64>()).sqrt()
 }
 
