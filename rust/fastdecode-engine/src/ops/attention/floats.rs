@@ -1,16 +1,27 @@
 //! Attention over a float32 cache, with the chains of the linear kernel.
 
-use super::part::{Attend, Workspace};
+use super::attend::{Attend, Workspace};
+use super::part::{Share, attend_share};
 use super::query_tile::{Extent, QueryTile, room};
 use super::softmax::softmax;
 use crate::cache::{Head, POSITIONS, values};
 use crate::ops::row_blocks::BLOCK_ROWS;
 use crate::ops::tile::{Beside, Floats, InLines, Prefetch, Tile, chains};
-use fastdecode_simd::{DisjointSlice, LANES, Lanes, Line};
+use fastdecode_simd::{DisjointSlice, LANES, Lanes, Line, kernel};
+
+kernel! {
+    /// A share of attention over a float32 cache.
+    pub fn attend(share: Share<'_>) = attend_body;
+}
+
+#[inline(always)]
+fn attend_body<L: Tile>(l: L, share: Share<'_>) {
+    attend_share(OnFloats(l), share);
+}
 
 /// A float32 cache on an instruction set.
 #[derive(Clone, Copy)]
-pub struct OnFloats<L>(pub L);
+struct OnFloats<L>(L);
 
 impl<L: Tile> Attend for OnFloats<L> {
     type L = L;

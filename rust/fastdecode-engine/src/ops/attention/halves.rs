@@ -1,18 +1,29 @@
 //! Attention over a bfloat16 cache: the sums of a float32 cache, in the same order, with keys and values that
 //! are widened as they are read.
 
+use super::attend::{Attend, Workspace};
 use super::floats::{FEW, Terms};
-use super::part::{Attend, Workspace};
+use super::part::{Share, attend_share};
 use super::query_tile::{Extent, QueryTile, room};
 use super::softmax::softmax;
 use crate::cache::POSITIONS;
 use crate::ops::row_blocks::BLOCK_ROWS;
 use crate::ops::tile::{Prefetch, Tile};
-use fastdecode_simd::{DisjointSlice, LANES, Lanes, Line};
+use fastdecode_simd::{DisjointSlice, LANES, Lanes, Line, kernel};
+
+kernel! {
+    /// A share of attention over a bfloat16 cache.
+    pub fn attend(share: Share<'_>) = attend_body;
+}
+
+#[inline(always)]
+fn attend_body<L: Tile>(l: L, share: Share<'_>) {
+    attend_share(OnHalves(l), share);
+}
 
 /// A bfloat16 cache on an instruction set.
 #[derive(Clone, Copy)]
-pub struct OnHalves<L>(pub L);
+struct OnHalves<L>(L);
 
 impl<L: Tile> Attend for OnHalves<L> {
     type L = L;

@@ -7,29 +7,18 @@
 //! scales of the values, and then have one scale s: an output is one chain over the chunks, upwards, of
 //! s (h + l / 254), divided by the sum of the terms in floats.
 
-use super::part::{Attend, Share, Workspace, attend_share};
+use super::attend::{Attend, Workspace};
+use super::part::{Share, attend_share};
 use super::query_tile::{Extent, QueryTile, room};
-use super::rounding::{FINE, bytes, largest, split, sums};
+use super::rounding::{FINE, word};
 use super::softmax::{fill_others, softmax};
+use super::terms::{Term, WORDS, round_terms, weigh};
 use crate::cache::{POSITIONS, integers::scales};
 use crate::ops::integers::{Dots, with_dots};
 use crate::ops::row_blocks::BLOCK_ROWS;
 use crate::ops::tile::Tile;
-use crate::weights::{QUAD, ZERO, scale_of};
+use crate::weights::{QUAD, ZERO};
 use fastdecode_simd::{DisjointSlice, LANES, Lanes, Level, Line};
-
-/// Words of a chunk's terms.
-const WORDS: usize = POSITIONS / QUAD;
-
-/// The terms of a query in a chunk.
-#[derive(Clone, Copy, Default)]
-pub struct Term {
-    /// The first integers, of four positions in each word, and the second ones.
-    words: [[i32; WORDS]; 2],
-    /// -128 times the sums of the first and of the second integers.
-    offsets: [i32; 2],
-    scale: f32,
-}
 
 /// A share of attention over an int8 cache.
 pub fn attend(level: Level, share: Share<'_>) {
@@ -161,12 +150,6 @@ impl<const R: usize> Queries<'_, R> {
     }
 }
 
-/// Four integers in a word, the first in the lowest byte.
-#[inline(always)]
-fn word(bytes: [i8; QUAD]) -> i32 {
-    i32::from_le_bytes(bytes.map(i8::cast_unsigned))
-}
-
 /// The scores of a tile in `C` chunks from `chunk` on, together.
 #[inline(always)]
 fn scores_of<D: Dots, const R: usize, const C: usize>(
@@ -214,29 +197,6 @@ fn scores_of<D: Dots, const R: usize, const C: usize>(
 fn joined<D: Dots>(d: D, [high, low]: [D::I; 2]) -> <D::L as Lanes>::V {
     let l = d.lanes();
     l.fma(d.floats(low), l.splat(FINE), d.floats(high))
-}
-
-/// Multiplies terms by the scales of their values.
-#[inline(always)]
-fn weigh<L: Lanes>(l: L, terms: &mut Line, scales: &Line) {
-    l.store(l.mul(l.load(&terms.0), l.load(&scales.0)), &mut terms.0);
-}
-
-/// The terms of a query in a chunk as integers.
-#[inline(always)]
-fn round_terms<L: Lanes>(l: L, terms: &Line) -> Term {
-    let x = l.load(&terms.0);
-    let (scale, inverse) = scale_of(largest(l, l.larger_size(l.splat(0.0), x)));
-    let split = split(l, x, l.splat(inverse));
-    let mut term = Term { scale, ..Term::default() };
-    for (i, (x, sum)) in [split.high, split.low].into_iter().zip(sums(l, split)).enumerate() {
-        let bytes = bytes(l, x);
-        for (word_of, bytes) in term.words[i].iter_mut().zip(bytes.as_chunks::<QUAD>().0) {
-            *word_of = word(*bytes);
-        }
-        term.offsets[i] = -ZERO * sum;
-    }
-    term
 }
 
 /// `N` vectors, from `vector` on, of the means of the values weighted by `terms`, those of the positions from

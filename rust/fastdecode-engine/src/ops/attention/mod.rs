@@ -14,6 +14,7 @@
 //! that head of the cache, and rows of one register tile, so that the cache is read once for them.
 
 mod append;
+mod attend;
 mod floats;
 mod halves;
 mod integers;
@@ -21,6 +22,7 @@ mod part;
 mod query_tile;
 mod rounding;
 mod softmax;
+mod terms;
 
 use super::norm::{self, Norm, normalise_row};
 use super::pass_rows::{PassRows, Segment};
@@ -30,7 +32,7 @@ use super::run::Run;
 use crate::cache::{CacheFormat, HeadPlace, POSITIONS, Place, Reserved, Sequence, Shape, Strip};
 use append::append_segment;
 use fastdecode_simd::{DisjointSlice, Lanes, Level, Session};
-use part::{Share, attend_floats, attend_halves};
+use part::Share;
 
 /// The heads of a layer.
 #[derive(Debug)]
@@ -139,8 +141,8 @@ impl<'a> Attention<'a> {
             let part = share(part)..share(part + 1);
             let share = Share { task, blocks, rows, part, head, to: &to };
             match self.shape.format {
-                CacheFormat::Float32 => attend_floats(level, share),
-                CacheFormat::BFloat16 => attend_halves(level, share),
+                CacheFormat::Float32 => floats::attend(level, share),
+                CacheFormat::BFloat16 => halves::attend(level, share),
                 CacheFormat::Int8 => integers::attend(level, share),
             }
         });

@@ -1,15 +1,11 @@
 //! What one thread does at a time: rows of a row block, with one head of keys and values.
 
-use super::append::Prepared;
-use super::floats::OnFloats;
-use super::halves::OnHalves;
-use super::integers::Term;
+use super::attend::{Attend, Workspace};
 use super::query_tile::QueryTile;
-use super::rounding::Rounded;
 use super::{Task, within_a_block};
 use crate::ops::row_blocks::RowBlocks;
-use crate::ops::tile::{Tile, with_rows};
-use fastdecode_simd::{DisjointSlice, Line, kernel};
+use crate::ops::tile::with_rows;
+use fastdecode_simd::DisjointSlice;
 use std::ops::Range;
 
 /// The rows `part` of a row block, with one head of keys and values. A row block is divided only where each
@@ -22,59 +18,6 @@ pub struct Share<'a> {
     pub part: Range<usize>,
     pub head: usize,
     pub to: &'a DisjointSlice<'a, f32>,
-}
-
-/// How queries attend to a cache of one format, on one instruction set.
-pub trait Attend: Copy {
-    type L: Tile;
-    /// The most queries of a tile.
-    const ROWS: usize;
-
-    fn lanes(self) -> Self::L;
-
-    /// The outputs of a tile of `R` queries; `N` vectors of values are mixed at once where there are registers
-    /// for them.
-    fn attend<const R: usize, const N: usize>(
-        self,
-        tile: QueryTile<'_>,
-        workspace: &mut Workspace,
-        to: &DisjointSlice<'_, f32>,
-    );
-}
-
-/// What a task needs memory for; it is reused from tile to tile, without being cleared: each place is written
-/// before it is read.
-#[derive(Default)]
-pub struct Workspace {
-    /// The queries of a tile, beside each other.
-    pub queries: Vec<f32>,
-    pub prepared: Prepared,
-    pub scores: Vec<Line>,
-    /// The queries of a tile as integers.
-    pub words: Vec<[i32; 2]>,
-    pub rounded: Rounded,
-    /// The softmax's terms as integers.
-    pub terms: Vec<Term>,
-}
-
-kernel! {
-    /// A share of attention over a float32 cache.
-    pub(super) fn attend_floats(share: Share<'_>) = attend_floats_body;
-}
-
-#[inline(always)]
-fn attend_floats_body<L: Tile>(l: L, share: Share<'_>) {
-    attend_share(OnFloats(l), share);
-}
-
-kernel! {
-    /// A share of attention over a bfloat16 cache.
-    pub(super) fn attend_halves(share: Share<'_>) = attend_halves_body;
-}
-
-#[inline(always)]
-fn attend_halves_body<L: Tile>(l: L, share: Share<'_>) {
-    attend_share(OnHalves(l), share);
 }
 
 #[inline(always)]

@@ -5,7 +5,7 @@
 //! 254 (x / s - h), which lies in -127..=127 too: x is about s (h + l / 254). The same rounding to nearest, ties
 //! to even, gives the same integers everywhere.
 
-use crate::weights::scale_of;
+use crate::weights::{QUAD, scale_of};
 use fastdecode_simd::{LANES, Lanes, Line, ROUNDER};
 
 /// What the second integers are multiples of, in units of the first ones.
@@ -42,6 +42,12 @@ pub fn bytes<L: Lanes>(l: L, x: L::V) -> [i8; LANES] {
         *to = byte.cast_signed();
     }
     bytes
+}
+
+/// Four integers in a word, the first in the lowest byte.
+#[inline(always)]
+pub fn word(bytes: [i8; QUAD]) -> i32 {
+    i32::from_le_bytes(bytes.map(i8::cast_unsigned))
 }
 
 /// The sums of the first integers and of the second ones, exactly.
