@@ -1,4 +1,4 @@
-"""Loss of quality with weights in each format: perplexity, and agreement with float32.
+"""Loss of quality with smaller weights and KV caches: perplexity, and agreement with float32.
 
 The first table has the perplexity of the demo model, measured as on its model card: on the parts of
 the books that were held out of training, each after BOS, in windows of 512 tokens. It needs the
@@ -28,7 +28,7 @@ from fastdecode.models.checkpoints import is_gguf
 from fastdecode.models.engines import NATIVE_DTYPES
 from fastdecode.models.engines.native import LoadedEngine
 from fastdecode.models.engines.transformers.engine import TorchEngine
-from fastdecode.models.placement import AS_IN_FILE, EARLIER
+from fastdecode.models.placement import AS_IN_FILE, CACHE_DTYPES, EARLIER
 from transformers import GPT2Config, GPT2LMHeadModel
 
 # The settings that the demo model was trained with; see its card.
@@ -59,15 +59,20 @@ def beginnings(books: Path, decoder: Decoder, count: int = 8) -> list[list[int]]
 def perplexities(model: str, text: list[list[int]], transformers_too: bool) -> None:
     count = sum(len(window) - 1 for window in text)
     print(f"\n{Path(model).name}, {count:,} tokens")
-    print("| weights | nats per token | perplexity | cost | top-1 of float32 | weights, bytes |")
-    print("|---|---:|---:|---:|---:|---:|")
+    print(
+        "| weights | KV cache | nats per token | perplexity | cost | top-1 of float32 "
+        "| weights, bytes | KV cache, bytes per token |"
+    )
+    print("|---|---|---:|---:|---:|---:|---:|---:|")
     base, best = 0.0, np.empty(0)
     formats = (*NATIVE_DTYPES, AS_IN_FILE, *EARLIER) if is_gguf(model) else NATIVE_DTYPES
-    sides = [("native", dtype) for dtype in formats]
+    sides: list[tuple[str, str, str | None]] = [
+        ("native", dtype, cache) for dtype in formats for cache in CACHE_DTYPES
+    ]
     if transformers_too:
-        sides.append(("transformers", "bfloat16"))
-    for engine, dtype in sides:
-        decoder = Decoder.from_pretrained(model, engine=engine, dtype=dtype)
+        sides.append(("transformers", "bfloat16", None))
+    for engine, dtype, cache in sides:
+        decoder = Decoder.from_pretrained(model, engine=engine, dtype=dtype, kv_cache_dtype=cache)
         logprobs, likeliest = [], []
         for window, logits in zip(
             text, decoder.engine.all_logits([window[:-1] for window in text]), strict=True
@@ -79,8 +84,10 @@ def perplexities(model: str, text: list[list[int]], transformers_too: bool) -> N
             base, best = loss, tops
         size = f"{decoder.engine.packed().nbytes:,}" if engine == "native" else ""
         print(
-            f"| {engine} {dtype} | {loss:.5f} | {math.exp(loss):.3f} "
-            f"| {math.exp(loss - base) - 1:+.3%} | {(tops == best).mean():.2%} | {size} |"
+            f"| {engine} {dtype} | {cache or ''} | {loss:.5f} | {math.exp(loss):.3f} "
+            f"| {math.exp(loss - base) - 1:+.3%} | {(tops == best).mean():.2%} | {size} "
+            f"| {decoder.engine.bytes_per_token:,} |",
+            flush=True,
         )
 
 

@@ -70,9 +70,15 @@ def measure(decoder):
 
 if __name__ == "__main__":
     found = {}
-    for dtype in NATIVE_DTYPES:
-        decoder = Decoder.from_pretrained("demo", engine="native", dtype=dtype)
-        found[dtype] = measure(decoder)
+    for dtype, cache in [
+        *((dtype, "float32") for dtype in NATIVE_DTYPES),
+        *(("float32", "bfloat16"), ("float32", "int8"), ("int8", "int8")),
+    ]:
+        decoder = Decoder.from_pretrained(
+            "demo", engine="native", dtype=dtype, kv_cache_dtype=cache
+        )
+        name = dtype if cache == "float32" else f"{dtype}, {cache} cache"
+        found[name] = measure(decoder)
         native = decoder.engine.packed()
     path = {"level": native.level, "threads": native.threads, "torch": "torch" in sys.modules}
     print(json.dumps({"path": path, "found": found, "rng": fastdecode.core.RNG_VERSION}))

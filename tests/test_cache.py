@@ -24,14 +24,24 @@ ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0}}
 CONTEXT = 400
 
 
-def engine_of(family, seed=3):
+def engine_of(family, seed=3, cache="float32"):
     """An engine with a context of `CONTEXT` tokens, and whatever windows the family can have."""
     fixed = {"max_position_embeddings": CONTEXT} | WINDOWED.get(family, {})
     if family == "gpt2":
         fixed = {"n_positions": CONTEXT}
     if family in ("llama", "mistral", "qwen2", "qwen3", "smollm3"):
         fixed |= ROPE
-    return open_engine(random_model(family, seed, **fixed), "native")
+    return open_engine(random_model(family, seed, **fixed), "native", kv_cache_dtype=cache)
+
+
+def bytes_of_head(width, cache):
+    """Of a key and a value in one head: whole words of integers, and values in whole vectors."""
+    vectors = -(-width // 16) * 16
+    return {
+        "float32": 4 * 2 * width,
+        "bfloat16": 2 * (width + width % 2 + vectors),
+        "int8": -(-width // 4) * 4 + vectors + 2 * 4,
+    }[cache]
 
 
 def texts(seed, *lengths):
@@ -53,15 +63,18 @@ def windows(engine):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("seed", range(4))
-def test_a_token_takes_its_keys_and_values_and_no_more(family, seed):
+@pytest.mark.parametrize(
+    ("seed", "cache"),
+    [*((seed, "float32") for seed in range(4)), (0, "bfloat16"), (1, "int8"), (2, "int8")],
+)
+def test_a_token_takes_its_keys_and_values_and_no_more(family, seed, cache):
     """In layers with a window only those of the last tokens, however long the text is."""
-    engine = engine_of(family, seed)
+    engine = engine_of(family, seed, cache)
     config = engine._model.config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     layers = config.num_hidden_layers
-    assert engine.bytes_per_token == 2 * layers * heads * width * 4
+    assert engine.bytes_per_token == layers * heads * bytes_of_head(width, cache)
     native = engine.packed()
     rows, _ = engine.start(texts(seed, CONTEXT - 80), [1])
     for token in range(80):
@@ -77,10 +90,11 @@ def test_a_token_takes_its_keys_and_values_and_no_more(family, seed):
     assert native.cache_nbytes == 0
 
 
+@pytest.mark.parametrize("cache", ["float32", "bfloat16", "int8"])
 @pytest.mark.parametrize("family", ["gpt2", "llama", *WINDOWED])
-def test_rows_that_are_cut_back_go_on_as_fresh_ones(family):
+def test_rows_that_are_cut_back_go_on_as_fresh_ones(family, cache):
     """Forks beside them, too; the bits are those of a prompt of the tokens that remain."""
-    engine = engine_of(family)
+    engine = engine_of(family, cache=cache)
     first, second = texts(5, 150, 70)
     rows, _ = engine.start([first, second], [2, 1])
     assert rows.lengths == [150, 150, 70]

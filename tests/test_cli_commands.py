@@ -223,6 +223,8 @@ def test_device_and_revision_reach_the_model(run, monkeypatch):
         raise ValueError("enough")
 
     monkeypatch.setattr("fastdecode.loaded.resolve", resolve)
-    run("tokens", "The cat", "--device", "cuda:1", "--revision", "v2", "--dtype", "float16")
+    formats = ("--dtype", "float16", "--kv-cache-dtype", "int8")
+    run("tokens", "The cat", "--device", "cuda:1", "--revision", "v2", *formats)
     (source,) = asked
+    assert source["kv_cache_dtype"] == "int8"
     assert (source["device"], source["revision"], source["dtype"]) == ("cuda:1", "v2", "float16")

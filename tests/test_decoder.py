@@ -258,6 +258,7 @@ def test_every_function_chooses_its_model_in_the_same_way(monkeypatch, name):
         "tokenizer": None,
         "engine": "torch",
         "dtype": "float64",
+        "kv_cache_dtype": "int8",
         "device": "cpu",
         "revision": "main",
     }

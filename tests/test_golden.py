@@ -18,6 +18,9 @@ GOLDEN = {
     "bfloat16_weights": {"logits": "298e685025052639", "tokens": "ea2045cc9c750692"},
     "int8": {"logits": "4b54db7ffde7ce83", "tokens": "752e78b4fe61c7d4"},
     "int4": {"logits": "bd6a0be745b4891d", "tokens": "712c59ef9a8daf7e"},
+    "float32, bfloat16 cache": {"logits": "8cb12d013b724fe1", "tokens": "f810b52691576bf4"},
+    "float32, int8 cache": {"logits": "408e8892aa3271ff", "tokens": "b1bb47d34d39bafd"},
+    "int8, int8 cache": {"logits": "50c739584cb8db6a", "tokens": "ec072bb4621322a4"},
 }
 
 

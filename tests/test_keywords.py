@@ -203,7 +203,11 @@ def test_suggestions_are_near():
 
 
 @pytest.mark.parametrize(
-    "name", ["model", "tokenizer", "engine", "dtype", "device", "revision", "trust_remote_code"]
+    "name",
+    [
+        *("model", "tokenizer", "engine", "dtype", "kv_cache_dtype", "device", "revision"),
+        "trust_remote_code",
+    ],
 )
 def test_a_decoder_has_its_model(decoder, name):
     for method in (decoder.generate, decoder.stream, decoder.next_token):

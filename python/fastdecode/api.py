@@ -510,6 +510,7 @@ def verify(
     tokenizer: Any = None,
     engine: str | None = None,
     dtype: Any = None,
+    kv_cache_dtype: Any = None,
     trust_remote_code: bool = False,
     tolerance: float = 1e-3,
 ) -> Replay:
@@ -529,6 +530,7 @@ def verify(
         tokenizer: as for `generate`.
         engine: another engine than the saved run's; None: the same.
         dtype: another dtype than the saved run's; None: the same.
+        kv_cache_dtype: another format of the KV cache than the saved run's; None: the same.
         trust_remote_code: as for `replay`.
         tolerance: how far the log-probabilities of the same token may be apart, in nats, where the
             file has them.
@@ -544,6 +546,7 @@ def verify(
         tokenizer=tokenizer,
         engine=engine,
         dtype=dtype,
+        kv_cache_dtype=kv_cache_dtype,
         trust_remote_code=trust_remote_code,
         tolerance=tolerance,
     )

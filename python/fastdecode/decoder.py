@@ -14,7 +14,7 @@ from fastdecode.models.engines.base import ClosedEngine, Engine
 from fastdecode.models.identity.source import Source
 from fastdecode.models.loading import open_object, open_pretrained, release_memory
 from fastdecode.models.pieces import Pieces
-from fastdecode.models.placement import device_name, dtype_name
+from fastdecode.models.placement import cache_dtype_name, device_name, dtype_name
 from fastdecode.options import checks, misspelt
 from fastdecode.options.keyword_types import (
     ChatArguments,
@@ -53,9 +53,9 @@ class Decoder:
     """A causal language model and its tokenizer, ready to decode.
 
     A decoder pickles: one that was loaded by name as what it was loaded from (name, engine, dtype,
-    device, revision, trust_remote_code), so that it is loaded again where it is unpickled; one that
-    was made of objects with its model and tokenizer. `copy.copy` shares the weights. As a context
-    manager it closes itself.
+    kv_cache_dtype, device, revision, trust_remote_code), so that it is loaded again where it is
+    unpickled; one that was made of objects with its model and tokenizer. `copy.copy` shares the
+    weights. As a context manager it closes itself.
 
     Attributes:
         engine: computes logits from tokens.
@@ -76,6 +76,7 @@ class Decoder:
         *,
         engine: str = "auto",
         dtype: Any = None,
+        kv_cache_dtype: Any = None,
         probe: bool = True,
     ) -> None:
         """Use a transformers model and its tokenizer; the model is put in evaluation mode.
@@ -88,6 +89,7 @@ class Decoder:
             dtype: the format in which the native engine keeps the weights, as for
                 `from_pretrained`. None is the model's own dtype, and then a model that is not in
                 float32 runs in torch unless engine="native".
+            kv_cache_dtype: as for `from_pretrained`.
             probe: whether a model that runs through its own forward pass first computes a few fixed
                 tokens in several ways, to find out whether padding, caches and reordered rows
                 leave its logits as they are; where they do not, it runs in a slower way that does.
@@ -99,7 +101,14 @@ class Decoder:
                 that is not a causal language model, such as an encoder-decoder.
         """
         checks.boolean("probe", probe)
-        loaded = open_object(model, tokenizer, engine=engine, dtype=dtype, probe=probe)
+        loaded = open_object(
+            model,
+            tokenizer,
+            engine=engine,
+            dtype=dtype,
+            kv_cache_dtype=kv_cache_dtype,
+            probe=probe,
+        )
         self.engine: Engine = loaded.engine
         self.tokenizer: Any = loaded.tokenizer
         self.model: Any = loaded.model
@@ -109,6 +118,7 @@ class Decoder:
         self._opened_with: dict[str, Any] = {
             "engine": engine,
             "dtype": dtype_name(dtype),
+            "kv_cache_dtype": cache_dtype_name(kv_cache_dtype),
             "probe": probe,
         }
         self._source = Source().loaded(loaded.model, loaded.tokenizer)
@@ -121,6 +131,7 @@ class Decoder:
         engine: str = "auto",
         device: Any = None,
         dtype: Any = None,
+        kv_cache_dtype: Any = None,
         revision: str | None = None,
         trust_remote_code: bool = False,
         probe: bool = True,
@@ -147,6 +158,10 @@ class Decoder:
                 Q4_0, Q4_1, Q5_0, IQ4_NL, Q8_0 and what is not quantised without loss, and other
                 quantisations rounded to 8 bits with a scale for each output and 32 inputs. Of such
                 a file, "int8" and "int4" convert the weights that are not stored with as few bits.
+            kv_cache_dtype: the format in which the native engine keeps the keys and values of the
+                tokens so far: "float32", "bfloat16" (half the memory) or "int8" (about a quarter,
+                with a scale for each head and token). None is float32. The smaller formats make
+                steps faster where texts are long or many, and change the logits a little.
             revision: a hub revision.
             trust_remote_code: whether to run the Python code that the model's folder or repository
                 brings with it, for architectures that transformers does not have. That code can do
@@ -179,6 +194,7 @@ class Decoder:
             engine=engine,
             device=device,
             dtype=dtype,
+            kv_cache_dtype=kv_cache_dtype,
             revision=revision,
             trust_remote_code=trusted,
             probe=probe,
@@ -192,6 +208,7 @@ class Decoder:
             "engine": engine,
             "device": device_name(device),
             "dtype": dtype_name(dtype),
+            "kv_cache_dtype": cache_dtype_name(kv_cache_dtype),
             "revision": revision,
             "trust_remote_code": trusted,
             "probe": probe,

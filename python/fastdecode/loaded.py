@@ -12,11 +12,11 @@ from fastdecode.decoder import Decoder
 from fastdecode.models.engines import check_name as check_engine
 from fastdecode.models.identity.files import full_name
 from fastdecode.models.loading import release_memory
-from fastdecode.models.placement import check_device, dtype_name
+from fastdecode.models.placement import cache_dtype_name, check_device, dtype_name
 from fastdecode.options import checks
 
 _MOST_LOADED = 3
-_Key = tuple[str, str, str | None, str | None, str | None, bool]
+_Key = tuple[str, str, str | None, str | None, str | None, str | None, bool]
 
 
 class _Place:
@@ -44,12 +44,13 @@ class _Kept:
             if decoder is None or not decoder.is_current():
                 # Two copies of the weights may be more than the memory holds.
                 place.decoder = decoder = None
-                _, engine, dtype, _, revision, trusted = key
+                _, engine, dtype, cache, _, revision, trusted = key
                 try:
                     decoder = Decoder.from_pretrained(
                         given,
                         engine=engine,
                         dtype=dtype,
+                        kv_cache_dtype=cache,
                         device=device,
                         revision=revision,
                         trust_remote_code=trusted,
@@ -98,6 +99,7 @@ def resolve(
     *,
     engine: str = "auto",
     dtype: Any = None,
+    kv_cache_dtype: Any = None,
     device: Any = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
@@ -113,6 +115,7 @@ def resolve(
         tokenizer: the tokenizer of a transformers model; not for the others.
         engine: as for `Decoder`; a `Decoder` has its own.
         dtype: as for `Decoder`; a `Decoder` has its own.
+        kv_cache_dtype: as for `Decoder`; a `Decoder` has its own.
         device: for a model that is loaded by name.
         revision: for a model that is loaded from the hub.
         trust_remote_code: for a model that is loaded by name.
@@ -123,23 +126,30 @@ def resolve(
     trusted = checks.boolean("trust_remote_code", trust_remote_code)
     check_engine(engine)
     check_device(device)
-    kept = dtype_name(dtype)
+    kept, cache = dtype_name(dtype), cache_dtype_name(kv_cache_dtype)
     if revision is not None:
         checks.string("revision", revision)
     if isinstance(model, Decoder | str | os.PathLike):
         if tokenizer is not None:
             raise TypeError("tokenizer= goes with a transformers model object; leave it out here")
         if isinstance(model, Decoder):
-            given = {"dtype": dtype, "device": device, "revision": revision}
+            given = {
+                "dtype": dtype,
+                "kv_cache_dtype": kv_cache_dtype,
+                "device": device,
+                "revision": revision,
+            }
             some = trusted or any(value is not None for value in given.values())
             if engine != "auto" or some:
                 raise TypeError(
-                    "engine=, dtype=, device=, revision= and trust_remote_code= go with a name or "
-                    f"a folder, the first two also with a transformers model; {model!r} has its own"
+                    "engine=, dtype=, kv_cache_dtype=, device=, revision= and trust_remote_code= "
+                    "go with a name or a folder, the first three also with a transformers model; "
+                    f"{model!r} has its own"
                 )
             return model
         name, place = checks.path("model", model), None if device is None else str(device)
-        return _kept.get(name, (full_name(name), engine, kept, place, revision, trusted), device)
+        key = (full_name(name), engine, kept, cache, place, revision, trusted)
+        return _kept.get(name, key, device)
     if tokenizer is None and hasattr(model, "forward"):
         raise TypeError("a model object needs tokenizer=... beside it, or use Decoder(model, tok)")
     if tokenizer is None:
@@ -152,7 +162,7 @@ def resolve(
             "device=, revision= and trust_remote_code= go with a name or a folder; a model object "
             "is where it is, and model.to(device) moves it"
         )
-    return Decoder(model, tokenizer, engine=engine, dtype=dtype)
+    return Decoder(model, tokenizer, engine=engine, dtype=dtype, kv_cache_dtype=cache)
 
 
 def unload(model: str | os.PathLike[str] | None = None) -> int:

@@ -84,6 +84,9 @@ NAMES: dict[str, Kind] = {
     "files": lambda value: isinstance(value, dict),
     "histories": optional(several(several(integer))),
     "k": integer,
+    "kv_cache_dtype": optional(
+        text, lambda v: isinstance(v, np.dtype) or type(v).__module__ == "torch"
+    ),
     "labels": several(text),
     "ledger": flag,
     "length_penalty": optional(number),

@@ -72,6 +72,7 @@ def enter() -> None:
                 **kinds,
                 engine=also("auto"),
                 dtype=lambda value: value is None,
+                kv_cache_dtype=lambda value: value in (None, "auto"),
                 device=lambda value: value is None,
                 revision=lambda value: value is None,
                 trust_remote_code=lambda value: not value,
@@ -92,6 +93,7 @@ def enter() -> None:
         tokenizer=lambda value: callable(getattr(value, "decode", None)),
         engine=also("auto"),
         dtype=lambda value: value is None,
+        kv_cache_dtype=lambda value: value in (None, "auto"),
     )
     target("unload", fastdecode.unload, {"model": "none-such"}, model=optional(path))
     # Where a model is loaded by name.
@@ -110,6 +112,7 @@ def enter() -> None:
         lambda: {"model": decoder()},
         engine=also("auto"),
         dtype=lambda v: v is None,
+        kv_cache_dtype=lambda v: v in (None, "auto"),
         device=lambda v: v is None,
         revision=lambda v: v is None,
         trust_remote_code=lambda v: not v,

@@ -12,7 +12,7 @@ from surface.target import target
 
 
 def enter() -> None:
-    dtype = {"dtype": text}
+    dtype = {"dtype": text, "kv_cache_dtype": text}
     config = (DEMO / "config.json").read_text()
     model = _core.NativeModel
     folder = {"path": str(DEMO)}

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastdecode._interrupts import unraised
-from fastdecode.cli.options.model import dtype_option, engine_option, quiet_loading, trust_option
+from fastdecode.cli.options.model import (
+    cache_option,
+    dtype_option,
+    engine_option,
+    quiet_loading,
+    trust_option,
+)
 from fastdecode.cli.options.sections import Command
 from fastdecode.cli.output import emit, json_option, show
 
@@ -23,6 +29,7 @@ _NOT_THE_SAME = 1
 @click.option("--model", "-m", metavar="NAME", help="Use this model, not the one of the file.")
 @engine_option(None, "Use this engine, not the one of the file.")
 @dtype_option("Use this number format, not the one of the file.")
+@cache_option("Use this format of the KV cache, not the one of the file.")
 @trust_option("Run the Python code that the model of --model brings with it.")
 @click.option(
     "--tolerance",
@@ -37,6 +44,7 @@ def replay(
     model: str | None,
     engine: str | None,
     dtype: str | None,
+    kv_cache_dtype: str | None,
     trust_remote_code: bool,
     tolerance: float,
     everything: bool,
@@ -58,6 +66,7 @@ def replay(
         tokenizer=None,
         engine=engine,
         dtype=dtype,
+        kv_cache_dtype=kv_cache_dtype,
         trust_remote_code=trust_remote_code,
         tolerance=tolerance,
     )

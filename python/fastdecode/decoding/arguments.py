@@ -11,7 +11,7 @@ from fastdecode import core
 from fastdecode._core import check_memory
 from fastdecode.decoding.request import Prompt, Request
 from fastdecode.models.codec import Codec
-from fastdecode.models.engines.base import Engine
+from fastdecode.models.engines.base import Engine, cache_setting
 from fastdecode.options import checks, keywords
 from fastdecode.options.keyword_types import DEFAULTS, OwnRunArguments
 from fastdecode.options.prompts import Prompts
@@ -159,6 +159,7 @@ def check_call(
         **(origin or {}),
         "engine": engine.name,
         "dtype": engine.dtype,
+        **cache_setting(engine),
         "prompts": items,
         "strategy": describe(read.strategy),
         "max_new_tokens": max_new_tokens,

@@ -25,6 +25,8 @@ from fastdecode.options import checks
 from fastdecode.options.strategies import restore
 from fastdecode.results.generations import Generations
 
+_FORMATS = ("engine", "dtype", "kv_cache_dtype")
+
 __all__ = ["Difference", "Replay", "replay", "verify"]
 
 
@@ -150,6 +152,7 @@ def _rerun(
     tokenizer: Any,
     engine: str | None = None,
     dtype: Any = None,
+    kv_cache_dtype: Any = None,
     trust_remote_code: bool = False,
 ) -> tuple[Decoder, Generations]:
     """Run a saved call again, on the model, engine and dtype that it names or on those given.
@@ -178,7 +181,11 @@ def _rerun(
     of_gguf = isinstance(source, str | os.PathLike) and is_gguf(os.fspath(source))
     definition = saved.identity.get("definition")
     kept = {"engine": by, "dtype": recorded_dtype(kind, by, definition, of_gguf=of_gguf)}
-    asked = {"engine": engine, "dtype": dtype}
+    # Where a file names no format, the cache is in float32, or that of an engine in torch.
+    cache = call.pop("kv_cache_dtype", None)
+    if cache is not None and engine in (None, "auto", "native"):
+        kept["kv_cache_dtype"] = cache
+    asked = {"engine": engine, "dtype": dtype, "kv_cache_dtype": kv_cache_dtype}
     kept |= {key: value for key, value in asked.items() if value is not None}
     if rng != core.RNG_VERSION:
         raise ValueError(
@@ -196,7 +203,7 @@ def _rerun(
         decoder = model
     elif model is not None:
         decoder = resolve(model, tokenizer, **kept, trust_remote_code=trust_remote_code)
-    elif engine is None and dtype is None:
+    elif engine is None and dtype is None and kv_cache_dtype is None:
         with _named(f"{where}, call"):
             decoder = resolve(name, revision=revision, **kept)
     else:
@@ -239,7 +246,7 @@ def _compared(
     if is_exact(then.get("weights")):
         now = decoder.identity(exact=True)
     changed = differences(then, now)
-    if any(saved.call.get(name) != found.call.get(name) for name in ("engine", "dtype")):
+    if any(saved.call.get(name) != found.call.get(name) for name in _FORMATS):
         # Another format has another definition, of course; the environments say which it was.
         changed.pop("definition", None)
     reasons = [str(identity["note"]) for identity in (then, now) if "note" in identity]

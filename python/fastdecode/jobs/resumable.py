@@ -23,6 +23,7 @@ from typing import Any
 
 from fastdecode.jobs.questions.base import Question
 from fastdecode.jobs.resumable_file import ResumableFile
+from fastdecode.models.engines.base import cache_setting
 from fastdecode.models.environment import environment
 
 
@@ -130,6 +131,7 @@ def _settings(question: Question, fields: Sequence[Mapping[str, Any]] | None) ->
         "revision": decoder.revision,
         "engine": decoder.engine.name,
         "dtype": decoder.engine.dtype,
+        **cache_setting(decoder.engine),
         what: len(inputs),
         f"{what}_digest": hashlib.sha256(json.dumps(content).encode()).hexdigest(),
         **question.settings(),

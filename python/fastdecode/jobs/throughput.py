@@ -73,7 +73,7 @@ class Throughputs(Tabular, Items[Throughput]):
             [
                 ", ".join(
                     f"{name} {has[name]}"
-                    for name in ("engine", "dtype", "threads", "level", "torch")
+                    for name in ("engine", "dtype", "kv_cache_dtype", "threads", "level", "torch")
                     if name in has
                 )
             ],

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from fastdecode._core import __version__
-from fastdecode.models.engines.base import Engine
+from fastdecode.models.engines.base import Engine, cache_setting
 from fastdecode.models.engines.native import NativeEngine
 
 
@@ -15,8 +15,9 @@ def environment(engine: Engine) -> dict[str, Any]:
     """Everything that might change a bit of a run on `engine`, as plain data.
 
     `fastdecode` and `python` are versions, `machine` names the system and processor family,
-    `engine` is the engine's name, `threads` and `level` are its threads and instruction set; for an
-    engine in torch, `torch`, `transformers` and `device` are added.
+    `engine` is the engine's name, `kv_cache_dtype` the format of a KV cache that is not in float32,
+    `threads` and `level` are its threads and instruction set; for an engine in torch, `torch`,
+    `transformers` and `device` are added.
     """
     found: dict[str, Any] = {
         "fastdecode": __version__,
@@ -24,6 +25,7 @@ def environment(engine: Engine) -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}",
         "engine": engine.name,
         "dtype": engine.dtype,
+        **cache_setting(engine),
     }
     if isinstance(engine, NativeEngine):
         native = engine.packed()

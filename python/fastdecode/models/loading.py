@@ -17,6 +17,7 @@ from fastdecode.models.placement import (
     AS_IN_FILE,
     EARLIER,
     NATIVE_ONLY,
+    cache_dtype_name,
     check_not_of_file,
     device_name,
     dtype_name,
@@ -48,6 +49,7 @@ def open_pretrained(
     engine: str = "auto",
     device: Any = None,
     dtype: Any = None,
+    kv_cache_dtype: Any = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
     probe: bool = True,
@@ -62,14 +64,14 @@ def open_pretrained(
         refuse_folder_of_gguf,
     )
 
-    dtype = dtype_name(dtype)
+    dtype, cache = dtype_name(dtype), cache_dtype_name(kv_cache_dtype)
     if is_packed(name_or_path):
-        return _packed(name_or_path, engine, device, dtype, revision)
+        return _packed(name_or_path, engine, device, dtype, cache, revision)
     if is_gguf(name_or_path):
-        return _gguf(name_or_path, engine, device, dtype, revision)
+        return _gguf(name_or_path, engine, device, dtype, cache, revision)
     refuse_folder_of_gguf(name_or_path)
     check_not_of_file(dtype)
-    native = prefers_native(engine, device, dtype)
+    native = prefers_native(engine, device, dtype, cache)
     device = device_name(device)
     kept = (dtype or "float32") if native else None
     # Files on this machine are checked before weights are read, for all engines alike.
@@ -80,7 +82,7 @@ def open_pretrained(
             # The native engine would leave out what the model's own code does.
             own_code = trust_remote_code and settings.brings_code(folder)
     if kept is not None and not (own_code and engine == "auto"):
-        found = _native(name_or_path, revision, kept, required=engine == "native")
+        found = _native(name_or_path, revision, kept, cache, required=engine == "native")
         if found is not None:
             return found
     if kept in NATIVE_ONLY:
@@ -93,7 +95,9 @@ def open_pretrained(
         revision=revision,
         trust_remote_code=trust_remote_code,
     )
-    return open_object(model, tokenizer, engine=engine, dtype=kept, probe=probe)
+    return open_object(
+        model, tokenizer, engine=engine, dtype=kept, kv_cache_dtype=cache, probe=probe
+    )
 
 
 @forks.undivided
@@ -103,17 +107,18 @@ def open_object(
     *,
     engine: str = "auto",
     dtype: Any = None,
+    kv_cache_dtype: Any = None,
     probe: bool = True,
 ) -> LoadedModel:
     """Open a transformers model, or an `Engine`, with its tokenizer; see `Decoder`.
 
     Raises:
-        TypeError: for anything else, and where `engine` or `dtype` is given beside an `Engine`.
+        TypeError: for anything else, and where `engine` or a format is given beside an `Engine`.
         ValueError: for an engine or a dtype that the model cannot run with, and for what is no
             causal language model.
     """
     check_name(engine)
-    dtype = dtype_name(dtype)
+    dtype, cache = dtype_name(dtype), cache_dtype_name(kv_cache_dtype)
     check_not_of_file(dtype)
     if not callable(getattr(tokenizer, "decode", None)):
         raise TypeError(
@@ -121,19 +126,23 @@ def open_object(
             "a model object needs tokenizer=... beside it"
         )
     if hasattr(model, "all_logits") and hasattr(model, "start"):
-        if engine != "auto" or dtype is not None:
-            raise TypeError(f"engine= and dtype= go with a model; {type(model).__name__} is one")
+        if engine != "auto" or dtype is not None or cache is not None:
+            raise TypeError(
+                "engine=, dtype= and kv_cache_dtype= go with a model; "
+                f"{type(model).__name__} is an engine"
+            )
         return LoadedModel(model, tokenizer)
     if not hasattr(model, "get_output_embeddings") or model.get_output_embeddings() is None:
         raise TypeError(
             f"model must be a transformers causal language model, not {type(model).__name__}"
         )
     forks.uses_torch()
-    return LoadedModel(open_engine(model, engine, dtype, probe=probe), tokenizer, model)
+    opened = open_engine(model, engine, dtype, kv_cache_dtype=cache, probe=probe)
+    return LoadedModel(opened, tokenizer, model)
 
 
 def _native(
-    name_or_path: str, revision: str | None, dtype: str, *, required: bool
+    name_or_path: str, revision: str | None, dtype: str, cache: str | None, *, required: bool
 ) -> LoadedModel | None:
     """From files that the native engine can run; None, or its refusal if `required`."""
     from fastdecode.models.checkpoints import files_of
@@ -146,7 +155,8 @@ def _native(
         try:
             # The tokenizer is read first: if it is refused, the weights need not be loaded.
             tokenizer = None if required else read_tokenizer(folder)
-            found = NativeEngine.from_folder(folder, dtype, _folder_through_cache)
+            formats = (dtype, cache or "float32")
+            found = NativeEngine.from_folder(folder, *formats, _folder_through_cache)
             return LoadedModel(found, tokenizer or read_tokenizer(folder))
         except ValueError as error:
             # Unless the engine is required, transformers tries next: it may read these files, or
@@ -161,7 +171,12 @@ def _native(
 
 
 def _gguf(
-    path: str, engine: str, device: Any, dtype: str | None, revision: str | None
+    path: str,
+    engine: str,
+    device: Any,
+    dtype: str | None,
+    cache: str | None,
+    revision: str | None,
 ) -> LoadedModel:
     """From a GGUF file, which the native engine alone reads."""
     from fastdecode._core import GgufFile
@@ -184,14 +199,21 @@ def _gguf(
         file.check()
         tokenizer = GgufTokenizer(file)
         kept = AS_IN_FILE if dtype in (None, "auto") else dtype
-        native = NativeEngine.from_gguf(file, kept, tokenizer.eos_ids, _gguf_through_cache)
+        native = NativeEngine.from_gguf(
+            file, kept, tokenizer.eos_ids, cache or "float32", _gguf_through_cache
+        )
     except ValueError as error:
         raise ValueError(f"model={path!r} cannot be loaded: {error}") from error
     return LoadedModel(native, tokenizer)
 
 
 def _packed(
-    path: str, engine: str, device: Any, dtype: str | None, revision: str | None
+    path: str,
+    engine: str,
+    device: Any,
+    dtype: str | None,
+    cache: str | None,
+    revision: str | None,
 ) -> LoadedModel:
     """From a packed file, which has its own number format."""
     from fastdecode._core import NativeModel, PackedFile
@@ -217,7 +239,7 @@ def _packed(
         folder = InnerPath(file)
         settings.check(folder)
         # Most of the time goes into the tokenizer, and the weights can be read meanwhile.
-        with Background(partial(NativeModel.from_packed, file)) as weights:
+        with Background(partial(NativeModel.from_packed, file, cache or "float32")) as weights:
             if contents.is_of_gguf(folder):
                 gguf = contents.gguf_tokenizer(folder)
                 return LoadedModel(NativeEngine.with_ends(weights.result(), gguf.eos_ids), gguf)
@@ -227,27 +249,29 @@ def _packed(
         raise ValueError(f"model={path!r} cannot be loaded: {error}") from error
 
 
-def _folder_through_cache(folder: Path, dtype: str) -> NativeModel:
+def _folder_through_cache(folder: Path, dtype: str, kv_cache_dtype: str) -> NativeModel:
     """`NativeModel.from_folder`, by way of the cache where there is one."""
     from fastdecode._core import NativeModel
     from fastdecode.models.identity.files import ModelFiles
     from fastdecode.models.packed.cache import cached
 
     config = (folder / "config.json").read_bytes
-    read = partial(NativeModel.from_folder, folder, dtype)
-    return cached(ModelFiles.of(folder), NativeModel.definition_of(dtype), config, read)
+    read = partial(NativeModel.from_folder, folder, dtype, kv_cache_dtype)
+    definition = NativeModel.definition_of(dtype)
+    return cached(ModelFiles.of(folder), definition, kv_cache_dtype, config, read)
 
 
-def _gguf_through_cache(file: GgufFile | Path, dtype: str) -> NativeModel:
+def _gguf_through_cache(file: GgufFile | Path, dtype: str, kv_cache_dtype: str) -> NativeModel:
     """`NativeModel.from_gguf`, by way of the cache where there is one."""
     from fastdecode._core import GgufFile, NativeModel
     from fastdecode.models.identity.files import ModelFiles
     from fastdecode.models.packed.cache import cached
 
     opened = file if isinstance(file, GgufFile) else GgufFile(file)
-    read = partial(NativeModel.from_gguf, opened, dtype)
+    read = partial(NativeModel.from_gguf, opened, dtype, kv_cache_dtype)
     definition = NativeModel.definition_of(dtype, gguf=True)
-    return cached(ModelFiles.of(opened.path), definition, opened.config.encode, read)
+    files = ModelFiles.of(opened.path)
+    return cached(files, definition, kv_cache_dtype, opened.config.encode, read)
 
 
 def _asked(engine: str, device: Any, dtype: str | None) -> str:

@@ -1,4 +1,7 @@
-"""Where a model runs and in which number format: `device` and `dtype`, checked before it loads."""
+"""Where a model runs and in which number formats, checked before it loads.
+
+That is, `device`, `dtype` and `kv_cache_dtype`.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ AS_IN_FILE = "gguf"
 EARLIER = ("int8/1", "int4/1")
 # What `dtype` may say: formats of torch, the native engine's, and the checkpoint's own.
 DTYPES = ("float32", "float64", "bfloat16", "float16", *NATIVE_ONLY, AS_IN_FILE, "auto")
+# What `kv_cache_dtype` may say.
+CACHE_DTYPES = ("float32", "bfloat16", "int8")
 # Names that torch has for the same formats.
 _SAME = {"float": "float32", "double": "float64", "half": "float16"}
 # Names that others have for them.
@@ -100,6 +105,35 @@ def check_not_of_file(dtype: str | None) -> None:
     if dtype == AS_IN_FILE or dtype in EARLIER:
         fix = "leave it out" if dtype == AS_IN_FILE else f'give "{dtype.split("/")[0]}"'
         raise ValueError(f"dtype={dtype!r} goes with a GGUF file, and the model is none; {fix}")
+
+
+def cache_dtype_name(kv_cache_dtype: Any) -> str | None:
+    """The name of a number format of the KV cache, one of `CACHE_DTYPES`, or None.
+
+    Args:
+        kv_cache_dtype: a torch or NumPy dtype, its name, or None; "auto" is None.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for a name that is unknown, with the one that may be meant.
+    """
+    if kv_cache_dtype is None:
+        return None
+    if not isinstance(kv_cache_dtype, str | np.dtype) and not _is_of_torch(kv_cache_dtype, "dtype"):
+        raise TypeError(
+            "kv_cache_dtype must be a torch dtype or its name, "
+            f"not {type(kv_cache_dtype).__name__} ({checks.shown(kv_cache_dtype)})"
+        )
+    name = str(kv_cache_dtype).removeprefix("torch.")
+    name = _SAME.get(name, name)
+    if name == "auto":
+        return None
+    if name in CACHE_DTYPES:
+        return name
+    meant = _MEANT.get(name.lower().replace(" ", ""))
+    hint = f'did you mean "{meant}"?' if meant in CACHE_DTYPES else "give one of these"
+    known = ", ".join(f'"{one}"' for one in CACHE_DTYPES)
+    raise ValueError(f"kv_cache_dtype={checks.shown(name)} is unknown; {hint} (there are {known})")
 
 
 def check_device(device: Any) -> None:

@@ -110,6 +110,7 @@ class ModelArguments(TypedDict, total=False):
     tokenizer: Any
     engine: str
     dtype: Any
+    kv_cache_dtype: Any
     device: Any
     revision: str | None
     trust_remote_code: bool

@@ -25,6 +25,8 @@ tokenizer: the tokenizer, with a transformers model.
 engine: "auto", "native", "torch" or "transformers"; see `Decoder.from_pretrained`.
 dtype: a torch dtype, its name, "int8" or "int4"; see `Decoder.from_pretrained`. None is float32, or
     what a GGUF file has.
+kv_cache_dtype: "float32", "bfloat16" or "int8", the format of the KV cache in the native engine;
+    see `Decoder.from_pretrained`. None is float32.
 device: a torch device, such as "cuda" or "cuda:1"; None is the CPU.
 revision: a hub revision: a branch, a tag or a commit; None is the newest.
 trust_remote_code: whether to run the Python code that some models bring with them; see

@@ -428,6 +428,7 @@ class SavedCall(_SavedCall, total=False):
     """The arguments of a call in a file; those that later versions add are kept as they are."""
 
     engine: str
+    kv_cache_dtype: str
     max_new_tokens: int | None
     max_length: int | None
     n: int

@@ -96,6 +96,12 @@ pub enum Error {
         /// The name given.
         value: String,
     },
+    /// An unknown number format of the KV cache.
+    #[error("kv_cache_dtype={value:?}; give \"float32\", \"bfloat16\" or \"int8\"")]
+    UnknownCacheDtype {
+        /// The name given.
+        value: String,
+    },
     /// A weight that is NaN or infinite.
     #[error("the weights are damaged: {name:?} has values that are not finite")]
     NotFinite {
@@ -248,6 +254,7 @@ impl Error {
             | Self::Shape { .. }
             | Self::Dtype { .. }
             | Self::UnknownDtype { .. }
+            | Self::UnknownCacheDtype { .. }
             | Self::NotFinite { .. }
             | Self::Token { .. }
             | Self::Empty { .. }

@@ -21,7 +21,7 @@ mod weights;
 mod workspace;
 
 pub use batch::Batch;
-pub use cache::Sequence;
+pub use cache::{CacheFormat, Sequence};
 pub use error::{Error, ErrorKind, Result};
 pub use fastdecode_simd::Level;
 pub use model::{Model, Wanted};

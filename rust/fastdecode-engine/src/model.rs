@@ -1,6 +1,6 @@
 //! A model in memory.
 
-use crate::cache::{Layout, Prefixes, Reserved, Sequence};
+use crate::cache::{CacheFormat, Layout, Prefixes, Reserved, Sequence};
 use crate::error::{Error, Result};
 use crate::models::{Config, Network, Pass};
 use crate::ops::{Run, sweep};
@@ -176,6 +176,14 @@ impl Model {
         })
     }
 
+    /// The same model with the keys and values of its sequences in another format than float32.
+    #[must_use]
+    pub fn with_cache(mut self, format: CacheFormat) -> Self {
+        let shape = self.config.0.cache_shape().with_format(format);
+        self.layout = Arc::new(Layout::new(shape, &self.network.windows()));
+        self
+    }
+
     /// Its configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
@@ -186,6 +194,23 @@ impl Model {
     #[must_use]
     pub fn storage(&self) -> Storage {
         self.storage
+    }
+
+    /// The format of the keys and values of its sequences.
+    #[must_use]
+    pub fn cache_format(&self) -> CacheFormat {
+        self.layout.format()
+    }
+
+    /// The number of its format's definition, "int8/1", and that of its cache's where that is not float32,
+    /// "int8/1, KV cache int8/1".
+    #[must_use]
+    pub fn definition(&self) -> String {
+        let (weights, cache) = (self.storage.definition(), self.cache_format());
+        match cache {
+            CacheFormat::Float32 => weights.to_owned(),
+            smaller => format!("{weights}, KV cache {}", smaller.definition()),
+        }
     }
 
     /// The instruction set that it runs on.

@@ -36,6 +36,19 @@ def dtype_option(text: str) -> Decorator:
     return click.option("--dtype", cls=SectionOption, section=_SECTION, metavar="NAME", help=text)
 
 
+def cache_option(text: str, *, kept: bool = False) -> Decorator:
+    """The option --kv-cache-dtype; `kept` for `opened`, which then takes it."""
+    return click.option(
+        "--kv-cache-dtype",
+        cls=SectionOption,
+        section=_SECTION,
+        metavar="NAME",
+        expose_value=not kept,
+        callback=_kept("kv_cache_dtype") if kept else None,
+        help=text,
+    )
+
+
 def _kept(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     """A callback that keeps the value of an option for `opened`."""
 
@@ -71,6 +84,7 @@ model_options = combined(
     ),
     engine_option("auto", "What runs the model."),
     dtype_option("Number format of the weights: float32, bfloat16, int8, int4, gguf, ..."),
+    cache_option("Number format of the KV cache: float32, bfloat16 or int8.", kept=True),
     click.option(
         "--device",
         cls=SectionOption,
@@ -107,7 +121,7 @@ def opened(model: str, engine: str = "auto", dtype: str | None = None) -> Any:
     """
     quiet_loading(model)
     meta = click.get_current_context().meta
-    names = ("device", "revision", "trust_remote_code")
+    names = ("kv_cache_dtype", "device", "revision", "trust_remote_code")
     more = {name: meta[f"{__name__}.{name}"] for name in names}
     with unraised():
         from fastdecode.loaded import resolve

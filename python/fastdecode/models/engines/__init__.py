@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastdecode.models.engines.base import CachedBatch, Engine
-from fastdecode.models.placement import NATIVE_ONLY, check_device, dtype_name
+from fastdecode.models.placement import (
+    NATIVE_ONLY,
+    cache_dtype_name,
+    check_device,
+    dtype_name,
+)
 from fastdecode.options import checks
 
 __all__ = [
@@ -24,17 +29,21 @@ NAMES = ("auto", "native", "torch", "transformers")
 NATIVE_DTYPES = ("float32", "bfloat16", *NATIVE_ONLY)
 
 
-def prefers_native(engine: str, device: Any = None, dtype: Any = None) -> bool:
+def prefers_native(
+    engine: str, device: Any = None, dtype: Any = None, kv_cache_dtype: Any = None
+) -> bool:
     """Whether the native engine should try to read a model's files before transformers does.
 
     Args:
         engine: one of `NAMES`.
         device: a torch device; None is the CPU.
         dtype: a torch dtype or the name of a format; None is float32.
+        kv_cache_dtype: the format of the KV cache, which is for the native engine to choose.
 
     Raises:
-        ValueError: for an unknown engine, and for what no engine supports: one of
-            `NATIVE_ONLY` outside the native engine, or the native engine outside the CPU.
+        ValueError: for an unknown engine, and for what no engine supports: one of `NATIVE_ONLY` or
+            a format of the KV cache outside the native engine, or the native engine outside the
+            CPU.
     """
     check_name(engine)
     check_device(device)
@@ -57,10 +66,27 @@ def prefers_native(engine: str, device: Any = None, dtype: Any = None) -> bool:
             f"dtype={kept!r} needs the native engine, on the CPU; leave {other} out, or give "
             '"bfloat16" or "float16"'
         )
-    return able and on_cpu and kept in NATIVE_DTYPES
+    native = able and on_cpu and kept in NATIVE_DTYPES
+    cache = cache_dtype_name(kv_cache_dtype)
+    if cache is not None and not native:
+        other = f"engine={engine!r}" if not able else f"device={str(device)!r}"
+        if able and on_cpu:
+            other = f"dtype={kept!r}"
+        raise ValueError(
+            f"kv_cache_dtype={cache!r} needs the native engine, on the CPU; leave {other} out, or "
+            "leave kv_cache_dtype out"
+        )
+    return native
 
 
-def open_engine(model: Any, name: str = "auto", dtype: Any = None, *, probe: bool = True) -> Engine:
+def open_engine(
+    model: Any,
+    name: str = "auto",
+    dtype: Any = None,
+    *,
+    kv_cache_dtype: Any = None,
+    probe: bool = True,
+) -> Engine:
     """The engine for a transformers causal language model.
 
     Args:
@@ -72,6 +98,8 @@ def open_engine(model: Any, name: str = "auto", dtype: Any = None, *, probe: boo
         dtype: the format in which the native engine keeps weights, one of `NATIVE_DTYPES`; for
             other engines the model's own. None is the model's own, and "auto" then leaves a model
             that is not in float32 to torch, which computes in the model's own dtype.
+        kv_cache_dtype: the format in which the native engine keeps keys and values, "float32",
+            "bfloat16" or "int8"; None is float32 there. Other engines have none to choose.
         probe: whether a model that runs through its own forward pass is first probed with a few
             tokens; see `Decoder`.
 
@@ -90,11 +118,12 @@ def open_engine(model: Any, name: str = "auto", dtype: Any = None, *, probe: boo
     if asked == "auto":
         asked = None
     kept = asked or own
-    native = name == "native" or (name == "auto" and (asked or own == "float32"))
+    cache = cache_dtype_name(kv_cache_dtype)
+    native = name == "native" or (name == "auto" and (asked or cache or own == "float32"))
     if native and kept in NATIVE_DTYPES and runs_natively(model):
-        return LoadedEngine(model, kept)
-    if name == "native" or kept in NATIVE_ONLY:
-        raise ValueError(_refusal(model, name, own, kept))
+        return LoadedEngine(model, kept, cache or "float32")
+    if name == "native" or kept in NATIVE_ONLY or cache is not None:
+        raise ValueError(_refusal(model, name, own, kept, cache))
     if kept != own:
         raise ValueError(
             f"dtype={kept!r}, but the model is in {own}; convert it first, as with "
@@ -118,9 +147,16 @@ def check_name(engine: Any) -> None:
         )
 
 
-def _refusal(model: Any, engine: str, own: str, kept: str) -> str:
-    """Why the native engine cannot run a model, which `engine` or the format `kept` calls for."""
+def _refusal(model: Any, engine: str, own: str, kept: str, cache: str | None) -> str:
+    """Why the native engine cannot run a model, which `engine` or one of the formats calls for."""
     called = "engine='native'" if engine == "native" else f"dtype={kept!r}"
+    if engine != "native" and kept not in NATIVE_ONLY:
+        called = f"kv_cache_dtype={cache!r}"
+        if engine != "auto":
+            return (
+                f"{called} needs the native engine; leave engine={engine!r} out, or leave "
+                "kv_cache_dtype out"
+            )
     from fastdecode.models.engines.native import refusal
 
     kind = type(model).__name__
@@ -129,6 +165,8 @@ def _refusal(model: Any, engine: str, own: str, kept: str) -> str:
     else:
         why = refusal(model)
     instead = "leave dtype out" if kept in NATIVE_ONLY else "use engine='auto'"
+    if called.startswith("kv_"):
+        instead = "leave kv_cache_dtype out"
     return f"{called} cannot run a {kind} in {own}: {why}; {instead}"
 
 

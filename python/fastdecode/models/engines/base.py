@@ -94,6 +94,15 @@ class Engine(Protocol):
         ...
 
 
+def cache_setting(engine: Engine) -> dict[str, str]:
+    """What records of a run say of the number format of an engine's KV cache.
+
+    Nothing where it is float32 or the engine's own affair, as in the files of earlier versions.
+    """
+    kept = getattr(engine, "kv_cache_dtype", None)
+    return {} if kept in (None, "float32") else {"kv_cache_dtype": str(kept)}
+
+
 class ClosedEngine:
     """What a decoder has in place of an engine once it is closed: every use is refused."""
 

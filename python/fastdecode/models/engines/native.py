@@ -88,7 +88,8 @@ class NativeEngine:
         cls,
         folder: Path,
         dtype: str = "float32",
-        read: Callable[[Path, str], NativeModel] = NativeModel.from_folder,
+        kv_cache_dtype: str = "float32",
+        read: Callable[[Path, str, str], NativeModel] = NativeModel.from_folder,
     ) -> NativeEngine:
         """Read a folder with `config.json` and safetensors; torch is not imported.
 
@@ -97,7 +98,8 @@ class NativeEngine:
         Args:
             folder: where the files are.
             dtype: the format of the weights, one of `engines.NATIVE_DTYPES`.
-            read: reads and packs the weights of a folder in a format.
+            kv_cache_dtype: the format of the KV cache: "float32", "bfloat16" or "int8".
+            read: reads and packs the weights of a folder in these formats.
 
         Raises:
             FileNotFoundError: where a file is missing; another OSError where it cannot be read.
@@ -109,7 +111,7 @@ class NativeEngine:
                 f"{folder / _ADAPTER}: the native engine does not apply adapters; merge the "
                 'adapter into the weights, or use engine="transformers"'
             )
-        return cls.of_packed(read(folder, dtype), folder)
+        return cls.of_packed(read(folder, dtype, kv_cache_dtype), folder)
 
     @classmethod
     def of_packed(cls, native: NativeModel, folder: Folder) -> NativeEngine:
@@ -130,7 +132,8 @@ class NativeEngine:
         file: GgufFile | Path,
         dtype: str = "gguf",
         eos_ids: tuple[int, ...] = (),
-        read: Callable[[GgufFile | Path, str], NativeModel] = NativeModel.from_gguf,
+        kv_cache_dtype: str = "float32",
+        read: Callable[[GgufFile | Path, str, str], NativeModel] = NativeModel.from_gguf,
     ) -> NativeEngine:
         """Read a GGUF file; neither torch nor llama.cpp is imported.
 
@@ -143,13 +146,14 @@ class NativeEngine:
                 "bfloat16", which convert all weights; "int8" or "int4", which convert those that
                 are not stored with as few bits.
             eos_ids: the tokens that end a sequence.
-            read: reads and packs the weights of a file in a format.
+            kv_cache_dtype: the format of the KV cache: "float32", "bfloat16" or "int8".
+            read: reads and packs the weights of a file in these formats.
 
         Raises:
             FileNotFoundError: where there is no such file; another OSError where it cannot be read.
             ValueError: where it is damaged, or has a model that the engine does not run.
         """
-        return cls.with_ends(read(file, dtype), eos_ids)
+        return cls.with_ends(read(file, dtype, kv_cache_dtype), eos_ids)
 
     @classmethod
     def with_ends(cls, native: NativeModel, eos_ids: tuple[int, ...]) -> NativeEngine:
@@ -187,8 +191,16 @@ class NativeEngine:
         return self.packed().dtype
 
     @property
+    def kv_cache_dtype(self) -> str:
+        """The format of keys and values in the KV cache."""
+        return self.packed().kv_cache_dtype
+
+    @property
     def definition(self) -> str:
-        """The number of the definition of `dtype`, "int8/1", raised whenever its bits change."""
+        """The number of the definition of `dtype`, "int8/1", raised whenever its bits change.
+
+        Where the KV cache is not in float32, it goes on with the number of that format.
+        """
         return self._native.definition
 
     @property
@@ -234,15 +246,17 @@ class LoadedEngine(NativeEngine):
     The weights are copied once, packed for the kernels; the model keeps its own.
     """
 
-    def __init__(self, model: Any, dtype: str = "float32") -> None:
+    def __init__(self, model: Any, dtype: str = "float32", kv_cache_dtype: str = "float32") -> None:
         """Use a model for which `runs_natively` holds; it is put in evaluation mode.
 
         Args:
             model: the model.
             dtype: the format of the weights, one of `engines.NATIVE_DTYPES`.
+            kv_cache_dtype: the format of the KV cache: "float32", "bfloat16" or "int8".
         """
         self._model = model.eval()
         self._dtype = dtype
+        self._kv_cache_dtype = kv_cache_dtype
         self._version: list[tuple[int, int]] = []
         self._prefixes = 0
         super().__init__(self.packed())
@@ -263,6 +277,7 @@ class LoadedEngine(NativeEngine):
                 self._model.config.to_json_string(use_diff=False),
                 {name: _array(parameter) for name, parameter in self._model.named_parameters()},
                 self._dtype,
+                self._kv_cache_dtype,
             )
             self._native.keep_prefixes(self._prefixes)
             self._version = version

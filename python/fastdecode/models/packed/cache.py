@@ -39,6 +39,7 @@ _HEAD = 16 * 2**20
 def cached(
     files: ModelFiles,
     definition: str,
+    kv_cache_dtype: str,
     config: Callable[[], bytes],
     read: Callable[[], NativeModel],
 ) -> NativeModel:
@@ -47,6 +48,7 @@ def cached(
     Args:
         files: the files of the source.
         definition: that of the number format of the weights.
+        kv_cache_dtype: the number format of the KV cache, on which an entry does not depend.
         config: reads the text of `config.json`.
         read: reads the source.
 
@@ -59,7 +61,7 @@ def cached(
         return read()
     name = hashlib.sha256(key.encode()).hexdigest()[:32] + _SUFFIX
     entry = Path(os.path.abspath(os.path.expanduser(folder))) / name
-    found = _kept(entry, key, definition)
+    found = _kept(entry, key, definition, kv_cache_dtype)
     if found is None:
         found = read()
         # Without memory or room for it there is no entry, and files that were changed meanwhile are
@@ -92,13 +94,13 @@ def _key(files: ModelFiles, definition: str) -> str | None:
     return json.dumps(parts, sort_keys=True)
 
 
-def _kept(entry: Path, key: str, definition: str) -> NativeModel | None:
+def _kept(entry: Path, key: str, definition: str, kv_cache_dtype: str) -> NativeModel | None:
     """The model of an entry; one that is not what it should be is removed."""
     try:
         file = PackedFile(entry)
         if file.source != key or file.definition != definition:
             raise ValueError("it is the entry of another model")
-        found = NativeModel.from_packed(file)
+        found = NativeModel.from_packed(file, kv_cache_dtype)
     except FileNotFoundError:
         return None
     except (ValueError, OSError):

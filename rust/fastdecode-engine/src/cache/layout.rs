@@ -1,5 +1,6 @@
 //! Which layers of a model keep which positions.
 
+use super::format::CacheFormat;
 use super::shape::{POSITIONS, Shape};
 use super::slab::Slabs;
 use std::ops::Range;
@@ -12,6 +13,7 @@ pub const SLACK: usize = 32;
 pub(crate) struct Layout {
     kinds: Vec<Kind>,
     layers: Vec<Place>,
+    format: CacheFormat,
 }
 
 /// The layers that keep the same positions: all of them, or those of a window.
@@ -53,7 +55,12 @@ impl Layout {
             let shape = Shape { layers, ..shape };
             Kind { shape, window, slabs: Slabs::new(shape.chunk_lines()) }
         });
-        Self { kinds: kinds.collect(), layers }
+        Self { kinds: kinds.collect(), layers, format: shape.format }
+    }
+
+    /// The format of keys and values.
+    pub fn format(&self) -> CacheFormat {
+        self.format
     }
 
     pub fn kinds(&self) -> &[Kind] {
@@ -117,7 +124,7 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::{Kind, Layout, Place, SLACK};
-    use crate::cache::Shape;
+    use crate::cache::{CacheFormat, Shape};
 
     #[test]
     fn layers_of_a_window_are_of_a_kind() {
@@ -131,6 +138,11 @@ mod tests {
         let layers: Vec<_> = layout.kinds().iter().map(|kind| kind.shape.layers).collect();
         assert_eq!(layers, [2, 2, 1]);
         assert_eq!(layout.bytes_per_token(), 2 * 5 * 2 * 16 * 4);
+        for (format, bytes) in [(CacheFormat::BFloat16, 2 * 16), (CacheFormat::Int8, 16 + 4)] {
+            let smaller = Layout::new(Shape::new(5, 2, 16).with_format(format), &windows);
+            assert_eq!(smaller.bytes_per_token(), 2 * 5 * 2 * bytes);
+            assert!(!layout.is_like(&smaller));
+        }
         assert!(!layout.is_like(&Layout::new(Shape::new(5, 2, 16), &[None; 5])));
         assert!(layout.is_like(&Layout::new(Shape::new(5, 2, 16), &windows)));
     }

@@ -10,6 +10,9 @@
 
 mod demand;
 mod fork;
+mod format;
+pub(crate) mod halves;
+pub(crate) mod integers;
 mod layout;
 mod prefixes;
 mod reserved;
@@ -19,6 +22,7 @@ mod slab;
 mod strip;
 pub(crate) mod values;
 
+pub use format::CacheFormat;
 pub(crate) use layout::{Layout, Place};
 pub(crate) use prefixes::Prefixes;
 pub(crate) use reserved::Reserved;

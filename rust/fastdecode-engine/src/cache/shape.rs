@@ -1,5 +1,7 @@
 //! How keys and values lie in a chunk.
 
+use super::format::CacheFormat;
+use super::{halves, integers};
 use fastdecode_simd::{LANES, Line};
 
 /// Positions of a chunk: the lanes of a vector.
@@ -14,19 +16,46 @@ pub struct Shape {
     pub heads: usize,
     /// Width of a head.
     pub width: usize,
+    /// How keys and values are stored.
+    pub format: CacheFormat,
 }
 
 impl Shape {
-    /// The cache of a model with these layers, and in each of them these heads of this width.
+    /// The float32 cache of a model with these layers, and in each of them these heads of this width.
     pub const fn new(layers: usize, heads: usize, width: usize) -> Self {
-        Self { layers, heads, width }
+        Self { layers, heads, width, format: CacheFormat::Float32 }
     }
 
-    /// Lines of one head in a chunk: its keys, a line for each dimension with the positions as lanes; then its
-    /// values, see `cache::values`.
+    /// The same with keys and values in another format.
+    pub const fn with_format(self, format: CacheFormat) -> Self {
+        Self { format, ..self }
+    }
+
+    /// Lines of the keys of one head in a chunk. In float32 there is one for each dimension, with the positions
+    /// as lanes; see `cache::halves` and `cache::integers` for the other formats.
+    #[inline(always)]
+    fn key_lines(self) -> usize {
+        match self.format {
+            CacheFormat::Float32 => self.width,
+            CacheFormat::BFloat16 => halves::key_lines(self.width),
+            CacheFormat::Int8 => integers::key_lines(self.width),
+        }
+    }
+
+    /// Lines of the values of one head in a chunk; see `cache::values` for float32.
+    #[inline(always)]
+    fn value_lines(self) -> usize {
+        match self.format {
+            CacheFormat::Float32 => self.width,
+            CacheFormat::BFloat16 => halves::value_lines(self.width),
+            CacheFormat::Int8 => integers::value_lines(self.width),
+        }
+    }
+
+    /// Lines of one head in a chunk: its keys, then its values.
     #[inline(always)]
     fn head_lines(self) -> usize {
-        2 * self.width
+        self.key_lines() + self.value_lines()
     }
 
     /// The first line of one head of one layer in a chunk.
@@ -39,14 +68,19 @@ impl Shape {
     #[inline(always)]
     pub fn head(self, layer: usize, head: usize) -> HeadPlace {
         let start = self.head_start(layer, head);
-        HeadPlace { start, width: self.width }
+        HeadPlace { start, keys: self.key_lines(), values: self.value_lines() }
     }
 
     /// The lines of a chunk that one layer has written to after `filled` positions: first lines and
     /// their numbers.
     pub fn written(self, layer: usize, filled: usize) -> impl Iterator<Item = (usize, usize)> {
-        let (whole, rest) = (self.width / LANES, self.width % LANES);
-        let count = self.width + if rest == 0 { filled * whole } else { self.width };
+        // Values of other formats share lines with those of other positions.
+        let in_order = self.format == CacheFormat::Float32 && self.width.is_multiple_of(LANES);
+        let count = if in_order {
+            self.key_lines() + filled * (self.width / LANES)
+        } else {
+            self.head_lines()
+        };
         (0..self.heads).map(move |head| (self.head_start(layer, head), count))
     }
 
@@ -71,6 +105,8 @@ impl Shape {
 pub struct HeadPlace {
     /// The first of its lines.
     pub start: usize,
-    /// Lines of its keys, which come first, and of its values.
-    pub width: usize,
+    /// Lines of its keys, which come first.
+    pub keys: usize,
+    /// Lines of its values.
+    pub values: usize,
 }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 pub(crate) struct Strip {
     /// Keys and values of sixteen positions each, in all layers of the kind and their heads. They are written
     /// only through `head_mut` and by a `Fork`, which have them alone. Places that have not been written hold
-    /// unspecified floats and change no result: scores of positions that do not exist are replaced, and
-    /// their values are not read.
+    /// unspecified bits and change no result: scores of positions that do not exist are replaced, and
+    /// their values are not read, or multiplied as integers by zeros.
     chunks: Vec<Arc<Chunk>>,
     /// The index of the first one in the sequence. Those before it have been given back.
     first: usize,
@@ -24,9 +24,10 @@ pub(crate) struct Strip {
 /// The keys and values of one head in a chunk.
 #[derive(Clone, Copy)]
 pub(crate) struct Head<'a> {
-    /// Line d holds dimension d of the sixteen positions.
+    /// The keys of the sixteen positions: in float32, line d holds dimension d of them; see `cache::halves` and
+    /// `cache::integers` for the other formats.
     pub keys: &'a [Line],
-    /// The values of the sixteen positions, see `cache::values`.
+    /// The values of the sixteen positions; see `cache::values` for float32.
     pub values: &'a [Line],
 }
 
@@ -121,10 +122,10 @@ impl Strip {
     /// While the result lives, nothing writes to this head of this chunk.
     #[inline(always)]
     pub unsafe fn head(&self, chunk: usize, place: HeadPlace) -> Head<'_> {
-        let start = self.chunks[chunk].part(place.start, 2 * place.width);
+        let start = self.chunks[chunk].part(place.start, place.keys + place.values);
         // SAFETY: that many lines begin there, and nothing writes to them, as the caller promises.
-        let lines = unsafe { std::slice::from_raw_parts(start, 2 * place.width) };
-        let (keys, values) = lines.split_at(place.width);
+        let lines = unsafe { std::slice::from_raw_parts(start, place.keys + place.values) };
+        let (keys, values) = lines.split_at(place.keys);
         Head { keys, values }
     }
 
@@ -135,9 +136,9 @@ impl Strip {
     #[inline(always)]
     #[expect(clippy::mut_from_ref, reason = "the caller promises exclusive use")]
     pub unsafe fn head_mut(&self, chunk: usize, place: HeadPlace) -> (&mut [Line], &mut [Line]) {
-        let start = self.chunks[chunk].part(place.start, 2 * place.width);
+        let start = self.chunks[chunk].part(place.start, place.keys + place.values);
         // SAFETY: that many lines begin there, and nothing else uses them, as the caller promises.
-        let lines = unsafe { std::slice::from_raw_parts_mut(start, 2 * place.width) };
-        lines.split_at_mut(place.width)
+        let lines = unsafe { std::slice::from_raw_parts_mut(start, place.keys + place.values) };
+        lines.split_at_mut(place.keys)
     }
 }

@@ -76,6 +76,13 @@ impl Weights {
         &self.contents
     }
 
+    /// No weights.
+    #[cfg(test)]
+    pub fn empty() -> Self {
+        let arena = Arena::new(1).expect("a line of memory");
+        Self { arena, contents: Contents::default(), widest: Widest::default() }
+    }
+
     /// The widest activations that are converted.
     pub fn widest(&self) -> Widest {
         self.widest

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fastdecode_engine::{
-    Batch, Config, Elements, Error, Format, Model, Result, Sequence, Storage, Tensor, Tensors,
-    Wanted, Workspace,
+    Batch, CacheFormat, Config, Elements, Error, Format, Model, Result, Sequence, Storage, Tensor,
+    Tensors, Wanted, Workspace,
 };
 use fastdecode_simd::memory;
 use half::f16;
@@ -45,26 +45,32 @@ impl NativeModel {
     /// dtype : str
     ///     The number format of the weights in memory: "float32", "bfloat16", "bfloat16_weights", "int8" or
     ///     "int4".
+    /// kv_cache_dtype : str
+    ///     The number format of keys and values in the KV cache: "float32", "bfloat16" or "int8".
     ///
     /// Raises
     /// ------
     /// FileNotFoundError
     ///     If a file is missing; another OSError if it cannot be read.
     /// ValueError
-    ///     If a file is damaged or of another kind of model, or `dtype` is unknown.
+    ///     If a file is damaged or of another kind of model, or a format is unknown.
     /// MemoryError
     ///     If the system refuses memory for the weights.
     #[staticmethod]
-    #[pyo3(signature = (path, dtype=Given::DEFAULT), text_signature = "(path, dtype='float32')")]
+    #[pyo3(
+        signature = (path, dtype=Given::DEFAULT, kv_cache_dtype=Given::DEFAULT),
+        text_signature = "(path, dtype='float32', kv_cache_dtype='float32')",
+    )]
     fn from_folder(
         py: Python<'_>,
         path: &Bound<'_, PyAny>,
         dtype: Given<'_, '_>,
+        kv_cache_dtype: Given<'_, '_>,
     ) -> PyResult<Self> {
         let path: PathBuf = arguments::read(path, "path")?;
-        let format = format_of(dtype)?;
+        let (format, cache) = (format_of(dtype)?, cache_format_of(kv_cache_dtype)?);
         let model = detached(py, || Model::from_folder(&path, format))?;
-        Ok(Self { model: Arc::new(model) })
+        Ok(Self { model: Arc::new(model.with_cache(cache)) })
     }
 
     /// From a GGUF file.
@@ -77,19 +83,30 @@ impl NativeModel {
     ///     The number format of the weights in memory. "gguf" keeps them as they are in the file where the
     ///     engine has a format for them. "float32" and "bfloat16" convert all weights; "int8" and "int4" those
     ///     that are not in the file with as few bits.
+    /// kv_cache_dtype : str
+    ///     The number format of keys and values in the KV cache: "float32", "bfloat16" or "int8".
     ///
     /// Raises
     /// ------
     /// FileNotFoundError
     ///     If there is no such file; another OSError if it cannot be read.
     /// ValueError
-    ///     If the file is damaged, its model is none that the engine runs, or `dtype` is unknown; or if
+    ///     If the file is damaged, its model is none that the engine runs, or a format is unknown; or if
     ///     an open file has been written to since.
     /// MemoryError
     ///     If the system refuses memory for the weights.
     #[staticmethod]
-    #[pyo3(signature = (file, dtype=Given::DEFAULT), text_signature = "(file, dtype='gguf')")]
-    fn from_gguf(py: Python<'_>, file: &Bound<'_, PyAny>, dtype: Given<'_, '_>) -> PyResult<Self> {
+    #[pyo3(
+        signature = (file, dtype=Given::DEFAULT, kv_cache_dtype=Given::DEFAULT),
+        text_signature = "(file, dtype='gguf', kv_cache_dtype='float32')",
+    )]
+    fn from_gguf(
+        py: Python<'_>,
+        file: &Bound<'_, PyAny>,
+        dtype: Given<'_, '_>,
+        kv_cache_dtype: Given<'_, '_>,
+    ) -> PyResult<Self> {
+        let cache = cache_format_of(kv_cache_dtype)?;
         let name = cut(dtype.or("dtype", Storage::AsInFile.name().to_owned())?);
         let storage = Storage::of_gguf(&name).map_err(exception)?;
         let model = if let Ok(file) = file.cast::<GgufFile>() {
@@ -99,7 +116,7 @@ impl NativeModel {
             let path: PathBuf = arguments::read(file, "file")?;
             detached(py, || Model::from_gguf(&path, storage))?
         };
-        Ok(Self { model: Arc::new(model) })
+        Ok(Self { model: Arc::new(model.with_cache(cache)) })
     }
 
     /// From arrays by name. Their values are copied once, into the layout that the engine reads.
@@ -113,27 +130,30 @@ impl NativeModel {
     /// dtype : str
     ///     The number format of the weights in memory: "float32", "bfloat16", "bfloat16_weights", "int8" or
     ///     "int4".
+    /// kv_cache_dtype : str
+    ///     The number format of keys and values in the KV cache: "float32", "bfloat16" or "int8".
     ///
     /// Raises
     /// ------
     /// ValueError
     ///     If tensors are missing, have another shape or are not C-contiguous, the configuration is of
-    ///     another kind of model, or `dtype` is unknown.
+    ///     another kind of model, or a format is unknown.
     /// MemoryError
     ///     If the system refuses memory for the weights.
     #[staticmethod]
     #[pyo3(
-        signature = (config, tensors, dtype=Given::DEFAULT),
-        text_signature = "(config, tensors, dtype='float32')",
+        signature = (config, tensors, dtype=Given::DEFAULT, kv_cache_dtype=Given::DEFAULT),
+        text_signature = "(config, tensors, dtype='float32', kv_cache_dtype='float32')",
     )]
     fn from_arrays(
         py: Python<'_>,
         config: &Bound<'_, PyAny>,
         tensors: &Bound<'_, PyAny>,
         dtype: Given<'_, '_>,
+        kv_cache_dtype: Given<'_, '_>,
     ) -> PyResult<Self> {
         let config: String = arguments::read(config, "config")?;
-        let format = format_of(dtype)?;
+        let (format, cache) = (format_of(dtype)?, cache_format_of(kv_cache_dtype)?);
         let config =
             Config::from_json(config.as_bytes(), Path::new("config")).map_err(exception)?;
         let tensors = tensors
@@ -152,7 +172,7 @@ impl NativeModel {
             tensors.insert(name, array.tensor()?);
         }
         let model = detached(py, || Model::new(config, &tensors, format))?;
-        Ok(Self { model: Arc::new(model) })
+        Ok(Self { model: Arc::new(model.with_cache(cache)) })
     }
 
     /// From a packed file; its weights are read as they are.
@@ -161,6 +181,8 @@ impl NativeModel {
     /// ----------
     /// file : PackedFile, str or path
     ///     The file, or where it is.
+    /// kv_cache_dtype : str
+    ///     The number format of keys and values in the KV cache: "float32", "bfloat16" or "int8".
     ///
     /// Raises
     /// ------
@@ -171,7 +193,16 @@ impl NativeModel {
     /// MemoryError
     ///     If the system refuses memory for the weights.
     #[staticmethod]
-    fn from_packed(py: Python<'_>, file: &Bound<'_, PyAny>) -> PyResult<Self> {
+    #[pyo3(
+        signature = (file, kv_cache_dtype=Given::DEFAULT),
+        text_signature = "(file, kv_cache_dtype='float32')",
+    )]
+    fn from_packed(
+        py: Python<'_>,
+        file: &Bound<'_, PyAny>,
+        kv_cache_dtype: Given<'_, '_>,
+    ) -> PyResult<Self> {
+        let cache = cache_format_of(kv_cache_dtype)?;
         let model = if let Ok(file) = file.cast::<PackedFile>() {
             let file = file.get();
             detached(py, || Model::from_packed(file.file()))?
@@ -179,7 +210,7 @@ impl NativeModel {
             let path: PathBuf = arguments::read(file, "file")?;
             detached(py, || Model::from_packed(&fastdecode_engine::PackedFile::open(&path)?))?
         };
-        Ok(Self { model: Arc::new(model) })
+        Ok(Self { model: Arc::new(model.with_cache(cache)) })
     }
 
     /// The bytes of a packed file of the model, from which `from_packed` reads it again.
@@ -285,11 +316,18 @@ impl NativeModel {
         self.model.storage().name()
     }
 
-    /// The number of the format's definition, "int8/1". Where it is the same, so are the logits of the
-    /// same weights and tokens, to the last bit.
+    /// The number format of keys and values in the KV cache: "float32", "bfloat16" or "int8".
     #[getter]
-    fn definition(&self) -> &'static str {
-        self.model.storage().definition()
+    fn kv_cache_dtype(&self) -> &'static str {
+        self.model.cache_format().name()
+    }
+
+    /// The number of the format's definition, "int8/1", and that of the KV cache's where that is not float32,
+    /// "int8/1, KV cache int8/1". Where it is the same, so are the logits of the same weights and tokens, to
+    /// the last bit.
+    #[getter]
+    fn definition(&self) -> String {
+        self.model.definition()
     }
 
     /// The most threads that it runs on.
@@ -534,6 +572,11 @@ pub fn bfloat16_instruction() -> Option<bool> {
 fn format_of(dtype: Given<'_, '_>) -> PyResult<Format> {
     // No format has a name that is cut, and the message has it.
     cut(dtype.or("dtype", "float32".to_owned())?).parse().map_err(exception)
+}
+
+/// The format of the KV cache that an argument names.
+fn cache_format_of(dtype: Given<'_, '_>) -> PyResult<CacheFormat> {
+    cut(dtype.or("kv_cache_dtype", "float32".to_owned())?).parse().map_err(exception)
 }
 
 /// An array of zeros. NumPy's own function raises `MemoryError` where the binding's would panic.

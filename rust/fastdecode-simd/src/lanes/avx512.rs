@@ -7,14 +7,14 @@ use super::{FLOAT16_SCALE, FLOAT16_SIZE, LANES, Lanes};
 use crate::line::Line;
 use std::arch::x86_64::{
     __m512, __m512i, _CMP_GE_OQ, _CMP_LE_OQ, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch,
-    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_andnot_si512, _mm512_castps_si512,
-    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps, _mm512_cvttps_epi32,
-    _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_ps,
-    _mm512_mask_cmp_ps_mask, _mm512_mask_compress_epi32, _mm512_mask_compress_ps,
-    _mm512_mask_storeu_epi32, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_max_epi32,
-    _mm512_max_ps, _mm512_min_epu32, _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512,
-    _mm512_permutexvar_epi32, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32,
-    _mm512_srli_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_ps,
+    _mm_storeu_si128, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_andnot_si512,
+    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8,
+    _mm512_cvtepi32_ps, _mm512_cvttps_epi32, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_mask_blend_ps, _mm512_mask_cmp_ps_mask, _mm512_mask_compress_epi32,
+    _mm512_mask_compress_ps, _mm512_mask_storeu_epi32, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps,
+    _mm512_max_epi32, _mm512_max_ps, _mm512_min_epu32, _mm512_min_ps, _mm512_mul_ps,
+    _mm512_or_si512, _mm512_permutexvar_epi32, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_ps,
 };
 
 /// AVX-512 F, BW, DQ and VL.
@@ -169,6 +169,16 @@ impl Lanes for Avx512 {
             }
             _mm512_castsi512_ps(words)
         }
+    }
+    #[inline(always)]
+    fn lowest_bytes(self, v: Self::V) -> [u8; LANES] {
+        let mut bytes = [0; LANES];
+        // SAFETY: see the head of the module; the array has sixteen bytes.
+        unsafe {
+            let narrow = _mm512_cvtepi32_epi8(_mm512_castps_si512(v));
+            _mm_storeu_si128(bytes.as_mut_ptr().cast(), narrow);
+        }
+        bytes
     }
     #[inline(always)]
     fn prefetch_l2(self, line: *const Line) {

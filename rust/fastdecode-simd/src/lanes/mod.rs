@@ -121,6 +121,16 @@ pub trait Lanes: Copy {
     /// Words made of the lowest bytes of four vectors, the first vector's byte lowest.
     fn low_bytes(self, v: [Self::V; 4]) -> Self::V;
 
+    /// The lowest byte of each lane.
+    #[inline(always)]
+    fn lowest_bytes(self, v: Self::V) -> [u8; LANES] {
+        let mut bytes = [0; LANES];
+        for (byte, x) in bytes.iter_mut().zip(self.array(v)) {
+            *byte = x.to_bits() as u8;
+        }
+        bytes
+    }
+
     /// Stores the lanes whose bits are set, packed from the first place on, and returns their number.
     /// The rest of `to` is unspecified.
     fn compress(self, v: Self::V, bits: u16, to: &mut [f32; LANES]) -> usize;

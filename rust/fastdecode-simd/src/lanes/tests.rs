@@ -59,6 +59,7 @@ fn all_body<L: Lanes>(l: L, from: &[f32; LANES], other: &Line) -> Vec<[u32; LANE
     .map(|i| l.int_array(i))
     .to_vec();
     out.push([u32::from(l.at_least(x, y)); LANES]);
+    out.push(l.lowest_bytes(y).map(u32::from));
     first_lanes::<L, 1>(l, from, &mut out);
     first_lanes::<L, 2>(l, from, &mut out);
     first_lanes::<L, 3>(l, from, &mut out);

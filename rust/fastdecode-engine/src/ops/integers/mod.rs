@@ -11,7 +11,7 @@ use fastdecode_simd::{LANES, Lanes, Level, LevelKind, Line, Portable};
 use std::ops::Range;
 
 /// Integer products on one instruction set. A value of the type is the proof that the processor has it.
-trait Dots: Copy {
+pub(crate) trait Dots: Copy {
     /// For the computations in floats.
     type L: Lanes;
     /// Sixteen sums of 32 bits.
@@ -134,6 +134,71 @@ macro_rules! compiled {
             stretch::body::<_, $products>(dots, panel, blocks, group, x, sums);
         }
     };
+}
+
+/// Calls `body(dots, argument)`, generic over [`Dots`], compiled for the best products of a level.
+macro_rules! with_dots {
+    ($level:expr, $body:ident($argument:ident: $type:ty)) => {{
+        use $crate::ops::integers::on;
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+            fn avx2($argument: $type) {
+                // SAFETY: this function is compiled for the type's features, and called where they exist.
+                $body(unsafe { fastdecode_simd::Avx2::new() }, $argument);
+            }
+            #[target_feature(
+                enable = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2,lzcnt,popcnt"
+            )]
+            fn vnni($argument: $type) {
+                // SAFETY: as above.
+                $body(unsafe { on::Vnni::new() }, $argument);
+            }
+            match $level.kind() {
+                fastdecode_simd::LevelKind::Avx512 if is_x86_feature_detected!("avx512vnni") => {
+                    // SAFETY: a level is made only where the machine has its features, and VNNI was found.
+                    unsafe { vnni($argument) }
+                }
+                fastdecode_simd::LevelKind::Avx2 | fastdecode_simd::LevelKind::Avx512 => {
+                    // SAFETY: as above; a machine with AVX-512 has AVX2 and FMA.
+                    unsafe { avx2($argument) }
+                }
+                fastdecode_simd::LevelKind::Portable => $body(fastdecode_simd::Portable, $argument),
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            #[target_feature(enable = "dotprod")]
+            fn sdot($argument: $type) {
+                // SAFETY: this function is compiled for the type's features, and called where they exist.
+                $body(unsafe { on::Sdot::new() }, $argument);
+            }
+            match $level.kind() {
+                fastdecode_simd::LevelKind::Neon
+                    if std::arch::is_aarch64_feature_detected!("dotprod") =>
+                {
+                    // SAFETY: the dot products were found.
+                    unsafe { sdot($argument) }
+                }
+                fastdecode_simd::LevelKind::Neon => $body(fastdecode_simd::Neon, $argument),
+                fastdecode_simd::LevelKind::Portable => $body(fastdecode_simd::Portable, $argument),
+            }
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        {
+            let fastdecode_simd::LevelKind::Portable = $level.kind();
+            $body(fastdecode_simd::Portable, $argument);
+        }
+    }};
+}
+pub(crate) use with_dots;
+
+/// The types of products that `with_dots` names.
+pub(crate) mod on {
+    #[cfg(target_arch = "aarch64")]
+    pub(crate) use super::neon::Sdot;
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) use super::x86::Vnni;
 }
 
 /// A kernel that multiplies a panel with several row blocks, for each instruction set.

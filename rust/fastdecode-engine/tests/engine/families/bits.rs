@@ -3,7 +3,7 @@
 use super::{CONTEXT, Small, VOCABULARY, all};
 use crate::bits::digest;
 use crate::small::{bits, logits, tokens};
-use fastdecode_engine::{Batch, Format, Level};
+use fastdecode_engine::{Batch, CacheFormat, Format, Level, Model};
 use std::sync::Arc;
 
 /// The root mean square of the differences, relative to that of the exact logits, is at most 2e-6 where
@@ -227,13 +227,15 @@ fn the_same_bits_in_any_company() {
     for small in all() {
         // As many threads as heads of keys and values, and more, which share the rows of a head.
         for (format, threads) in formats().zip([2, 3, 5, 4, 3, 5]) {
-            in_any_company(&small, format, threads);
+            in_any_company(&small, small.model(format, Level::detect(), threads));
         }
     }
 }
 
-fn in_any_company(small: &Small, format: Format, threads: usize) {
-    let model = Arc::new(small.model(format, Level::detect(), threads));
+/// The same for one model.
+pub fn in_any_company(small: &Small, model: Model) {
+    let named = format!("{}, {:?}, {:?}", small.name, model.format(), model.cache_format());
+    let model = Arc::new(model);
     let alone = |history: &[u32]| -> Vec<u32> {
         let all = logits(&model, history);
         all[all.len() - VOCABULARY..].to_vec()
@@ -262,7 +264,7 @@ fn in_any_company(small: &Small, format: Format, threads: usize) {
         batch.step(&next, out).unwrap();
         for ((history, token), out) in histories.iter_mut().zip(next).zip(out.chunks(VOCABULARY)) {
             history.push(token);
-            assert_eq!(bits(out), alone(history), "{}, {format:?}, round {round}", small.name);
+            assert_eq!(bits(out), alone(history), "{named}, round {round}");
         }
     }
     let whole = logits(&model, &tokens(3, CONTEXT));
@@ -274,15 +276,21 @@ fn in_any_company(small: &Small, format: Format, threads: usize) {
         } else {
             batch.step(&[token], out).unwrap();
         }
-        assert_eq!(bits(out), whole[i * VOCABULARY..(i + 1) * VOCABULARY], "{}, {i}", small.name);
+        assert_eq!(bits(out), whole[i * VOCABULARY..(i + 1) * VOCABULARY], "{named}, {i}");
     }
 }
 
-/// The KV cache of a token: keys and values of each head that has them, in float32.
+/// The KV cache of a token: keys and values of each head that has them.
 #[test]
 fn the_cache_has_its_real_size() {
     let small = all().into_iter().find(|small| small.name == "llama").unwrap();
     let model = small.model(Format::Float32, Level::detect(), 1);
     // Two layers, two heads of 20 dimensions.
     assert_eq!(model.bytes_per_token(), 2 * 2 * 2 * 20 * 4);
+    // Values take whole lines, of sixteen dimensions.
+    let model = model.with_cache(CacheFormat::BFloat16);
+    assert_eq!(model.bytes_per_token(), 2 * 2 * (20 + 32) * 2);
+    // With a scale of four bytes for each key and each value.
+    let model = model.with_cache(CacheFormat::Int8);
+    assert_eq!(model.bytes_per_token(), 2 * 2 * (20 + 4 + 32 + 4));
 }

@@ -1,6 +1,7 @@
 //! The families beside GPT-2, on small models of each.
 
 mod bits;
+mod caches;
 mod classic;
 mod gated;
 mod plain;
@@ -72,7 +73,12 @@ impl Small {
 
     /// The logits after each token.
     fn exact(&self, tokens: &[u32]) -> Vec<f64> {
-        self.plain.logits(&self.weights, tokens)
+        self.exact_with(tokens, |_| ())
+    }
+
+    /// The logits after each token, where `kept` makes of a key or a value what the cache holds of it.
+    fn exact_with(&self, tokens: &[u32], kept: fn(&mut [f64])) -> Vec<f64> {
+        self.plain.logits(&self.weights, tokens, kept)
     }
 }
 

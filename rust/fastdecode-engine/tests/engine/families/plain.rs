@@ -102,8 +102,9 @@ impl Tensors<'_> {
 }
 
 impl Plain {
-    /// The logits after each token, one row after the other.
-    pub fn logits(&self, weights: &Named, tokens: &[u32]) -> Vec<f64> {
+    /// The logits after each token, one row after the other. `kept` makes of each key and each value of a head
+    /// what the cache holds of it.
+    pub fn logits(&self, weights: &Named, tokens: &[u32], kept: fn(&mut [f64])) -> Vec<f64> {
         let (t, n) = (Tensors(weights), &self.names);
         let mut residual: Vec<Vec<f64>> = tokens
             .iter()
@@ -120,13 +121,19 @@ impl Plain {
             })
             .collect();
         for layer in 0..self.windows.len() {
-            self.layer(&t, layer, &mut residual);
+            self.layer(&t, layer, &mut residual, kept);
         }
         let last = |x: &Vec<f64>| t.linear(n.head, &t.norm(self.norm, self.epsilon, n.norm, x));
         residual.iter().flat_map(last).collect()
     }
 
-    fn layer(&self, t: &Tensors<'_>, layer: usize, residual: &mut [Vec<f64>]) {
+    fn layer(
+        &self,
+        t: &Tensors<'_>,
+        layer: usize,
+        residual: &mut [Vec<f64>],
+        kept: fn(&mut [f64]),
+    ) {
         let n = &self.names;
         let name = |part: &str| format!("{}.{layer}.{part}", n.layer);
         let norm = |part: &str, x: &[f64]| t.norm(self.norm, self.epsilon, &name(part), x);
@@ -146,6 +153,9 @@ impl Plain {
                             turn(head, rope, position);
                         }
                     }
+                }
+                for part in &mut qkv[1..] {
+                    part.chunks_mut(self.head_width).for_each(kept);
                 }
                 qkv
             })

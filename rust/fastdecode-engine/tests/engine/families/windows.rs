@@ -5,18 +5,19 @@ use super::{Small, VOCABULARY, all};
 use crate::bits::digest;
 use crate::small::{bits, logits, tokens};
 use fastdecode_core::philox::philox4x32;
-use fastdecode_engine::{Batch, Format, Level, Model};
+use fastdecode_engine::{Batch, CacheFormat, Format, Level, Model};
 use std::sync::Arc;
 
 /// Longer than two passes of a prompt.
 const LONG: usize = 1700;
 
-/// Digests of the logits of a long prompt in three passes and of the forty tokens after it, in float32.
-const GOLDEN: &[(&str, u64)] = &[
-    ("qwen3", 0xae00_721e_785b_7546),
-    ("mistral", 0x3ffe_39dc_4336_c506),
-    ("gemma3_text", 0xc682_4bdc_2ee9_54c3),
-    ("gpt_neo", 0x7a2a_e8c6_bc48_518c),
+/// Digests of the logits of a long prompt in three passes and of the forty tokens after it, with float32 weights
+/// and a cache in float32, bfloat16 and int8.
+const GOLDEN: &[(&str, [u64; 3])] = &[
+    ("qwen3", [0xae00_721e_785b_7546, 0, 0]),
+    ("mistral", [0x3ffe_39dc_4336_c506, 0, 0]),
+    ("gemma3_text", [0xc682_4bdc_2ee9_54c3, 0, 0]),
+    ("gpt_neo", [0x7a2a_e8c6_bc48_518c, 0, 0]),
 ];
 
 /// The small models that have layers with a window, with a longer context.
@@ -25,26 +26,30 @@ fn windowed(context: usize) -> impl Iterator<Item = Small> {
     all().into_iter().filter(named).map(move |small| small.with_context(context))
 }
 
-fn model(small: &Small) -> Arc<Model> {
-    Arc::new(small.model(Format::Float32, Level::detect(), 2))
+fn model(small: &Small, cache: CacheFormat) -> Arc<Model> {
+    Arc::new(small.model(Format::Float32, Level::detect(), 2).with_cache(cache))
 }
 
 #[test]
 fn golden_digests_of_long_texts() {
     let text = tokens(2, LONG + 40);
     let found = windowed(text.len()).map(|small| {
-        let mut batch = Batch::new(model(&small));
-        let mut logits = vec![0.0; VOCABULARY];
-        batch.join(&[&text[..LONG]], &[1], &mut logits).unwrap();
-        let mut words = bits(&logits);
-        for token in &text[LONG..] {
-            batch.step(&[*token], &mut logits).unwrap();
-            words.extend(bits(&logits));
-        }
-        assert!(words.iter().all(|&word| f32::from_bits(word).is_finite()));
-        (small.name, digest(&words))
+        let digests = CacheFormat::ALL.map(|cache| {
+            let mut batch = Batch::new(model(&small, cache));
+            let mut logits = vec![0.0; VOCABULARY];
+            batch.join(&[&text[..LONG]], &[1], &mut logits).unwrap();
+            let mut words = bits(&logits);
+            for token in &text[LONG..] {
+                batch.step(&[*token], &mut logits).unwrap();
+                words.extend(bits(&logits));
+            }
+            assert!(words.iter().all(|&word| f32::from_bits(word).is_finite()));
+            digest(&words)
+        });
+        (small.name, digests)
     });
-    assert_eq!(found.collect::<Vec<_>>(), GOLDEN, "\n{GOLDEN:#x?}");
+    let found: Vec<_> = found.collect();
+    assert_eq!(found, GOLDEN, "\n{found:#x?}");
 }
 
 const CONTEXT: usize = 400;
@@ -58,8 +63,8 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(small: &Small) -> Self {
-        let model = model(small);
+    fn new(small: &Small, cache: CacheFormat) -> Self {
+        let model = model(small, cache);
         let batch = Batch::new(Arc::clone(&model));
         Self { name: small.name, model, batch, histories: Vec::new() }
     }
@@ -109,8 +114,12 @@ fn signed(numbers: &[usize]) -> Vec<i64> {
 /// Rows join, take steps, leave, change places, are forked and cut back.
 #[test]
 fn random_programs() {
-    for (program, small) in windowed(CONTEXT).chain(windowed(CONTEXT)).enumerate() {
-        let mut rows = Rows::new(&small);
+    let models = CacheFormat::ALL
+        .into_iter()
+        .chain([CacheFormat::Float32])
+        .flat_map(|cache| windowed(CONTEXT).map(move |small| (small, cache)));
+    for (program, (small, cache)) in models.enumerate() {
+        let mut rows = Rows::new(&small, cache);
         for step in 0..60 {
             let words = philox4x32([step, 0, 0, 0], [program as u32, 5]);
             let [kind, one, two, three] = words.map(|word| word as usize);
@@ -147,8 +156,8 @@ fn random_programs() {
 /// After ten windows, layers with a window hold no more than after one, and the others all positions.
 #[test]
 fn memory_ends_with_the_window() {
-    for small in windowed(CONTEXT) {
-        let model = model(&small);
+    for (small, cache) in windowed(CONTEXT).zip(CacheFormat::ALL.into_iter().cycle()) {
+        let model = model(&small, cache);
         let mut batch = Batch::new(Arc::clone(&model));
         let mut out = vec![0.0; VOCABULARY];
         batch.join(&[&tokens(1, 128)], &[1], &mut out).unwrap();
@@ -166,7 +175,7 @@ fn memory_ends_with_the_window() {
 #[test]
 fn lengths_that_cannot_be_are_refused_and_change_nothing() {
     let small = windowed(CONTEXT).find(|small| small.name == "mistral").unwrap();
-    let mut batch = Batch::new(model(&small));
+    let mut batch = Batch::new(model(&small, CacheFormat::Float32));
     let mut out = vec![0.0; 2 * VOCABULARY];
     batch.join(&[&tokens(1, 200), &tokens(2, 7)], &[1, 1], &mut out).unwrap();
     for (lengths, message) in [
