@@ -157,7 +157,8 @@ def test_what_cannot_be_is_refused_with_the_fix(tokenizer):
     config = BloomConfig(vocab_size=300, hidden_size=32, n_layer=2, n_head=4)
     bloom = BloomForCausalLM(config)
     with pytest.raises(
-        ValueError, match=r"^kv_cache_dtype='int8' cannot run a BloomForCausalLM .* kv_cache_dtype out"
+        ValueError,
+        match=r"^kv_cache_dtype='int8' cannot run a BloomForCausalLM .* kv_cache_dtype out",
     ):
         Decoder(bloom, tokenizer, kv_cache_dtype="int8")
     with pytest.raises(ValueError, match=r"^kv_cache_dtype='int8' needs the native engine; leave "):
