@@ -3,8 +3,8 @@
 use super::{Attention, Heads};
 use crate::cache::{CacheFormat, Layout, Reserved, Sequence, Shape};
 use crate::ops::activations::exp;
-use crate::ops::pass_rows::PassRows;
 use crate::ops::converted::Converted;
+use crate::ops::pass_rows::PassRows;
 use crate::ops::row_blocks::RowBlocks;
 use crate::ops::run::Run;
 use crate::weights::{Weights, scale_of};

@@ -234,7 +234,7 @@ fn the_same_bits_in_any_company() {
 
 /// The same for one model.
 pub fn in_any_company(small: &Small, model: Model) {
-    let named = format!("{}, {:?}, {:?}", small.name, model.format(), model.cache_format());
+    let named = format!("{}, {:?}, {:?}", small.name, model.storage(), model.cache_format());
     let model = Arc::new(model);
     let alone = |history: &[u32]| -> Vec<u32> {
         let all = logits(&model, history);
