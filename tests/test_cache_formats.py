@@ -39,7 +39,7 @@ def test_smaller_caches_take_less_and_change_a_little(dtype):
     for cache, share in [("bfloat16", 0.5), ("int8", 0.29)]:
         decoder = Decoder.from_pretrained("demo", dtype=dtype, kv_cache_dtype=cache)
         assert decoder.engine.kv_cache_dtype == cache
-        assert decoder.engine.definition == f"{dtype}/1, KV cache {cache}/1"
+        assert decoder.engine.definition == f"{plain.engine.definition}, KV cache {cache}/1"
         assert decoder.engine.bytes_per_token <= share * plain.engine.bytes_per_token
         assert decoder.engine.packed().nbytes == plain.engine.packed().nbytes
         found = logits(decoder)

@@ -32,13 +32,13 @@ impl PackedFile {
         let header = read_header(&file).map_err(|error| error.within(path))?;
         let named: Vec<_> =
             Storage::all().filter(|storage| storage.name() == &*header.dtype).collect();
-        let Some(newest) = named.last() else {
+        let Some(known) = named.first() else {
             let what = format!("it has the unknown number format {:?}", header.dtype);
             return Err(Error::from(PackedError::header(what)).within(path));
         };
         let found = named.iter().find(|storage| storage.definition() == &*header.definition);
         let Some(storage) = found.copied() else {
-            let (dtype, known) = (newest.name(), newest.definition());
+            let (dtype, known) = (known.name(), known.definition());
             let found = header.definition.into();
             let error = PackedError::Definition { dtype, found, known };
             return Err(Error::from(error).within(path));
