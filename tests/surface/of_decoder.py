@@ -46,6 +46,7 @@ def of_decoder() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
         "stream_chat": (talk | {"max_new_tokens": 1}, {"add_special_tokens": optional(flag)}),
         "chat_prompt": (talk, {}),
         "fingerprint": ({}, {}),
+        "keep_prefixes": ({"nbytes": 0}, {"nbytes": integer}),
         "identity": ({}, {}),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from fastdecode import _core
-from hostile import anything, either, path, several, text
+from hostile import anything, either, flag, path, several, text
 
 from surface.kinds import IDS
 from surface.made import DEMO, gguf, native, native_rows, packed
@@ -44,6 +44,7 @@ def enter() -> None:
         # A path is named as PackedFile names it.
         shown={"file": ("file", "path")},
         file=either(path, lambda value: isinstance(value, _core.PackedFile)),
+        kv_cache_dtype=text,
     )
     target(
         "_core.NativeModel.pack",
@@ -53,7 +54,13 @@ def enter() -> None:
         source=text,
         shown={"files": ("files", "config.json")},
     )
-    target("_core.NativeModel.definition_of", model.definition_of, {}, **dtype)
+    target("_core.NativeModel.definition_of", model.definition_of, {}, dtype=text, gguf=flag)
+    target(
+        "_core.NativeModel.keep_prefixes",
+        model.keep_prefixes,
+        {"bytes": 0},
+        of=native,
+    )
     target("_core.NativeModel.check", model.check, {"config": config}, config=text)
     target("_core.NativeModel.all_logits", model.all_logits, {"tokens": [1]}, of=native, tokens=IDS)
     rows = _core.NativeRows
