@@ -23,8 +23,8 @@ impl Instruction {
     }
 
     /// Never called.
-    pub fn words(self, _: &[f32], _: usize, _: &mut [u32]) {
-        match self {}
+    pub fn words(instruction: Self, _: &[f32], _: usize, _: &mut [u32]) {
+        match instruction {}
     }
 }
 
@@ -69,10 +69,10 @@ mod x86 {
         ///
         /// # Panics
         /// If `to` has another size, or a row block has more rows than a vector lanes.
-        pub fn words(self, x: &[f32], height: usize, to: &mut [u32]) {
+        pub fn words(_: Self, x: &[f32], height: usize, to: &mut [u32]) {
             assert!(height <= LANES && x.len().is_multiple_of(height));
             assert_eq!(to.len(), x.len().div_ceil(PAIR * height) * height);
-            // SAFETY: `self` is the proof that the processor has the instruction, and with it AVX-512.
+            // SAFETY: a value of this type proves that the processor has the instruction, and AVX-512 with it.
             unsafe { words(x, height, to) }
         }
 
@@ -211,7 +211,7 @@ mod tests {
             for pairs in [1, 2, 3, 8, 9] {
                 let x = &x[..height * pairs];
                 let mut words = vec![1; pairs.div_ceil(PAIR) * height];
-                instruction.words(x, height, &mut words);
+                Instruction::words(instruction, x, height, &mut words);
                 for (i, word) in words.into_iter().enumerate() {
                     let at = i / height * PAIR * height + i % height;
                     let low = x.get(at + height).map_or(0, |low| rounded_bits(*low) >> 16);

@@ -76,7 +76,7 @@ impl Rounded {
                 let (first, end) = (first / PAIR, end.div_ceil(PAIR));
                 // SAFETY: this part of this row block belongs to this task alone; parts begin with a pair.
                 let to = unsafe { words.part(start + first * height..start + end * height) };
-                instruction.words(x, height, to);
+                Instruction::words(instruction, x, height, to);
             } else {
                 // SAFETY: as above.
                 to_floats(level, x, unsafe { floats.part(part) });
