@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         for width in [1, 5, 15, 16, 20, 40, 47, 64] {
-            let x = |position: usize, i: usize| (((position * 7 + i) % 255) as i32 - 127) as i8;
+            let x = |position: usize, i: usize| ((position * 7 + i) % 255).wrapping_sub(127) as i8;
             let mut keys = vec![Line([f32::NAN; 16]); key_lines(width)];
             let mut values = vec![Line([f32::NAN; 16]); value_lines(width)];
             for position in [3, 0, 1, 2].into_iter().chain(4..LANES) {
