@@ -241,7 +241,10 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert 'bad.fastdecode: its contents are damaged: the checksum of "weights"' in bad.stderr
     for arguments, expected in (
         (["pack"], "give MODEL, the model to pack, or --check FILE"),
-        (["pack", "demo", "--check", "x"], "--check checks a file that there is; leave MODEL out"),
+        (
+            ["pack", "demo", "--check", "x"],
+            "--check FILE checks an existing packed file; leave MODEL out",
+        ),
         (["pack", "--check", "x"], "x: No such file or directory"),
         (["pack", "demo", "--dtype", "int5"], "dtype='int5' is unknown"),
         (["pack", "demo", "-o", "no/such/x"], "no/such/x: No such file or directory"),

@@ -42,10 +42,10 @@ def pack(
         given = {"MODEL": model, "--dtype": dtype, "--output": output, "--revision": revision}
         others = [name for name, value in given.items() if value is not None]
         if others:
-            raise ValueError(f"--check checks a file that there is; leave {others[0]} out")
+            raise ValueError(f"--check FILE checks an existing packed file; leave {others[0]} out")
         file = PackedFile(checks.path("--check", check))
         file.check()
-        done = "is as it was written"
+        done = "matches its checksums"
     elif model is None:
         raise ValueError("give MODEL, the model to pack, or --check FILE")
     else:

@@ -55,16 +55,8 @@ def dtype_name(dtype: Any) -> str | None:
         TypeError: for anything else.
         ValueError: for a name that is unknown, with the one that may be meant.
     """
-    if dtype is None:
-        return None
-    if not isinstance(dtype, str | np.dtype) and not _is_of_torch(dtype, "dtype"):
-        raise TypeError(
-            "dtype must be a torch dtype or its name, "
-            f"not {type(dtype).__name__} ({checks.shown(dtype)})"
-        )
-    name = str(dtype).removeprefix("torch.")
-    name = _SAME.get(name, name)
-    if name in DTYPES or name in EARLIER:
+    name = _name("dtype", dtype)
+    if name is None or name in DTYPES or name in EARLIER:
         return name
     short = name.lower().replace(" ", "")
     if short in _SMALLER:
@@ -77,6 +69,23 @@ def dtype_name(dtype: Any) -> str | None:
         hint = f'did you mean "{meant}"?' if meant else "give one of these"
     known = ", ".join(f'"{one}"' for one in DTYPES)
     raise ValueError(f"dtype={checks.shown(name)} is unknown; {hint} (there are {known})")
+
+
+def _name(argument: str, dtype: Any) -> str | None:
+    """The name of a dtype as torch and NumPy spell it, whether or not it is known; None for None.
+
+    Raises:
+        TypeError: for what is neither a dtype nor a string.
+    """
+    if dtype is None:
+        return None
+    if not isinstance(dtype, str | np.dtype) and not _is_of_torch(dtype, "dtype"):
+        raise TypeError(
+            f"{argument} must be a torch dtype or its name, "
+            f"not {type(dtype).__name__} ({checks.shown(dtype)})"
+        )
+    name = str(dtype).removeprefix("torch.")
+    return _SAME.get(name, name)
 
 
 def recorded_dtype(dtype: Any, engine: Any, definition: Any, *, of_gguf: bool = False) -> Any:
@@ -117,16 +126,8 @@ def cache_dtype_name(kv_cache_dtype: Any) -> str | None:
         TypeError: for anything else.
         ValueError: for a name that is unknown, with the one that may be meant.
     """
-    if kv_cache_dtype is None:
-        return None
-    if not isinstance(kv_cache_dtype, str | np.dtype) and not _is_of_torch(kv_cache_dtype, "dtype"):
-        raise TypeError(
-            "kv_cache_dtype must be a torch dtype or its name, "
-            f"not {type(kv_cache_dtype).__name__} ({checks.shown(kv_cache_dtype)})"
-        )
-    name = str(kv_cache_dtype).removeprefix("torch.")
-    name = _SAME.get(name, name)
-    if name == "auto":
+    name = _name("kv_cache_dtype", kv_cache_dtype)
+    if name is None or name == "auto":
         return None
     if name in CACHE_DTYPES:
         return name

@@ -199,7 +199,7 @@ class NativeEngine:
     def definition(self) -> str:
         """The number of the definition of `dtype`, "int8/1", raised whenever its bits change.
 
-        Where the KV cache is not in float32, it goes on with the number of that format.
+        Where the KV cache is not in float32, it also names the definition of its format.
         """
         return self._native.definition
 
