@@ -119,10 +119,10 @@ impl Batch {
     /// A sequence for each prompt, and its next-token logits.
     fn prefill(&mut self, prompts: &[&[u32]], logits: &mut [f32]) -> Result<Vec<Sequence>> {
         let keeps = self.model.prefixes().limit() > 0;
-        let common = common(prompts);
-        if keeps && prompts.len() > 1 && common.len() >= COMMON {
+        if keeps && prompts.len() > 1 {
+            let common = common(prompts);
             let known = self.model.prefixes().reach(common);
-            if known < common.len() {
+            if common.len() >= COMMON.max(known + 1) {
                 self.prefill(&[common], &mut logits[..self.model.config().vocab_size()])?;
             }
         }
